@@ -1,0 +1,1 @@
+"""From files to samples: radiographs, COCO data, GDXray, splits, augmentation and simulation."""

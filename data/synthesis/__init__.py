@@ -1,0 +1,1 @@
+"""Simulated radiographs and simulated defects."""

@@ -1,0 +1,1 @@
+"""Detectors, and what trains, runs and judges them."""

@@ -1,0 +1,1 @@
+"""One table of matches, and every figure that is derived from it."""

@@ -1,0 +1,1 @@
+"""One plain training loop; each task (detection, patches, segmentation, GAN) is a small file."""
