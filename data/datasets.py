@@ -1,0 +1,231 @@
+"""Torch datasets over COCO data: whole radiographs or crops, with their boxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from data.coco import CocoDataset
+from data.errors import InputError
+from data.radiograph import PercentileWindow, read_radiograph
+from data.transforms import AugmentationConfig, build_transform
+
+Sample = tuple[torch.Tensor, dict[str, torch.Tensor]]
+
+
+class DetectionDataset(Dataset[Sample]):
+    """Radiographs with their boxes, augmented; a sample depends on (`seed`, epoch, index) and nothing else.
+
+    A sample is (image, target). The image is float32 `[1, H, W]` in [0, 1]. The target holds `boxes`
+    float32 `[N, 4]` xyxy in pixels of this sample, `labels` int64 `[N]` (1..K), `image_id` int64 `[]`,
+    `area` float32 `[N]` (of the box, in pixels squared) and `iscrowd` int64 `[N]`. N may be 0. Crowd
+    annotations stay in the target with `iscrowd` 1. No annotation is ever dropped unless a crop leaves
+    nothing of its box.
+
+    Parameters: `augmentation` None gives the radiographs as they are. `window` maps grey values of the
+    whole radiograph before anything else. `keep_negatives` False leaves out images without an annotation
+    (crowds do not count). `box_margin` pixels are added to each side of every box, which is then clipped to
+    the image: annotators draw loose boxes, simulated ones are tight. `repeat` draws each radiograph so many
+    times an epoch. `cache` decodes every radiograph once, here, and keeps it in memory with the fewest bits
+    that hold its values exactly; forked workers share it.
+
+    Raises `InputError` here for an image file that is missing, a box without area inside its image, or no
+    image at all; and on reading, for a file whose size is not the one recorded.
+    """
+
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        image_dir: Path,
+        augmentation: AugmentationConfig | None = None,
+        window: PercentileWindow | None = None,
+        keep_negatives: bool = True,
+        box_margin: float = 0.0,
+        seed: int = 0,
+        repeat: int = 1,
+        cache: bool = False,
+    ) -> None:
+        self.seed = seed
+        self.repeat = repeat
+        self._window = window
+        self._transform = build_transform(augmentation) if augmentation is not None else None
+        # Shared memory, because workers that outlive an epoch hold a copy of this object from the first one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._items = []
+        for image in dataset.images:
+            annotations = dataset.boxes_of(image["id"])
+            if keep_negatives or any(not annotation.get("iscrowd", 0) for annotation in annotations):
+                self._items.append(_item(dataset, image, annotations, Path(image_dir), box_margin))
+        if not self._items:
+            raise InputError(
+                f"{image_dir}: no image to draw from; give a data set with images"
+                + ("" if keep_negatives else ", or keep the negatives")
+            )
+        self._cache = [_compact(_read(item)) for item in self._items] if cache else None
+
+    def __len__(self) -> int:
+        """Return the number of samples an epoch: images times `repeat`."""
+        return len(self._items) * self.repeat
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the samples are drawn for."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the samples of this epoch from now on, in every worker."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index` of the epoch."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return self.sample(index % len(self._items), np.random.default_rng([self.seed, self.epoch, index]))
+
+    def sample(self, image: int, rng: np.random.Generator) -> Sample:
+        """Draw one sample of the radiograph at position `image`, every random choice from `rng`."""
+        item = self._items[image]
+        pixels = _restore(*self._cache[image]) if self._cache is not None else _read(item)
+        if self._window is not None:
+            pixels = self._window(pixels)
+        boxes = item["boxes"]
+        kept = np.arange(len(boxes))
+        if self._transform is not None:
+            pixels, boxes, kept, _ = self._transform(pixels, boxes, kept, rng)
+        boxes = torch.from_numpy(np.array(boxes, dtype=np.float32))
+        target = {
+            "boxes": boxes,
+            "labels": torch.from_numpy(item["labels"][kept]),
+            "image_id": torch.tensor(item["id"], dtype=torch.int64),
+            "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+            "iscrowd": torch.from_numpy(item["iscrowd"][kept]),
+        }
+        return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None], target
+
+
+class MixedDataset(Dataset[Sample]):
+    """Samples of several `DetectionDataset`s in given shares, such as real and simulated radiographs.
+
+    `weights` are relative shares, one a data set; `length` is the number of samples an epoch. Source,
+    radiograph and augmentation of a sample depend on (`seed`, epoch, index) and nothing else; radiographs of
+    a source are drawn with replacement, each draw with its own augmentation.
+
+    Raises `InputError` where the weights are not one a data set, finite, not negative and not all zero.
+    """
+
+    def __init__(
+        self, datasets: Sequence[DetectionDataset], weights: Sequence[float], length: int, seed: int = 0
+    ) -> None:
+        shares = np.asarray(weights, dtype=np.float64)
+        valid = np.isfinite(shares).all() and (shares >= 0).all() and shares.any()
+        if shares.shape != (len(datasets),) or not valid:
+            raise InputError(
+                f"weights {list(weights)} for {len(datasets)} data sets: give one finite, non-negative number"
+                " for each, not all zero"
+            )
+        self.datasets = list(datasets)
+        self.seed = seed
+        self._shares = shares / shares.sum()
+        self._length = length
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        """Return the number of samples an epoch."""
+        return self._length
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the samples are drawn for."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the samples of this epoch from now on, here and in the sources."""
+        self._epoch.fill_(epoch)
+        for dataset in self.datasets:
+            dataset.set_epoch(epoch)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index` of the epoch."""
+        if not 0 <= index < self._length:
+            raise IndexError(f"sample {index} of {self._length}")
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        source = self.datasets[int(rng.choice(len(self.datasets), p=self._shares))]
+        return source.sample(int(rng.integers(len(source) // source.repeat)), rng)
+
+
+def collate(batch: Sequence[Sample]) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
+    """Turn a list of samples into (list of images, list of targets); sizes may differ."""
+    images, targets = zip(*batch, strict=True)
+    return list(images), list(targets)
+
+
+def limit_threads(worker: int) -> None:
+    """Keep OpenCV to one thread in a loading worker; the `worker_init_fn` of a DataLoader."""
+    cv2.setNumThreads(0)
+
+
+def _item(
+    dataset: CocoDataset,
+    image: dict[str, Any],
+    annotations: list[dict[str, Any]],
+    folder: Path,
+    margin: float,
+) -> dict[str, Any]:
+    """Return path, size, boxes, labels and crowd flags of one image, checked."""
+    path = folder / image["file_name"]
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, for image {image['id']}; check the image folder")
+    boxes = [_box(annotation, image, path, margin) for annotation in annotations]
+    return {
+        "id": image["id"],
+        "path": path,
+        "size": (image["height"], image["width"]),
+        "boxes": np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        "labels": np.array([dataset.label_of[a["category_id"]] for a in annotations], dtype=np.int64),
+        "iscrowd": np.array([a.get("iscrowd", 0) for a in annotations], dtype=np.int64),
+    }
+
+
+def _box(annotation: dict[str, Any], image: dict[str, Any], path: Path, margin: float) -> np.ndarray:
+    """Return the annotation's box as xyxy float32 `[4]`, grown by `margin` pixels, clipped to the image."""
+    x, y, width, height = annotation["bbox"]
+    right, bottom = image["width"], image["height"]
+    box = np.array([max(x, 0), max(y, 0), min(x + width, right), min(y + height, bottom)], dtype=np.float32)
+    # Before the margin, which would bring a degenerate box to life; as "not all", which refuses NaN too.
+    if not (box[2:] > box[:2]).all():
+        raise InputError(
+            f"{path}: image {image['id']}, annotation {annotation['id']}: box {annotation['bbox']} (x, y,"
+            f" width, height in pixels) has no area inside the {right} x {bottom} image; correct or remove it"
+        )
+    box += np.array([-margin, -margin, margin, margin], dtype=np.float32)
+    return box.clip(0, np.array([right, bottom, right, bottom], dtype=np.float32))
+
+
+def _read(item: dict[str, Any]) -> np.ndarray:
+    """Read the radiograph, float32 `[H, W]`, and check that its size is the one the boxes refer to."""
+    pixels = read_radiograph(item["path"])
+    if pixels.shape != item["size"]:
+        height, width = item["size"]
+        raise InputError(
+            f"{item['path']}: image {item['id']} is {pixels.shape[1]} x {pixels.shape[0]} pixels, but the"
+            f" data set says {width} x {height}; correct its width and height"
+        )
+    return pixels
+
+
+def _compact(pixels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return grey values in the fewest bits that give back `pixels` exactly, and their full scale."""
+    for dtype, full in ((np.uint8, 255), (np.uint16, 4095), (np.uint16, 65535)):
+        levels = np.rint(pixels * full).astype(dtype)
+        if np.array_equal(_restore(levels, full), pixels):
+            return levels, full
+    return pixels, 1
+
+
+def _restore(levels: np.ndarray, full: int) -> np.ndarray:
+    """Undo `_compact`."""
+    return levels if full == 1 else levels.astype(np.float32) / np.float32(full)
