@@ -1,0 +1,200 @@
+"""COCO detection data and results: read, write, merge.
+
+COCO JSON is the border of the toolkit: what comes before makes it, what comes after reads nothing else.
+A file holds `images` (id, file_name, width, height), `annotations` (id, image_id, category_id, bbox as
+x, y, width, height in pixels, area, iscrowd, segmentation) and `categories` (id, name). Ids are any unique
+integers. Images without annotations are negatives, and are kept everywhere.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from data.coco_check import SECTIONS, content_faults, load_coco, load_json
+from data.errors import InputError
+from data.files import write_json
+
+__all__ = ["CocoDataset", "merge_coco", "read_coco", "read_results", "write_coco", "write_results"]
+
+
+@dataclass
+class CocoDataset:
+    """A COCO detection data set in memory: the records as dicts, keys that COCO does not know included.
+
+    `path` is the file it came from, `info` COCO's free description, `extra` any other top-level keys
+    (licences, for instance). Lookups are indexed once, at first use: do not change the lists afterwards.
+    """
+
+    images: list[dict]
+    annotations: list[dict]
+    categories: list[dict]
+    path: Path | None = None
+    info: dict = field(default_factory=dict)
+    extra: dict = field(default_factory=dict)
+
+    def boxes_of(self, image_id: int) -> list[dict]:
+        """Return the annotations of one image, an empty list for a negative. Raises KeyError for an unknown id."""
+        return self._index[image_id]
+
+    @cached_property
+    def _index(self) -> dict[int, list[dict]]:
+        index: dict[int, list[dict]] = {image["id"]: [] for image in self.images}
+        for annotation in self.annotations:
+            index[annotation["image_id"]].append(annotation)
+        return index
+
+    @cached_property
+    def label_of(self) -> dict[int, int]:
+        """Category id -> label 1 ... K, contiguous, in the order of the category ids; 0 is background."""
+        return {identity: label for label, identity in enumerate(sorted(c["id"] for c in self.categories), start=1)}
+
+    @property
+    def class_names(self) -> list[str]:
+        """The K class names; label `k` is `class_names[k - 1]`."""
+        return [category["name"] for category in sorted(self.categories, key=lambda c: c["id"])]
+
+    def subset(self, image_ids: Iterable[int]) -> "CocoDataset":
+        """Return the data set of these images alone, in the order they have here, with all categories.
+
+        Raises InputError for an id that no image has.
+        """
+        wanted = set(image_ids)
+        unknown = wanted.difference(image["id"] for image in self.images)
+        if unknown:
+            raise InputError(f"{self.path or 'data set'}: no image has id {min(unknown)} ({len(unknown)} unknown)")
+        return CocoDataset(
+            images=[image for image in self.images if image["id"] in wanted],
+            annotations=[a for a in self.annotations if a["image_id"] in wanted],
+            categories=self.categories, path=self.path, info=self.info, extra=self.extra,
+        )
+
+
+def read_coco(path: str | Path) -> CocoDataset:
+    """Read a COCO detection file.
+
+    A missing `area` becomes width x height of the box, a missing `iscrowd` 0, and a box that leaves the
+    frame by no more than rounding (0.01 px) is trimmed to it. Ids, extra keys and segmentations stay as
+    they are. Raises InputError with the first fault and the number of faults.
+    """
+    path = Path(path)
+    content = load_coco(path)
+    faults = [fault for fault in content_faults(content) if fault.severity == "error"]
+    if faults:
+        more = f" (the first of {len(faults)} faults; tools/check_data.py lists them)" if len(faults) > 1 else ""
+        raise InputError(f"{path}: {faults[0].message}{more}")
+    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    annotations = [_completed(annotation, *sizes[annotation["image_id"]]) for annotation in content["annotations"]]
+    extra = {key: value for key, value in content.items() if key not in SECTIONS and key != "info"}
+    info = content.get("info")
+    return CocoDataset(content["images"], annotations, content["categories"], path,
+                       info if isinstance(info, dict) else {}, extra)
+
+
+def _completed(annotation: dict, width: int, height: int) -> dict:
+    x, y, w, h = annotation["bbox"]
+    if x < 0 or y < 0 or x + w > width or y + h > height:
+        left, top = max(x, 0), max(y, 0)
+        annotation["bbox"] = [left, top, min(x + w, width) - left, min(y + h, height) - top]
+    annotation.setdefault("area", w * h)
+    annotation.setdefault("iscrowd", 0)
+    return annotation
+
+
+def write_coco(path: str | Path, dataset: CocoDataset) -> None:
+    """Write a data set as COCO JSON, atomically. Ids are written as they are."""
+    write_json(path, {"info": dataset.info, **dataset.extra, "images": dataset.images,
+                      "annotations": dataset.annotations, "categories": dataset.categories})
+
+
+def merge_coco(datasets: Sequence[CocoDataset], prefixes: Sequence[str] | None = None) -> CocoDataset:
+    """Return one data set out of several: ids counted from 1, categories merged by name.
+
+    File names become `<prefix>/<file_name>`, so that equal names of two sources stay apart. Without
+    `prefixes` they are the names of the folders that the JSON files lie in, or source1, source2 ... where
+    those are unknown or alike; an empty prefix leaves the names alone. Raises InputError when the file
+    names collide.
+    """
+    if prefixes is None:
+        prefixes = _default_prefixes(datasets)
+    names = list(dict.fromkeys(name for dataset in datasets for name in dataset.class_names))
+    merged = CocoDataset([], [], [{"id": k, "name": name} for k, name in enumerate(names, start=1)])
+    for dataset, prefix in zip(datasets, prefixes, strict=True):
+        image_ids = {}
+        for image in dataset.images:
+            image_ids[image["id"]] = len(merged.images) + 1
+            name = f"{prefix}/{image['file_name']}" if prefix else image["file_name"]
+            merged.images.append({**image, "id": image_ids[image["id"]], "file_name": name})
+        categories = {c["id"]: names.index(c["name"]) + 1 for c in dataset.categories}
+        for annotation in dataset.annotations:
+            merged.annotations.append({**annotation, "id": len(merged.annotations) + 1,
+                                       "image_id": image_ids[annotation["image_id"]],
+                                       "category_id": categories[annotation["category_id"]]})
+    seen: set[str] = set()
+    for image in merged.images:
+        if image["file_name"] in seen:
+            raise InputError(f"merged data: {image['file_name']} comes from two sources; give each its own prefix")
+        seen.add(image["file_name"])
+    return merged
+
+
+def _default_prefixes(datasets: Sequence[CocoDataset]) -> list[str]:
+    folders = [dataset.path.resolve().parent.name if dataset.path else "" for dataset in datasets]
+    if all(folders) and len(set(folders)) == len(folders):
+        return folders
+    return [f"source{k}" for k in range(1, len(datasets) + 1)]
+
+
+def read_results(path: str | Path) -> list[dict]:
+    """Read COCO results: a list of image_id, category_id, bbox (x, y, width, height in pixels), score.
+
+    An empty list is a valid result. Extra keys are kept. Raises InputError with the first fault and the
+    number of faults.
+    """
+    results = load_json(path)
+    if not isinstance(results, list):
+        raise InputError(f"{path}: not COCO results: expected a list of image_id, category_id, bbox, score")
+    faults = [f"result {k}: {fault}" for k, fault in enumerate(map(_result_fault, results)) if fault]
+    if faults:
+        raise InputError(f"{path}: {faults[0]} (faulty results: {len(faults)} of {len(results)})")
+    return results
+
+
+def write_results(path: str | Path, results: Iterable[Mapping[str, Any]]) -> None:
+    """Write COCO results atomically; numbers may be NumPy scalars. Raises InputError for a faulty result."""
+    plain = []
+    for k, result in enumerate(results):
+        record = {**result}
+        try:
+            record |= {"image_id": int(result["image_id"]), "category_id": int(result["category_id"]),
+                       "bbox": [float(value) for value in result["bbox"]], "score": float(result["score"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: result {k}: {result} lacks a number or a key: {error}") from error
+        fault = _result_fault(record)
+        if fault:
+            raise InputError(f"{path}: result {k}: {fault}")
+        plain.append(record)
+    write_json(path, plain)
+
+
+def _result_fault(result: Any) -> str | None:
+    """Return what is wrong with one result record, None when nothing is."""
+    if not isinstance(result, dict):
+        return f"{result!r} is not an object"
+    for key in ("image_id", "category_id", "bbox", "score"):
+        if key not in result:
+            return f"no {key!r}"
+    for key in ("image_id", "category_id"):
+        if type(result[key]) is not int:
+            return f"{key} {result[key]!r} is not an integer"
+    box, score = result["bbox"], result["score"]
+    if type(score) not in (int, float) or not math.isfinite(score):
+        return f"image {result['image_id']}: score {score!r} is not a finite number"
+    if (not isinstance(box, list) or len(box) != 4
+            or not all(type(value) in (int, float) and math.isfinite(value) for value in box)):
+        return f"image {result['image_id']}: bbox {box!r} is not four finite numbers"
+    if box[2] < 0 or box[3] < 0:
+        return f"image {result['image_id']}: bbox {box!r} has a negative size"
+    return None
