@@ -1,0 +1,79 @@
+"""From radiographs to detections: one image at a time, as an inspector gets them."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from data.coco import CocoDataset
+from data.radiograph import PercentileWindow, read_radiograph
+from detectors.contract import Detections
+
+
+@torch.inference_mode()
+def detect(model: nn.Module, path: Path, window: PercentileWindow | None, device: torch.device) -> Detections:
+    """Return the detections of one radiograph file, on the CPU, in the pixels of the file.
+
+    The percentile window, if the run has one, is applied before the model as it was in training.
+    """
+    pixels = read_radiograph(path).pixels
+    if window is not None:
+        pixels = window(pixels)
+    output = model([torch.from_numpy(pixels)[None].to(device)])[0]
+    return {name: value.cpu() for name, value in output.items()}
+
+
+def coco_results(image_id: int, detections: Detections, categories: Sequence[dict]) -> list[dict]:
+    """Return COCO results of one image: image_id, category_id, bbox (x, y, width, height in pixels), score."""
+    boxes = detections["boxes"].tolist()
+    return [
+        {
+            "image_id": image_id,
+            "category_id": categories[label - 1]["id"],
+            "bbox": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)],
+            "score": score,
+        }
+        for (x1, y1, x2, y2), score, label in zip(
+            boxes, detections["scores"].tolist(), detections["labels"].tolist(), strict=True
+        )
+    ]
+
+
+def detect_dataset(
+    model: nn.Module,
+    dataset: CocoDataset,
+    image_dir: Path,
+    categories: Sequence[dict],
+    window: PercentileWindow | None,
+    device: torch.device,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[list[dict], float | None]:
+    """Run a model over every image of a COCO data set, clean ones included.
+
+    Args:
+        model: put into evaluation mode for the run, and back into the mode it was in.
+        dataset: its images name the files.
+        image_dir: the folder that the file names start from.
+        categories: COCO categories of the model's labels 1..K.
+        window: the run's grey-value window, if any.
+        device: where the model lies.
+        advance: called after each image.
+
+    Returns:
+        COCO results, and the seconds an image took (reading, pre- and post-processing included), or None
+        when there are no images.
+
+    """
+    mode = model.training
+    model.eval()
+    results = []
+    start = time.perf_counter()
+    for image in dataset.images:
+        detections = detect(model, Path(image_dir) / image["file_name"], window, device)
+        results += coco_results(image["id"], detections, categories)
+        advance()
+    seconds = (time.perf_counter() - start) / len(dataset.images) if dataset.images else None
+    model.train(mode)
+    return results, seconds

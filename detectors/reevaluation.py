@@ -1,0 +1,81 @@
+"""Evaluate trained weights again, on the run's own test radiographs or on any COCO data."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from data.console import progress
+from data.errors import InputError
+from detectors.build import build_model
+from detectors.checkpoint import load_model
+from detectors.config import ExperimentConfig, SourceConfig
+from detectors.evaluation.metrics import Metrics
+from detectors.evaluation.runs import write_evaluation
+from detectors.inference import detect_dataset
+from detectors.sources import load_source, percentile_window
+from detectors.weights import load_matching, read_checkpoint
+
+
+def evaluate_run(
+    run: Path, json_file: Path | None = None, images: Path | None = None, out: Path | None = None
+) -> tuple[Path, Metrics]:
+    """Evaluate a run's best weights on its own test data, or on `json_file`.
+
+    Results go into the run's folder for its own data, else into `<run>/eval/<name of the JSON>`, or into `out`.
+    Returns the folder and the figures. Raises InputError for a missing run or bad data.
+    """
+    model, config, categories = load_model(run)
+    base = run if run.is_dir() else run.parent
+    folder = out or (base / "eval" / json_file.stem if json_file else base)
+    return folder, _evaluate(model, config, categories, json_file, images, folder)
+
+
+def evaluate_weights(
+    config: ExperimentConfig, weights: Path, json_file: Path | None, images: Path | None, out: Path | None
+) -> tuple[Path, Metrics]:
+    """Evaluate a checkpoint under another configuration than its own, such as another threshold or NMS.
+
+    Results go into `out`, or into `<output>/<config>/eval`. Raises InputError where the weights do not fit.
+    """
+    categories = read_checkpoint(weights)["categories"]
+    model = build_model(config.model.blank(), len(categories))
+    load_matching(model, weights, replaceable=())
+    folder = out or config.output / config.name / "eval"
+    return folder, _evaluate(model, config, categories, json_file, images, folder)
+
+
+def _evaluate(
+    model: nn.Module,
+    config: ExperimentConfig,
+    categories: list[dict],
+    json_file: Path | None,
+    images: Path | None,
+    folder: Path,
+) -> Metrics:
+    source = config.data.test or config.data.val
+    if json_file is not None:
+        source = SourceConfig(json=str(json_file), images=str(images) if images else None)
+    if source is None:
+        raise InputError("the configuration has neither data.test nor data.val; name a COCO file with --data")
+    dataset, image_dir = load_source(source)
+    known = {category["id"]: category["name"] for category in dataset.categories}
+    if any(known.get(category["id"]) != category["name"] for category in categories):
+        raise InputError(
+            f"{dataset.path}: its categories {known} are not the model's, "
+            f"{ {c['id']: c['name'] for c in categories} }; rename or renumber them"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu")
+    model.to(device)
+    with progress() as bar:
+        task = bar.add_task("detecting", total=len(dataset.images))
+        results, seconds = detect_dataset(
+            model,
+            dataset,
+            image_dir,
+            categories,
+            percentile_window(config.data),
+            device,
+            lambda: bar.advance(task),
+        )
+    return write_evaluation(folder, dataset, results, image_dir, seconds, config.name)

@@ -1,0 +1,82 @@
+"""From a configuration's sources to COCO data and torch datasets."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from data.coco import CocoDataset, read_coco
+from data.datasets import DetectionDataset, MixedDataset, Sample
+from data.errors import InputError
+from data.radiograph import PercentileWindow
+from data.synthesis.phantom import write_phantoms
+from detectors.config import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
+
+
+def load_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
+    """Return the COCO data of a source and the folder of its images, making phantoms that are not there yet."""
+    path = make_phantoms(source.phantoms) if source.phantoms else Path(source.json_file or "")
+    folder = Path(source.images) if source.images else path.parent
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of images for {path}; give data's 'images' or --images")
+    return read_coco(path), folder
+
+
+def make_phantoms(config: PhantomConfig) -> Path:
+    """Return the COCO file of a phantom set, simulated on first use.
+
+    The folder's name holds a hash of the settings, so that other settings never meet old pictures.
+    """
+    settings = config.model_dump(exclude={"folder"})
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    folder = Path(config.folder) / f"phantom-{config.kind}-{config.style}-{config.n}-{digest}"
+    return write_phantoms(
+        config.kind,
+        config.n,
+        folder,
+        config.seed,
+        bits=config.bits,
+        style=config.style,
+        family=config.family,
+        size=config.size,
+    )
+
+
+def percentile_window(config: DataConfig) -> PercentileWindow | None:
+    """Return the window step that the configuration asks for, if any."""
+    return PercentileWindow(config.window.low, config.window.high) if config.window else None
+
+
+def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[dict]]:
+    """Return the augmented training samples and the categories that they name.
+
+    Raises InputError when two sources do not name the same categories.
+    """
+    data = config.data
+    datasets, categories = [], None
+    for source in data.train:
+        coco, folder = load_source(source)
+        found = [{"id": c["id"], "name": c["name"]} for c in sorted(coco.categories, key=lambda c: c["id"])]
+        if categories is not None and found != categories:
+            raise InputError(f"{coco.path}: its categories {found} are not those of the first source, {categories}")
+        categories = found
+        datasets.append(
+            DetectionDataset(
+                coco,
+                folder,
+                data.augmentation,
+                percentile_window(data),
+                keep_negatives=source.keep_negatives,
+                box_margin=source.box_margin,
+                seed=config.seed,
+                repeat=source.repeat,
+                cache=data.cache,
+            )
+        )
+    length = config.train.samples_per_epoch
+    if len(datasets) == 1 and length is None:
+        return datasets[0], categories
+    weights = [source.weight for source in data.train]
+    length = length or sum(len(dataset) for dataset in datasets)
+    return MixedDataset(datasets, weights, length, config.seed), categories

@@ -1,0 +1,98 @@
+"""The detection task: boxes in, weighted losses out; judged by mAP at IoU 0.5 on whole radiographs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from data.montage import draw_boxes
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from data.coco import CocoDataset
+from data.console import progress
+from data.datasets import Sample, collate
+from detectors.config import ExperimentConfig, SourceConfig
+from detectors.evaluation.metrics import Metrics, compute_metrics
+from detectors.evaluation.runs import write_evaluation
+from detectors.inference import detect_dataset
+from detectors.sources import load_source, percentile_window, training_dataset
+
+Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
+
+
+class DetectionTask:
+    """What the loop needs to know of detection.
+
+    Attributes:
+        metric: the validation figure that chooses `best.ckpt`; larger is better.
+        train_set: the training samples.
+        categories: COCO categories, whose order gives the labels 1..K.
+
+    """
+
+    metric = "ap50"
+    collate = staticmethod(collate)
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+        self.window = percentile_window(config.data)
+        self.train_set: Dataset[Sample]
+        self.train_set, self.categories = training_dataset(config)
+        self._val = load_source(config.data.val) if config.data.val else None
+
+    def losses(self, model: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+        """Return the weighted losses of a batch, to be summed."""
+        images, targets = batch
+        images = [image.to(device, non_blocking=True) for image in images]
+        targets = [{k: v.to(device, non_blocking=True) for k, v in target.items()} for target in targets]
+        return model(images, targets)
+
+    def batch_name(self, batch: Batch) -> str:
+        """Return words that name the radiographs of a batch."""
+        return "image ids " + ", ".join(str(int(target["image_id"])) for target in batch[1])
+
+    def validate(self, model: nn.Module, accelerator: Accelerator) -> Metrics | None:
+        """Return the figures on the validation radiographs, or None where the configuration names none."""
+        if self._val is None:
+            return None
+        results, seconds = self._detect(model, *self._val, accelerator, "validating")
+        return compute_metrics(self._val[0], results, seconds)
+
+    def finish(self, model: nn.Module, accelerator: Accelerator, folder: Path) -> Metrics | None:
+        """Evaluate on the test radiographs (the validation ones without a test set) and write all results."""
+        source: SourceConfig | None = self.config.data.test or self.config.data.val
+        if source is None:
+            return None
+        dataset, images = load_source(source)
+        results, seconds = self._detect(model, dataset, images, accelerator, "testing")
+        if not accelerator.is_main_process:
+            return None
+        return write_evaluation(folder, dataset, results, images, seconds, self.config.name)
+
+    def picture(self, batch: Batch, count: int = 4) -> np.ndarray:
+        """Return some training samples side by side with their boxes, uint8 [H, W, 3]."""
+        images, targets = batch
+        drawn = [
+            draw_boxes(image[0].numpy(), target["boxes"].numpy())
+            for image, target in zip(images[:count], targets[:count], strict=True)
+        ]
+        height = min(picture.shape[0] for picture in drawn)
+        return np.hstack([picture[:height] for picture in drawn])
+
+    def _detect(
+        self, model: nn.Module, dataset: CocoDataset, images: Path, accelerator: Accelerator, words: str
+    ) -> tuple[list[dict[str, Any]], float | None]:
+        """Run over a data set, each process its share of the images, and gather the results."""
+        ids = [image["id"] for image in dataset.images]
+        share = dataset.subset(ids[accelerator.process_index :: accelerator.num_processes])
+        with progress(transient=True, disable=not accelerator.is_main_process) as bar:
+            task = bar.add_task(words, total=len(share.images))
+            results, seconds = detect_dataset(
+                model, share, images, self.categories, self.window, accelerator.device, lambda: bar.advance(task)
+            )
+        if accelerator.num_processes > 1:
+            results = gather_object(results)
+        return results, seconds

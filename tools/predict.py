@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Find defects in new radiographs."""
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from data.console import Command, console
+from detectors.prediction import Predictor, default_threshold, predict_files
+
+
+@click.command(cls=Command)
+@click.option("--run", required=True, type=click.Path(path_type=Path), help="Folder of a run, or a checkpoint.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True)
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score drawn; the run's own by default.")
+@click.option("--overlays/--no-overlays", default=True, show_default=True, help="Draw the boxes on the radiographs.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+def main(run: Path, out: Path, threshold: float | None, overlays: bool, paths: tuple[Path, ...]) -> None:
+    """Write COCO results and overlays for radiographs (PNG, TIFF, DICONDE) or folders of them."""
+    predictor = Predictor(run)
+    lowest = default_threshold(run) if threshold is None else threshold
+    images, results = predict_files(predictor, paths, out, lowest, overlays)
+    table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
+    for image in images:
+        scores = [r["score"] for r in results if r["image_id"] == image["id"]]
+        count = sum(score >= lowest for score in scores)
+        table.add_row(image["file_name"], str(count), f"{max(scores):.3f}" if scores else "n/a")
+    console.print(table)
+    console.print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
