@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import PercentileWindow, read_radiograph
-from data.transforms import AugmentationConfig, build_transform
+from data.transforms import THINNEST, AugmentationConfig, build_transform
 
 Sample = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
@@ -33,7 +33,7 @@ class DetectionDataset(Dataset[Sample]):
     times an epoch. `cache` reads every radiograph once, here, and keeps it in memory, which forked
     workers share: 1 or 2 bytes a pixel, 4 with a `window`; no value changes.
 
-    Raises `InputError` here for an image file that is missing, a box without area inside its image, or no
+    Raises `InputError` here for an image file that is missing, a box thinner than 0.01 pixels inside its image, or no
     image at all; and on reading, for a file whose size is not the one recorded.
     """
 
@@ -207,10 +207,11 @@ def _box(annotation: dict[str, Any], image: dict[str, Any], path: Path, margin: 
     right, bottom = image["width"], image["height"]
     box = np.array([max(x, 0), max(y, 0), min(x + width, right), min(y + height, bottom)], dtype=np.float32)
     # Before the margin, which would bring a degenerate box to life; as "not all", which refuses NaN too.
-    if not (box[2:] > box[:2]).all():
+    if not (box[2:] - box[:2] >= THINNEST).all():
         raise InputError(
             f"{path}: image {image['id']}, annotation {annotation['id']}: box {annotation['bbox']} (x, y,"
-            f" width, height in pixels) has no area inside the {right} x {bottom} image; correct or remove it"
+            f" width, height in pixels) is nothing, or thinner than {THINNEST}, inside the {right} x {bottom} image;"
+            " correct or remove it"
         )
     box += np.array([-margin, -margin, margin, margin], dtype=np.float32)
     return box.clip(0, np.array([right, bottom, right, bottom], dtype=np.float32))

@@ -21,7 +21,7 @@ from data.errors import InputError
 
 # albumentations asks a package host for its newest release at import, unless this is set.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A  # noqa: N812
+import albumentations as A
 
 DRAWS = 32
 """Crops drawn at once; the first without slivers is taken."""
@@ -104,7 +104,9 @@ class Transform:
         # No filtering by area or visibility: nothing is dropped behind our back. Clipping repairs the last
         # bit of float32 rounding, over which albumentations would otherwise stop.
         boxes = A.BboxParams(format="pascal_voc", clip=True, min_area=0, min_visibility=0)
-        self._compose = A.Compose(_steps(config), bbox_params=boxes)
+        turns, shades = _turns(config), _shades(config)
+        self._turn = A.Compose(turns, bbox_params=boxes) if turns else None
+        self._shade = A.Compose(shades) if shades else None
 
     def __call__(
         self,
@@ -131,34 +133,19 @@ class Transform:
         elif factor != 1.0:
             height, width = pixels.shape
             scene = _resize(scene, (max(round(height * factor), 1), max(round(width * factor), 1)))
-        return self._flip_and_shade(scene, rng)
-
-    def _flip_and_shade(self, scene: Augmented, rng: np.random.Generator) -> Augmented:
-        """Run the steps of albumentations."""
         # Its set_random_seed would give every step a generator of the same seed, so that the flips always
         # coincide; here all steps draw from one.
-        self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-        # A fifth column carries the position of the box; label fields would come back as floats.
-        count = len(scene.boxes)
-        data = {"image": scene.pixels, "bboxes": np.column_stack([scene.boxes, np.arange(count)])}
-        masks = scene.masks
-        if masks is not None and masks.ndim == 2:
-            data["mask"] = masks
-        elif masks is not None:
-            # With at least one mask in the list, the empty stack gets the right height and width too.
-            data["masks"] = [*masks, np.zeros(scene.pixels.shape, dtype=masks.dtype)]
-        out = self._compose(**data)
-        # Without boxes the array comes back with shape (0,).
-        rows = np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 5)
-        if len(rows) != count:
-            raise RuntimeError(f"{count} boxes went into the augmentation and {len(rows)} came out")
-        if masks is not None:
-            masks = out["mask"] if masks.ndim == 2 else np.stack(out["masks"])[:-1]
-        pixels = np.ascontiguousarray(out["image"], dtype=np.float32)
-        height, width = pixels.shape
-        limits = np.array([width, height, width, height], dtype=np.float32)
-        labels = scene.labels[rows[:, 4].astype(np.int64)]
-        return Augmented(pixels, rows[:, :4].clip(0, limits), labels, masks)
+        python_rng = random.Random(int(rng.integers(2**63)))
+        if self._turn is not None:
+            self._turn.set_random_state(rng, python_rng)
+            scene = _turned(scene, self._turn)
+        pixels = scene.pixels
+        if self._shade is not None:
+            self._shade.set_random_state(rng, python_rng)
+            pixels = self._shade(image=pixels)["image"]
+        return scene._replace(
+            pixels=np.ascontiguousarray(pixels, dtype=np.float32), boxes=scene.boxes.astype(np.float32)
+        )
 
 
 def build_transform(config: AugmentationConfig) -> Callable[..., Augmented]:
@@ -166,8 +153,8 @@ def build_transform(config: AugmentationConfig) -> Callable[..., Augmented]:
     return Transform(config)
 
 
-def _steps(config: AugmentationConfig) -> list[A.BasicTransform]:
-    """Return the steps after the crop, those that are on."""
+def _turns(config: AugmentationConfig) -> list[A.BasicTransform]:
+    """Return the steps that move boxes, those that are on."""
     steps: list[A.BasicTransform] = []
     if config.horizontal_flip:
         steps.append(A.HorizontalFlip(p=config.horizontal_flip))
@@ -175,6 +162,12 @@ def _steps(config: AugmentationConfig) -> list[A.BasicTransform]:
         steps.append(A.VerticalFlip(p=config.vertical_flip))
     if config.rotate90:
         steps.append(A.RandomRotate90(p=config.rotate90))
+    return steps
+
+
+def _shades(config: AugmentationConfig) -> list[A.BasicTransform]:
+    """Return the steps that change grey values, those that are on."""
+    steps: list[A.BasicTransform] = []
     if config.blur_sigma is not None:
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=config.blur_sigma, p=1))
     if config.contrast or config.brightness:
@@ -188,6 +181,28 @@ def _steps(config: AugmentationConfig) -> list[A.BasicTransform]:
     if noise[1] > 0:
         steps.append(A.GaussNoise(std_range=noise, p=1))
     return steps
+
+
+def _turned(scene: Augmented, turn: A.Compose) -> Augmented:
+    """Flip and rotate."""
+    # A fifth column carries the position of the box; label fields would come back as floats.
+    count, masks = len(scene.boxes), scene.masks
+    data = {"image": scene.pixels, "bboxes": np.column_stack([scene.boxes, np.arange(count)])}
+    if masks is not None and masks.ndim == 2:
+        data["mask"] = masks
+    elif masks is not None:
+        # With at least one mask in the list, the empty stack gets the right height and width too.
+        data["masks"] = [*masks, np.zeros(scene.pixels.shape, dtype=masks.dtype)]
+    out = turn(**data)
+    # Without boxes the array comes back with shape (0,).
+    rows = np.asarray(out["bboxes"]).reshape(-1, 5)
+    if len(rows) != count:
+        raise RuntimeError(f"{count} boxes went into the augmentation and {len(rows)} came out")
+    if masks is not None:
+        masks = out["mask"] if masks.ndim == 2 else np.stack(out["masks"])[:-1]
+    height, width = out["image"].shape
+    boxes = rows[:, :4].clip(0, [width, height, width, height])
+    return Augmented(out["image"], boxes, scene.labels[rows[:, 4].astype(np.int64)], masks)
 
 
 def _check_boxes(boxes: np.ndarray) -> None:
