@@ -1,0 +1,396 @@
+"""Match detections to ground-truth boxes once; every figure is derived from the resulting table.
+
+The matching is COCO's: detections are taken in descending score, each takes the free object of its class
+with the largest IoU at or above the threshold, and a crowd region swallows any number of detections, which
+then count neither as hits nor as false calls. Detections on clean images stay in the table and count as
+false calls.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.coco import CocoDataset
+from data.errors import InputError
+
+Criterion = Literal["iou", "center"]
+PAIRS_AT_ONCE = 4_000_000  # bounds the memory of one block of IoU computations to about 0.3 GB
+
+
+@dataclass(frozen=True)
+class ImageColumns:
+    """One row an image, sorted by id: `ids`, `names`, `series` object [I], `pixel_mm` float64 [I] or NaN."""
+
+    ids: NDArray[np.object_]
+    names: NDArray[np.object_]
+    series: NDArray[np.object_]
+    pixel_mm: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class TruthColumns:
+    """One row a ground-truth box, sorted by image.
+
+    `ids` object [G] annotation ids; `image`, `label` int64 [G] rows of images and classes; `box` float64
+    [G, 4], x y width height in px; `crowd` bool [G]; `depth_mm` float64 [G], NaN where the data do not tell
+    it.
+    """
+
+    ids: NDArray[np.object_]
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    box: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    depth_mm: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def size(self) -> NDArray[np.float64]:
+        """Square root of the box's area, px, float64 [G]."""
+        return np.sqrt(self.box[:, 2] * self.box[:, 3])
+
+    @property
+    def length(self) -> NDArray[np.float64]:
+        """Longer side of the box, px, float64 [G]."""
+        return self.box[:, 2:].max(axis=1, initial=0.0)
+
+
+@dataclass(frozen=True)
+class DetectionColumns:
+    """One row a detection, in descending score; equal scores by image, then in the order given.
+
+    `row` int64 [D] place in the results; `image`, `label` int64 [D]; `score` float64 [D]; `box` float64 [D,
+    4], x y width height in px.
+    """
+
+    row: NDArray[np.int64]
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    score: NDArray[np.float64]
+    box: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Images, objects, detections, and every pair of the last two that touch on one image, of any class.
+
+    `pair_detection`, `pair_truth` int64 [P]; `pair_iou` float64 [P] in [0, 1], for a crowd region the share
+    of the detection inside it; `pair_center` bool [P], the detection's centre lies in the object's box.
+    Pairs stand in the order in which matching wants them: by detection, plain objects before crowds,
+    largest IoU first.
+    """
+
+    images: ImageColumns
+    classes: tuple[str, ...]
+    truths: TruthColumns
+    detections: DetectionColumns
+    pair_detection: NDArray[np.int64]
+    pair_truth: NDArray[np.int64]
+    pair_iou: NDArray[np.float64]
+    pair_center: NDArray[np.bool_]
+
+    @cached_property
+    def pair_same_class(self) -> NDArray[np.bool_]:
+        """Whether both sides of a pair have one class, bool [P]."""
+        return self.detections.label[self.pair_detection] == self.truths.label[self.pair_truth]
+
+    def accepted(self, iou: float, criterion: Criterion) -> NDArray[np.bool_]:
+        """Return which pairs are close enough to match, whatever their classes, bool [P]."""
+        if criterion == "center":
+            return self.pair_center
+        if not 0 < iou <= 1:
+            raise InputError(f"IoU threshold {iou}: must be above 0 and at most 1, such as 0.5")
+        # COCO's own guard, so that a threshold of 1 can be met in floating point.
+        return self.pair_iou >= min(iou, 1 - 1e-10)
+
+    def match(self, iou: float = 0.5, criterion: Criterion = "iou") -> "MatchTable":
+        """Match greedily as pycocotools does at one threshold; the pairs are shared by all thresholds."""
+        matched_truth, matched_detection = self.greedy(self.accepted(iou, criterion) & self.pair_same_class)
+        return MatchTable(self, iou, criterion, matched_truth, matched_detection)
+
+    def greedy(
+        self, allowed: NDArray[np.bool_], taken: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give each detection its first free object among the `allowed` pairs (bool [P]).
+
+        `taken` bool [G] marks objects that are no longer free. Returns the object of each detection and the
+        first detection of each object, int64 [D] and [G], -1 for none.
+        """
+        of_detection = [-1] * len(self.detections)
+        of_truth = [-1] * len(self.truths)
+        crowd = self.truths.crowd.tolist()
+        free = [True] * len(self.truths) if taken is None else (~taken).tolist()
+        chosen = np.flatnonzero(allowed)
+        pairs = zip(self.pair_detection[chosen].tolist(), self.pair_truth[chosen].tolist(), strict=True)
+        for detection, truth in pairs:
+            if of_detection[detection] < 0 and free[truth]:
+                of_detection[detection] = truth
+                if not crowd[truth]:
+                    free[truth] = False
+                if of_truth[truth] < 0:
+                    of_truth[truth] = detection
+        return np.array(of_detection, dtype=np.int64), np.array(of_truth, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class MatchTable:
+    """The table from which every figure comes: who matched whom at one threshold or by centre hit.
+
+    `matched_truth` int64 [D]: row of the object a detection matched, or -1. `matched_detection` int64 [G]:
+    row of the detection that found an object, or -1. The other columns are in `overlaps`.
+    """
+
+    overlaps: Overlaps
+    iou: float
+    criterion: Criterion
+    matched_truth: NDArray[np.int64]
+    matched_detection: NDArray[np.int64]
+
+    @property
+    def images(self) -> ImageColumns:
+        """All images, clean ones included."""
+        return self.overlaps.images
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of category ids; labels are places in it."""
+        return self.overlaps.classes
+
+    @property
+    def truths(self) -> TruthColumns:
+        """All ground-truth boxes."""
+        return self.overlaps.truths
+
+    @property
+    def detections(self) -> DetectionColumns:
+        """All detections in descending score."""
+        return self.overlaps.detections
+
+    @cached_property
+    def ignored(self) -> NDArray[np.bool_]:
+        """Detections that fell in a crowd region and count for nothing, bool [D]."""
+        return (self.matched_truth >= 0) & np.append(self.truths.crowd, False)[self.matched_truth]
+
+    @cached_property
+    def hit(self) -> NDArray[np.bool_]:
+        """Detections that found an object, bool [D]."""
+        return (self.matched_truth >= 0) & ~self.ignored
+
+    @cached_property
+    def false_call(self) -> NDArray[np.bool_]:
+        """Detections that found nothing, or an object already found, bool [D]."""
+        return self.matched_truth < 0
+
+    @cached_property
+    def counted(self) -> NDArray[np.bool_]:
+        """Objects that count, which is all but crowd regions, bool [G]."""
+        return ~self.truths.crowd
+
+    @cached_property
+    def found_score(self) -> NDArray[np.float64]:
+        """Score of the detection that found each object, -inf for a missed one, float64 [G]."""
+        return np.append(self.detections.score, -np.inf)[self.matched_detection]
+
+    @cached_property
+    def match_iou(self) -> NDArray[np.float64]:
+        """IoU of each detection with the object it matched, 0 without one, float64 [D]."""
+        pairs = self.overlaps
+        value = np.zeros(len(self.detections))
+        own = self.matched_truth[pairs.pair_detection] == pairs.pair_truth
+        value[pairs.pair_detection[own]] = pairs.pair_iou[own]
+        return value
+
+    @cached_property
+    def best_iou(self) -> NDArray[np.float64]:
+        """Largest IoU of any detection of its class with each object, matched or not, float64 [G]."""
+        best = np.zeros(len(self.truths))
+        same = self.overlaps.pair_same_class
+        np.maximum.at(best, self.overlaps.pair_truth[same], self.overlaps.pair_iou[same])
+        return best
+
+    @cached_property
+    def nearest_iou(self) -> NDArray[np.float64]:
+        """Largest IoU of each detection with any object of its class, matched or not, float64 [D]."""
+        best = np.zeros(len(self.detections))
+        same = self.overlaps.pair_same_class
+        np.maximum.at(best, self.overlaps.pair_detection[same], self.overlaps.pair_iou[same])
+        return best
+
+    @cached_property
+    def center_hit(self) -> NDArray[np.bool_]:
+        """Whether the centre of a detection lies in a box of its class, taken or not, bool [D]."""
+        hit = np.zeros(len(self.detections), dtype=bool)
+        hit[self.overlaps.pair_detection[self.overlaps.pair_same_class & self.overlaps.pair_center]] = True
+        return hit
+
+
+def match_detections(
+    dataset: CocoDataset, results: Sequence[dict[str, Any]], iou: float = 0.5, criterion: Criterion = "iou"
+) -> MatchTable:
+    """Match COCO `results` (image_id, category_id, bbox xywh in px, score) to the boxes of `dataset`.
+
+    `criterion` "iou" wants at least `iou` of overlap; "center" wants the detection's centre inside the box,
+    whatever the overlap. Raises InputError for an unknown image or category id or a value that is not finite.
+    For several thresholds call `find_overlaps` once and `match` on what it returns.
+    """
+    return find_overlaps(dataset, results).match(iou, criterion)
+
+
+def find_overlaps(dataset: CocoDataset, results: Sequence[dict[str, Any]]) -> Overlaps:
+    """Bring both sides into columns and compute the IoU of every pair on one image, for all thresholds."""
+    images = _image_columns(dataset)
+    image_row = {image_id: row for row, image_id in enumerate(images.ids.tolist())}
+    categories = sorted(dataset.categories, key=lambda category: category["id"])
+    label_row = {category["id"]: row for row, category in enumerate(categories)}
+    truths = _truth_columns(dataset, image_row, label_row)
+    detections = _detection_columns(dataset, results, image_row, label_row)
+    classes = tuple(str(category.get("name", category["id"])) for category in categories)
+    return Overlaps(images, classes, truths, detections, *_pairs(truths, detections, len(images)))
+
+
+def _objects(values: list[Any]) -> NDArray[np.object_]:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
+def _image_columns(dataset: CocoDataset) -> ImageColumns:
+    records = sorted(dataset.images, key=lambda record: record["id"])
+    return ImageColumns(
+        ids=_objects([record["id"] for record in records]),
+        names=_objects([record.get("file_name", str(record["id"])) for record in records]),
+        series=_objects([str(record.get("series") or "") for record in records]),
+        pixel_mm=np.array([_number(record.get("pixel_size_mm")) for record in records], dtype=float),
+    )
+
+
+def _number(value: Any) -> float:
+    """Return a number that may be absent, NaN for none; of a pair (row and column spacing) the mean."""
+    if isinstance(value, list | tuple):
+        return float(np.mean(value)) if value else float("nan")
+    return float("nan") if value is None else float(value)
+
+
+def _truth_columns(
+    dataset: CocoDataset, image_row: dict[Any, int], label_row: dict[Any, int]
+) -> TruthColumns:
+    rows = []
+    for record in dataset.annotations:
+        image, label = image_row.get(record["image_id"]), label_row.get(record["category_id"])
+        if image is None or label is None:
+            key = "image_id" if image is None else "category_id"
+            raise InputError(
+                f"{dataset.path}: annotation {record.get('id')}: {key} {record[key]} is not in the file; "
+                "add it or drop the annotation"
+            )
+        rows.append((image, label, record))
+    rows.sort(key=lambda row: row[0])
+    return TruthColumns(
+        ids=_objects([record.get("id") for _, _, record in rows]),
+        image=np.array([image for image, _, _ in rows], dtype=np.int64),
+        label=np.array([label for _, label, _ in rows], dtype=np.int64),
+        box=np.array([record["bbox"] for _, _, record in rows], dtype=float).reshape(-1, 4),
+        crowd=np.array([bool(record.get("iscrowd", 0)) for _, _, record in rows], dtype=bool),
+        depth_mm=np.array([_number(record.get("depth_mm")) for _, _, record in rows], dtype=float),
+    )
+
+
+def _detection_columns(
+    dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: dict[Any, int], label_row: dict[Any,
+    int]
+) -> DetectionColumns:
+    try:
+        image = np.array([image_row[result["image_id"]] for result in results], dtype=np.int64)
+        label = np.array([label_row[result["category_id"]] for result in results], dtype=np.int64)
+        score = np.array([result["score"] for result in results], dtype=float)
+        box = np.array([result["bbox"] for result in results], dtype=float).reshape(-1, 4)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(_first_fault(dataset, results, image_row, label_row)) from None
+    if not (len(box) == len(score) and np.isfinite(score).all() and np.isfinite(box).all()):
+        raise InputError(_first_fault(dataset, results, image_row, label_row))
+    order = np.lexsort((np.arange(len(score)), image, -score))
+    return DetectionColumns(order.astype(np.int64), image[order], label[order], score[order], box[order])
+
+
+def _first_fault(
+    dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: dict[Any, int], label_row: dict[Any,
+    int]
+) -> str:
+    """Say what is wrong with the first faulty detection; only called when one is known to be faulty."""
+    for number, result in enumerate(results):
+        place = f"detection {number}"
+        if not isinstance(result, dict):
+            return f"{place}: {result!r} is not a COCO result, an object with image_id, bbox and so on"
+        for key in ("image_id", "category_id", "bbox", "score"):
+            if key not in result:
+                return f"{place}: has no '{key}'; COCO results need image_id, category_id, bbox and score"
+        for key, known in (("image_id", image_row), ("category_id", label_row)):
+            if not isinstance(result[key], int | str) or result[key] not in known:
+                return f"{place}: {key} {result[key]!r} is not in {dataset.path}; give its own ground truth"
+        try:
+            score, box = float(result["score"]), [float(value) for value in result["bbox"]]
+        except (TypeError, ValueError):
+            score, box = float("nan"), []
+        if not np.isfinite(score) or len(box) != 4 or not np.isfinite(box).all():
+            return (
+                f"{place} on image {result['image_id']}: score {result['score']} or bbox {result['bbox']} "
+                "is not a finite number and four finite numbers; write them again"
+            )
+    return "the detections are not a list of COCO results; write them again"
+
+
+def _pairs(truths: TruthColumns, detections: DetectionColumns, images: int) -> tuple[NDArray[Any], ...]:
+    """Return detection, truth, IoU and centre hit of every pair that touches, in the order of matching."""
+    first = np.searchsorted(truths.image, np.arange(images))
+    count = np.bincount(truths.image, minlength=images)
+    partners = count[detections.image] if images else np.zeros(0, dtype=np.int64)
+    ends = np.cumsum(partners)
+    blocks = []
+    start = 0
+    while start < len(detections):
+        done = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")))
+        chosen = np.arange(start, stop)
+        detection = np.repeat(chosen, partners[chosen])
+        begins = ends[chosen] - partners[chosen] - done
+        within = np.arange(len(detection)) - np.repeat(begins, partners[chosen])
+        truth = first[detections.image[detection]] + within
+        blocks.append(_overlapping(truths, detections, detection, truth))
+        start = stop
+    if not blocks:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, bool)
+    return tuple(np.concatenate(column) for column in zip(*blocks, strict=True))
+
+
+def _overlapping(
+    truths: TruthColumns, detections: DetectionColumns, detection: NDArray[np.int64], truth: NDArray[np.int64]
+) -> tuple[NDArray[Any], ...]:
+    """Keep the touching pairs of one block, and sort them by detection, crowd and falling IoU."""
+    one, two = detections.box.T[:, detection], truths.box.T[:, truth]
+    # The order of the operations is pycocotools', so that both agree to the last bit at the threshold.
+    width = np.minimum(one[2] + one[0], two[2] + two[0]) - np.maximum(one[0], two[0])
+    height = np.minimum(one[3] + one[1], two[3] + two[1]) - np.maximum(one[1], two[1])
+    x, y = one[0] + one[2] / 2, one[1] + one[3] / 2
+    center = (x >= two[0]) & (x <= two[0] + two[2]) & (y >= two[1]) & (y <= two[1] + two[3])
+    touching = np.flatnonzero(((width > 0) & (height > 0)) | center)
+    detection, truth, center = detection[touching], truth[touching], center[touching]
+    intersection = np.maximum(width[touching], 0) * np.maximum(height[touching], 0)
+    area = one[2, touching] * one[3, touching]
+    crowd = truths.crowd[truth]
+    union = np.where(crowd, area, area + two[2, touching] * two[3, touching] - intersection)
+    iou = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    # Equal IoU goes to the later object, as in pycocotools.
+    order = np.lexsort((-truth, -iou, crowd, detection))
+    return detection[order], truth[order], iou[order], center[order]

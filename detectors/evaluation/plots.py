@@ -1,0 +1,171 @@
+"""Figures of a run: precision-recall curves of one or several, and radiographs with truth and detections."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from data.coco import CocoDataset
+from data.files import atomic_path
+from data.radiograph import read_radiograph
+from detectors.evaluation.curves import PrecisionRecall
+from detectors.evaluation.matching import MatchTable, match_detections
+from detectors.evaluation.metrics import display
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+TRUTH, MISS, HIT, FALSE_CALL = "#56B4E9", "#F0E442", "#00C08A", "#FF5A3C"
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 130) -> None:
+    """Write a figure as PNG, SVG or PDF by its suffix, atomically, without pyplot's global state."""
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
+
+
+def plot_precision_recall(
+    curves: Mapping[str, PrecisionRecall], path: str | Path, title: str = "Precision and recall at IoU 0.5"
+) -> None:
+    """Draw the curves of several runs, by name, in one figure with their AP ("n/a" without objects)."""
+    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, curve) in enumerate(curves.items()):
+        # The envelope is a staircase that ends where recall ends.
+        recall = np.concatenate([[0.0], curve.recall, curve.recall[-1:]])
+        precision = np.concatenate([curve.precision[:1], curve.precision, [0.0] * min(1, len(curve.recall))])
+        axes.step(
+            recall[: len(precision)],
+            precision,
+            where="pre",
+            label=f"{name}   AP {display(curve.ap)}",
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=("-", "--", ":")[number // len(COLOURS) % 3],
+            linewidth=2,
+        )
+    axes.set(xlim=(0, 1.005), ylim=(0, 1.01), xlabel="recall", ylabel="precision", title=title)
+    _quiet(axes)
+    if curves:
+        axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none")
+    save_figure(figure, path)
+
+
+def _quiet(axes: Any) -> None:
+    axes.grid(color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def plot_examples(
+    dataset: CocoDataset,
+    results: Sequence[dict[str, Any]],
+    image_dir: str | Path,
+    path: str | Path,
+    threshold: float | None,
+    count: int = 12,
+) -> None:
+    """Draw up to `count` radiographs: the worst, then an even choice of the others.
+
+    Objects are dashed (yellow where missed), hits at IoU 0.5 green, false calls red with their scores;
+    detections under `threshold` are not drawn (None: every one is). A radiograph with small boxes is
+    cropped around them.
+    """
+    table = match_detections(dataset, results)
+    chosen = choose_examples(table, threshold, count)
+    columns = min(4, max(1, len(chosen)))
+    rows = max(1, -(-len(chosen) // columns))
+    figure = Figure(figsize=(4 * columns, 3.4 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, image in zip(grid, chosen, strict=False):
+        _draw_example(axes, table, image, Path(image_dir), threshold)
+    if not chosen:
+        grid[0].text(0.5, 0.5, "no images", ha="center")
+    handles = [
+        Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, linestyle=style, linewidth=2)
+        for colour, style in ((TRUTH, "--"), (MISS, "--"), (HIT, "-"), (FALSE_CALL, "-"))
+    ]
+    at = "" if threshold is None else f" at score {threshold:.2f}"
+    labels = ["object, found", "object, missed", f"hit{at}", f"false call{at}"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    save_figure(figure, path, dpi=80)
+
+
+def choose_examples(table: MatchTable, threshold: float | None, count: int) -> list[int]:
+    """Return rows of images to show: half the worst by misses and false calls, half evenly from the rest."""
+    least = -np.inf if threshold is None else threshold
+    misses = (table.found_score < least) & table.counted
+    false = table.false_call & (table.detections.score >= least)
+    images = len(table.images)
+    faults = np.bincount(table.truths.image[misses], minlength=images) + np.bincount(
+        table.detections.image[false], minlength=images
+    )
+    order = np.argsort(-faults, kind="stable")
+    worst = order[faults[order] > 0][: count // 2].tolist()
+    rest = np.array([image for image in range(images) if image not in set(worst)])
+    if len(rest):
+        objects = np.bincount(table.truths.image, minlength=images)[rest]
+        # Images with defects tell more than clean ones; of the clean ones one or two suffice.
+        rest = np.concatenate([rest[objects > 0], rest[objects == 0][: max(1, count // 6)]])
+        places = np.linspace(0, len(rest) - 1, min(len(rest), count - len(worst))).round().astype(int)
+        rest = rest[np.unique(places)]
+    return worst + [int(image) for image in rest]
+
+
+def _draw_example(
+    axes: Any, table: MatchTable, image: int, image_dir: Path, threshold: float | None
+) -> None:
+    pixels = read_radiograph(image_dir / table.images.names[image]).pixels
+    truths = np.flatnonzero(table.truths.image == image)
+    least = -np.inf if threshold is None else threshold
+    detections = np.flatnonzero((table.detections.image == image) & (table.detections.score >= least))
+    boxes = np.concatenate([table.truths.box[truths], table.detections.box[detections]])
+    x0, y0, x1, y1 = crop_around(boxes, pixels.shape)
+    window = pixels[y0:y1, x0:x1]
+    low, high = np.percentile(window, [0.5, 99.5]) if window.size else (0.0, 1.0)
+    axes.imshow(window, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=(x0, x1, y1, y0))
+    for row in truths:
+        missed = table.found_score[row] < least and table.counted[row]
+        _rectangle(axes, table.truths.box[row], MISS if missed else TRUTH, "--", grow=3)
+    for row in detections:
+        colour = FALSE_CALL if table.false_call[row] else HIT
+        _rectangle(axes, table.detections.box[row], colour, "-")
+        if table.false_call[row]:
+            x, y = table.detections.box[row, :2]
+            score = f"{table.detections.score[row]:.2f}"
+            axes.text(x, y - 3, score, color=colour, fontsize=7, clip_on=True)
+    axes.set(xlim=(x0, x1), ylim=(y1, y0))
+    axes.set_title(Path(table.images.names[image]).name, fontsize=9)
+
+
+def crop_around(boxes: np.ndarray, shape: tuple[int, int], least: int = 256) -> tuple[int, int, int, int]:
+    """Return x0, y0, x1, y1 (px, whole) of a 4:3 window around `boxes` [N, 4] xywh, all of it without boxes.
+
+    The window leaves a margin, is at least `least` px wide where the radiograph is, and stays inside it.
+    """
+    height, width = shape
+    if not len(boxes):
+        return 0, 0, width, height
+    x0, y0 = boxes[:, :2].min(axis=0)
+    x1, y1 = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    wide = max(x1 - x0 + 60, (y1 - y0 + 60) * 4 / 3, least)
+    wide, high = min(wide, width), min(wide * 3 / 4, height)
+    left = float(np.clip((x0 + x1 - wide) / 2, 0, width - wide))
+    top = float(np.clip((y0 + y1 - high) / 2, 0, height - high))
+    return int(left), int(top), int(np.ceil(left + wide)), int(np.ceil(top + high))
+
+
+def _rectangle(axes: Any, box: np.ndarray, colour: str, style: str, grow: float = 0) -> None:
+    x, y, width, height = box
+    corner = (x - grow, y - grow)
+    axes.add_patch(
+        Rectangle(
+            corner, width + 2 * grow, height + 2 * grow, fill=False, edgecolor=colour, linestyle=style,
+            linewidth=1.3
+        )
+    )
