@@ -120,7 +120,10 @@ def wheel(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.nda
     if rng.random() < 0.75:
         start, stop = hub + rng.uniform(4, 20), hub + (rim - hub) * rng.uniform(0.4, 0.85)
         pocket = box(along, across, (start + stop) / 2, 0, (abs(stop - start) / 2, half * rng.uniform(0.3, 0.7)), 0, 5)
-        thickness -= thickness * np.float32(rng.uniform(0.15, 0.5)) * inside(pocket, rng.uniform(2, 14), pixel)
+        # The pocket's floor is inclined, so that it grows brighter along the spoke.
+        inclined = 1 + np.clip((along - start) / (stop - start) - 0.5, -0.5, 0.5) * np.float32(rng.uniform(0, 1.2))
+        deep = np.float32(rng.uniform(0.12, 0.45))
+        thickness -= thickness * deep * inclined * inside(pocket, rng.uniform(2, 20), pixel)
     if rng.random() < 0.5:  # a slot through the spoke's outer end
         half_slot = (rng.uniform(6, 14), half * rng.uniform(0.3, 0.7))
         slot = box(along, across, rim - rng.uniform(12, 30), 0, half_slot, 0, 5)
@@ -198,7 +201,7 @@ def housing(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
 
 def knuckle(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.ndarray]:
     """Return a body of round limbs grown together (tapered capsules), with bores at their ends."""
-    grid = make_grid(rng, size, rng.uniform(0.2, 0.45), (0.0, 0.0))
+    grid = make_grid(rng, size, rng.uniform(0.09, 0.32), (0.0, 0.0))
     reach = min(grid.extent) / 2
     squared = np.full(grid.x.shape, np.float32(-1e6))
     core = rng.normal(0, 0.15, 2) * reach
@@ -206,7 +209,7 @@ def knuckle(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
     for limb in range(int(rng.integers(3, 7))):
         start = core if limb < 2 or rng.random() < 0.6 else ends[int(rng.integers(len(ends)))]
         angle = rng.uniform(0, 2 * np.pi)
-        end = start + reach * rng.uniform(0.5, 1.4) * np.array([np.cos(angle), np.sin(angle)])
+        end = start + max(reach, 30) * rng.uniform(0.5, 1.4) * np.array([np.cos(angle), np.sin(angle)])
         ends.append(end)
         distance, t = capsule(grid.x, grid.y, start, end)
         radius = rng.uniform(14, 32) + t * np.float32(rng.uniform(-10, 8))
@@ -219,7 +222,7 @@ def knuckle(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
             radius = rng.uniform(5, 13)
             through = np.float32(rng.choice([1.0, 1.0, rng.uniform(0.3, 0.9)]))
             hole = circle(grid.x, grid.y, centre[0], centre[1], radius)
-            thickness *= 1 - through * inside(hole, rng.uniform(0.3, 3), grid.pixel_mm)
+            thickness *= 1 - through * inside(hole, rng.choice([0.3, rng.uniform(0.5, 6)]), grid.pixel_mm)
     return grid, thickness
 
 
@@ -233,7 +236,7 @@ def bracket(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
     thickness = np.full(grid.x.shape, np.float32(base))
     for _ in range(rng.integers(2, 6)):
         centre = rng.normal(0, 0.3, 2) * reach
-        half = (reach * rng.uniform(0.3, 0.9), reach * rng.uniform(0.08, 0.3))
+        half = (reach * rng.uniform(0.3, 0.9), reach * rng.uniform(0.1, 0.45))
         angle = rng.uniform(0, np.pi)
         arm = box(grid.x, grid.y, centre[0], centre[1], half, angle, rng.uniform(1, 12))
         outline = smooth_min(outline, arm, rng.uniform(4, 25))

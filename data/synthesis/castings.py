@@ -47,10 +47,10 @@ def _full_exposure(rng: np.random.Generator, thickness: np.ndarray) -> Exposure:
         rng, thickness,
         optical_depth=float(np.exp(rng.uniform(np.log(0.35), np.log(2.2)))),
         level=rng.uniform(0.15, 0.6), gamma=rng.uniform(0.5, 1.2),
-        cut=rng.uniform(0.1, 0.8) if rng.random() < 0.2 else 0.0,
+        cut=rng.uniform(0.1, 1.0) if rng.random() < 0.2 else 0.0,
         black=rng.uniform(0.0, 0.1), white=rng.uniform(0.75, 1.0),
         blur_x=blur, blur_y=blur * rng.uniform(0.7, 1.1), scatter=scatter, glare=glare,
-        grain=float(np.exp(rng.uniform(np.log(0.003), np.log(0.03)))),
+        grain=float(np.exp(rng.uniform(np.log(0.003), np.log(0.025)))),
         display_noise=rng.uniform(0.0, 0.8) / 255, line_noise=max(rng.normal(0, 0.25), 0) / 255,
         reach_x=rng.uniform(0.0, 0.65), reach_y=rng.uniform(0.0, 0.4), field=field, vignetting=rng.uniform(0, 0.3),
     )  # fmt: skip
@@ -77,7 +77,7 @@ def _expose_metal(rng: np.random.Generator, thickness: np.ndarray, optical_depth
     """
     sample = thickness[::4, ::4]
     metal = sample[sample > 0.5]
-    typical, thick = (float(q) for q in np.percentile(metal, [50, 95])) if metal.size else (10.0, 10.0)
+    typical, thick = (float(q) for q in np.percentile(metal, [50, 90])) if metal.size else (10.0, 10.0)
     wanted = np.exp(-optical_depth)
     kilovolts = min(TUBE_KILOVOLTS, key=lambda kv: abs(np.log(_one(kv, typical) / wanted)))
     stray = (scatter + glare) * float(transmission("Al", kilovolts)(sample).mean())
@@ -89,7 +89,7 @@ def _expose_metal(rng: np.random.Generator, thickness: np.ndarray, optical_depth
     gain = min(level ** (1 / gamma) / (signal * (1 - offset_share)), 40.0)
     if gain < least:
         gain = least
-        gamma = float(np.clip(np.log(level) / np.log(min(gain * signal * (1 - offset_share), 0.95)), gamma, 3.0))
+        gamma = float(np.clip(np.log(level) / np.log(min(gain * signal * (1 - offset_share), 0.95)), gamma, 2.0))
     return Exposure(
         material="Al", kilovolts=kilovolts, gain=gain, offset=gain * signal * offset_share, gamma=gamma, black=black,
         white=white, film=False, blur_x=blur_x, blur_y=blur_y, scatter=scatter, glare=glare,
@@ -110,19 +110,19 @@ def _plant_defects(rng: np.random.Generator, thickness: np.ndarray, signal: np.n
     if rng.random() < CLEAN_SHARE:
         return []
     area = thickness.size / (768 * 572)
-    wanted = int(rng.integers(1, 4)) if plain else 1 + int(rng.poisson(0.8 + 3.0 * min(area, 1)))
+    wanted = int(rng.integers(1, 4)) if plain else 1 + int(rng.poisson(1.0 + 3.5 * min(area, 1)))
     places = _places(rng, thickness, signal, exposure, weight, 40 * wanted)
     taken = np.zeros(thickness.shape, bool)
     defects: list[Defect] = []
     # Radiographs differ: some show strong defects throughout, some only faint ones.
-    strength = rng.normal(0, 0.4)
+    strength = rng.normal(0, 0.35)
     for x, y in places:
         if len(defects) == wanted:
             break
         kind = str(rng.choice(KINDS, p=KIND_SHARES))
         size = _size(rng, kind, plain, min(thickness.shape))
         # What is spread over many pixels is lost sooner than a compact pore of the same peak.
-        faint, strong = (0.08, 0.35) if plain else (0.02, 0.3) if kind in ("pore", "inclusion") else (0.05, 0.3)
+        faint, strong = (0.08, 0.35) if plain else (0.02, 0.22) if kind in ("pore", "inclusion") else (0.04, 0.25)
         contrast = float(np.exp(rng.uniform(np.log(faint), np.log(strong)) + (0 if plain else strength)))
         chord = SHAPES[kind](rng, size)
         corner = (int(x) - chord.shape[1] // 2, int(y) - chord.shape[0] // 2)
@@ -130,7 +130,7 @@ def _plant_defects(rng: np.random.Generator, thickness: np.ndarray, signal: np.n
                       max(corner[0] - 6, 0) : max(corner[0] + chord.shape[1] + 6, 0)]  # fmt: skip
         if taken[apart].any() or not _on_metal(thickness, weight, chord, corner):
             continue
-        defect = plant(thickness, signal, exposure, weight, chord, kind, corner, min(max(contrast, 0.012), 0.45))
+        defect = plant(thickness, signal, exposure, weight, chord, kind, corner, min(max(contrast, 0.015), 0.6))
         if defect is not None:
             taken[apart] = True
             defects.append(defect)

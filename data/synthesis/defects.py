@@ -129,7 +129,7 @@ def plant(thickness_mm: np.ndarray, signal: np.ndarray, exposure: Exposure, weig
         chord: float32 [h, w], relative chord lengths, negative for added metal; see `SHAPES`.
         kind: the label.
         corner: x, y of the chord's first pixel, inside the radiograph.
-        contrast: wanted peak contrast relative to the local signal.
+        contrast: wanted peak contrast on the display, relative to the display level above black.
 
     """
     pad = int(3 * max(exposure.blur_x, exposure.blur_y)) + 2
@@ -154,9 +154,11 @@ def plant(thickness_mm: np.ndarray, signal: np.ndarray, exposure: Exposure, weig
     noise = sigma * _noise_growth(exposure)
     gradient = float(np.percentile(_gradient(local)[core], 75)) * slope
     blurred = cv2.GaussianBlur(size, (0, 0), exposure.blur_x, sigmaY=exposure.blur_y)
-    depth = contrast * level / (_absorption(curve, wall) * float((blurred * primary * seen).max()) + 1e-9)
+    shade = float(exposure.display(np.array([level], np.float32))[0]) - exposure.black
+    wanted = contrast * max(shade, 0.02) / slope
+    depth = wanted / (_absorption(curve, wall) * float((blurred * primary * seen).max()) + 1e-9)
     most = DEEPEST * wall / float(size.max())
-    for _ in range(5):
+    for _ in range(3):
         depth = min(depth, most)
         missing = np.minimum(chord * np.float32(depth), metal * np.float32(DEEPEST))
         change = (curve(metal - missing) - primary) * seen
@@ -168,7 +170,7 @@ def plant(thickness_mm: np.ndarray, signal: np.ndarray, exposure: Exposure, weig
             break
         if depth >= most:
             return None
-        depth *= 1.5
+        depth *= 1.35
     else:
         return None
     mask = shown > BOX_SHARE * peak

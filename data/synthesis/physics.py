@@ -157,7 +157,7 @@ def field_weight(shape: tuple[int, int], exposure: Exposure) -> tuple[np.ndarray
     y = np.arange(height, dtype=np.float32)[:, None]
     centre_x, centre_y, radius = exposure.field or (width / 2, height / 2, 0.6 * float(np.hypot(width, height)))
     squared = ((x - np.float32(centre_x)) ** 2 + (y - np.float32(centre_y)) ** 2) / np.float32(radius**2)
-    sensitivity = 1 - np.float32(exposure.vignetting) * squared
+    sensitivity = np.maximum(1 - np.float32(exposure.vignetting) * squared, np.float32(0.05))
     if exposure.field is None:
         return sensitivity, np.ones(shape, np.float32)
     distance = (1 - np.sqrt(squared)) * np.float32(radius)
