@@ -121,6 +121,11 @@ def test_scale_resizes_image_and_boxes():
     np.testing.assert_allclose(sample.pixels, 0.3, atol=1e-6)
 
 
+def test_scaling_down_averages():
+    pixels = np.indices((40, 40)).sum(axis=0) % 2
+    np.testing.assert_allclose(augment({"scale": (0.25, 0.25)}, pixels).pixels, 0.5, atol=1e-6)
+
+
 def test_a_scaled_crop_shows_the_defect_at_the_scaled_size():
     config = {"scale": (2, 2), "crop": {"size": 32, "around_defect": 1}}
     sample = augment(config, np.zeros((50, 50)), [[20, 22, 26, 30]])
