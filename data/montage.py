@@ -1,0 +1,110 @@
+"""Boxes drawn on radiographs, and sheets of several radiographs to look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.coco import CocoDataset
+from data.errors import InputError
+from data.files import atomic_path
+from data.radiograph import read_radiograph
+
+TRUTH_COLOR = (0, 200, 83)  # RGB: green for annotations
+PREDICTION_COLOR = (255, 64, 64)  # RGB: red for detections
+CAPTION_HEIGHT, GAP = 22, 6  # pixels of a sheet
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_boxes(pixels: np.ndarray, boxes: Sequence | np.ndarray, scores: Sequence[float] | np.ndarray | None = None,
+               color: tuple[int, int, int] = TRUTH_COLOR) -> np.ndarray:
+    """Return the radiograph as RGB uint8 [H, W, 3] with its boxes outlined.
+
+    `pixels` is float [H, W] in [0, 1], or an RGB uint8 [H, W, 3] of an earlier call to draw a second set on;
+    `boxes` is [N, 4] x1 y1 x2 y2 in pixels, N may be 0; `scores` [N] are written beside them; `color` is RGB.
+    The line lies around the box, so that a small defect stays visible. Raises ValueError for other shapes.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    if scores is not None and len(scores) != len(boxes):
+        raise ValueError(f"{len(scores)} scores for {len(boxes)} boxes")
+    canvas = _as_rgb(np.asarray(pixels))
+    height, width = canvas.shape[:2]
+    thickness = max(1, round(max(height, width) / 800))
+    for k, (x1, y1, x2, y2) in enumerate(boxes):
+        left, top = int(np.floor(x1)) - thickness, int(np.floor(y1)) - thickness
+        right, bottom = int(np.ceil(x2)) + thickness - 1, int(np.ceil(y2)) + thickness - 1
+        cv2.rectangle(canvas, (left, top), (right, bottom), color, thickness)
+        if scores is not None:
+            scale = 0.4 * max(1.0, max(height, width) / 1000)
+            baseline = top - 3 if top > 30 * scale else bottom + round(30 * scale)
+            cv2.putText(canvas, f"{scores[k]:.2f}", (max(left, 0), baseline), _FONT, scale, color, thickness, cv2.LINE_AA)
+    return canvas
+
+
+def write_montage(path: str | Path, dataset: CocoDataset, image_dir: str | Path, count: int = 12, columns: int = 4,
+                  cell_width: int = 400) -> None:
+    """Write a PNG sheet of up to `count` radiographs with their annotations, evenly chosen, with captions.
+
+    The choice takes as many images with objects as there are, spread over the data set, and one negative
+    where there is one. Radiographs are shrunk or enlarged to `cell_width` pixels. Raises InputError.
+    """
+    images = _chosen(dataset, count)
+    if not images:
+        raise InputError(f"{dataset.path or 'data set'}: no images to show")
+    cells = []
+    for image in images:
+        pixels = read_radiograph(Path(image_dir) / image["file_name"]).pixels
+        boxes = np.array([a["bbox"] for a in dataset.boxes_of(image["id"])], dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        caption = f"{Path(image['file_name']).stem}: {len(boxes)} box{'' if len(boxes) == 1 else 'es'}"
+        cells.append(_cell(pixels, boxes, caption, cell_width))
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(_sheet(cells, columns), cv2.COLOR_RGB2BGR))
+
+
+def _as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Return a new RGB uint8 array."""
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
+        return pixels.copy()
+    if pixels.ndim != 2:
+        raise ValueError(f"pixels are {pixels.dtype} {list(pixels.shape)}; expected float [H, W] or uint8 [H, W, 3]")
+    grey = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _chosen(dataset: CocoDataset, count: int) -> list[dict]:
+    positive = [image for image in dataset.images if dataset.boxes_of(image["id"])]
+    negative = [image for image in dataset.images if not dataset.boxes_of(image["id"])]
+    shown_negative = negative[:1] if positive else negative[:count]
+    room = max(count - len(shown_negative), 0)
+    steps = np.linspace(0, len(positive) - 1, min(room, len(positive))).round().astype(int)
+    chosen = {positive[k]["id"] for k in steps} | {image["id"] for image in shown_negative}
+    return [image for image in dataset.images if image["id"] in chosen]
+
+
+def _cell(pixels: np.ndarray, boxes: np.ndarray, caption: str, cell_width: int) -> np.ndarray:
+    """Return one captioned radiograph, its caption strip on top, `cell_width` pixels wide."""
+    scale = cell_width / pixels.shape[1]
+    size = (cell_width, max(1, round(pixels.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    drawn = draw_boxes(small, boxes * scale)  # drawn after the resize: lines keep their width
+    strip = np.full((CAPTION_HEIGHT, cell_width, 3), 255, np.uint8)
+    cv2.putText(strip, caption, (4, CAPTION_HEIGHT - 7), _FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([strip, drawn])
+
+
+def _sheet(cells: list[np.ndarray], columns: int) -> np.ndarray:
+    """Return the cells row by row on white; a row is as high as its highest cell."""
+    rows = [cells[k : k + columns] for k in range(0, len(cells), columns)]
+    width = cells[0].shape[1]
+    heights = [max(cell.shape[0] for cell in row) for row in rows]
+    shape = (sum(heights) + GAP * (len(rows) + 1), min(columns, len(cells)) * (width + GAP) + GAP, 3)
+    sheet = np.full(shape, 255, np.uint8)
+    top = GAP
+    for row, height in zip(rows, heights, strict=True):
+        for k, cell in enumerate(row):
+            left = GAP + k * (width + GAP)
+            sheet[top : top + cell.shape[0], left : left + width] = cell
+        top += height + GAP
+    return sheet
