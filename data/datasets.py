@@ -168,10 +168,25 @@ class MixedDataset(Dataset[Sample]):
         return source.sample(int(rng.integers(len(source) // source.repeat)), rng)
 
 
+class _Targets(list):
+    """Target dicts that reach another process as bytes.
+
+    A tensor goes by shared memory, which costs more than these few numbers do, and there are five a sample.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _targets, ([{key: value.numpy() for key, value in target.items()} for target in self],)
+
+
+def _targets(arrays: list[dict[str, np.ndarray]]) -> _Targets:
+    """Undo the pickling of `_Targets`."""
+    return _Targets({key: torch.from_numpy(value) for key, value in target.items()} for target in arrays)
+
+
 def collate(batch: Sequence[Sample]) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
     """Turn a list of samples into (list of images, list of targets); sizes may differ."""
     images, targets = zip(*batch, strict=True)
-    return list(images), list(targets)
+    return list(images), _Targets(targets)
 
 
 def limit_threads(worker: int) -> None:

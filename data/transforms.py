@@ -306,14 +306,14 @@ def _overlap(corners: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
 
 
 def _window(image: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
-    """Return a copy of the window at (x, y); outside `image` it shows the reflection, edge pixel included."""
+    """Return the window at (x, y); outside `image` it shows the reflection, edge pixel included."""
     height, width = image.shape
     left, top = max(-x, 0), max(-y, 0)
     right, bottom = max(x + side - width, 0), max(y + side - height, 0)
     part = image[max(y, 0) : y + side, max(x, 0) : x + side]
     if left or top or right or bottom:
         return np.pad(part, ((top, bottom), (left, right)), mode="symmetric")
-    return part.copy()
+    return part
 
 
 def _resize(scene: Augmented, shape: tuple[int, int]) -> Augmented:
