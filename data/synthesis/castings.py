@@ -15,10 +15,11 @@ FULL_SIZES = ((768, 572), (768, 572), (768, 572), (768, 574), (640, 480), (572, 
 PLAIN_SIZE = (320, 320)
 KINDS = ("pore", "cluster", "sponge", "dendrite", "crack", "inclusion")
 KIND_SHARES = (0.62, 0.10, 0.12, 0.06, 0.06, 0.04)
+PLAIN_SHARES = (0.85, 0.15, 0.0, 0.0, 0.0, 0.0)
 
 
-def make_casting(rng: np.random.Generator, family: str, size: tuple[int, int], plain: bool
-                 ) -> tuple[np.ndarray, list[Defect], float]:  # fmt: skip
+def make_radiograph(rng: np.random.Generator, family: str, size: tuple[int, int], plain: bool
+                    ) -> tuple[np.ndarray, list[Defect], float]:  # fmt: skip
     """Return one simulated casting: display float32 [H, W] in [0, 1], its defects, the pixel size in mm."""
     grid, thickness = BUILDERS[family](rng, size)
     if float((thickness[::4, ::4] > 0.5).mean()) < 0.12:  # almost no metal in view: a plate always has some
@@ -111,7 +112,7 @@ def _plant_defects(rng: np.random.Generator, thickness: np.ndarray, signal: np.n
         return []
     area = thickness.size / (768 * 572)
     wanted = int(rng.integers(1, 4)) if plain else 1 + int(rng.poisson(1.0 + 3.5 * min(area, 1)))
-    places = _places(rng, thickness, signal, exposure, weight, 40 * wanted)
+    places = _places(rng, thickness, signal, exposure, weight, 40 * wanted, avoid_edges=plain)
     taken = np.zeros(thickness.shape, bool)
     defects: list[Defect] = []
     # Radiographs differ: some show strong defects throughout, some only faint ones.
@@ -119,10 +120,10 @@ def _plant_defects(rng: np.random.Generator, thickness: np.ndarray, signal: np.n
     for x, y in places:
         if len(defects) == wanted:
             break
-        kind = str(rng.choice(KINDS, p=KIND_SHARES))
+        kind = str(rng.choice(KINDS, p=PLAIN_SHARES if plain else KIND_SHARES))
         size = _size(rng, kind, plain, min(thickness.shape))
         # What is spread over many pixels is lost sooner than a compact pore of the same peak.
-        faint, strong = (0.08, 0.35) if plain else (0.02, 0.22) if kind in ("pore", "inclusion") else (0.04, 0.25)
+        faint, strong = (0.2, 0.5) if plain else (0.02, 0.22) if kind in ("pore", "inclusion") else (0.04, 0.25)
         contrast = float(np.exp(rng.uniform(np.log(faint), np.log(strong)) + (0 if plain else strength)))
         chord = SHAPES[kind](rng, size)
         corner = (int(x) - chord.shape[1] // 2, int(y) - chord.shape[0] // 2)
@@ -147,8 +148,11 @@ def _size(rng: np.random.Generator, kind: str, plain: bool, shortest: int) -> fl
 
 
 def _places(rng: np.random.Generator, thickness: np.ndarray, signal: np.ndarray, exposure: Exposure,
-            weight: np.ndarray, number: int) -> np.ndarray:  # fmt: skip
-    """Return candidate centres int [K, 2] as x, y: visible metal, every second one near an edge of the part."""
+            weight: np.ndarray, number: int, avoid_edges: bool) -> np.ndarray:  # fmt: skip
+    """Return candidate centres int [K, 2] as x, y: visible metal, every second one near an edge of the part.
+
+    With `avoid_edges`, none is near an edge.
+    """
     margin, step = 6, 4
     view = np.s_[margin:-margin:step, margin:-margin:step]
     level = exposure.gain * signal[view] - exposure.offset
@@ -158,7 +162,8 @@ def _places(rng: np.random.Generator, thickness: np.ndarray, signal: np.ndarray,
     steep = edge > max(float(np.percentile(edge[usable], 80)), 1e-4) if usable.any() else usable
     near = usable & (cv2.dilate(steep.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
     picks = []
-    for mask, count in ((near, number // 2), (usable, number - number // 2)):
+    shares = ((usable & ~near, number),) if avoid_edges else ((near, number // 2), (usable, number // 2))
+    for mask, count in shares:
         found = np.argwhere(mask)
         if len(found):
             picks.append(found[rng.integers(0, len(found), count)])

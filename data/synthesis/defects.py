@@ -76,7 +76,7 @@ def dendrite(rng: np.random.Generator, size: float) -> np.ndarray:
     for _ in range(int(rng.integers(3, 9))):
         start = side / 2 + rng.normal(0, size * 0.12, 2)
         turned = heading + rng.normal(0, 0.9) + np.pi * rng.integers(2)
-        points = _walk(rng, start, turned, size * rng.uniform(0.2, 0.55), 0.7)
+        points = random_walk(rng, start, turned, size * rng.uniform(0.2, 0.55), 0.7)
         stroke = np.zeros_like(chord)
         cv2.polylines(stroke, [np.round(points * 8).astype(np.int32)], False, 1.0, thickness, cv2.LINE_8, 3)
         chord = np.maximum(chord, stroke * np.float32(rng.uniform(0.4, 1)))
@@ -91,7 +91,7 @@ def crack(rng: np.random.Generator, size: float) -> np.ndarray:
     heading = rng.uniform(0, 2 * np.pi)
     middle = np.array([side / 2, side / 2])
     start = middle - 0.5 * size * np.array([np.cos(heading), np.sin(heading)])
-    points = _walk(rng, start, heading, size, 0.25)
+    points = random_walk(rng, start, heading, size, 0.25)
     chord = np.zeros((side, side), np.float32)
     width = int(rng.integers(1, 3))
     for k in range(len(points) - 1):
@@ -154,17 +154,20 @@ def plant(thickness_mm: np.ndarray, signal: np.ndarray, exposure: Exposure, weig
     noise = sigma * _noise_growth(exposure)
     gradient = float(np.percentile(_gradient(local)[core], 75)) * slope
     blurred = cv2.GaussianBlur(size, (0, 0), exposure.blur_x, sigmaY=exposure.blur_y)
-    shade = float(exposure.display(np.array([level], np.float32))[0]) - exposure.black
-    wanted = contrast * max(shade, 0.02) / slope
+    shade = max(float(exposure.display(np.array([level], np.float32))[0]) - exposure.black, 0.02)
+    wanted = contrast * shade / slope
     depth = wanted / (_absorption(curve, wall) * float((blurred * primary * seen).max()) + 1e-9)
     most = DEEPEST * wall / float(size.max())
-    for _ in range(3):
+    for attempt in range(4):
         depth = min(depth, most)
         missing = np.minimum(chord * np.float32(depth), metal * np.float32(DEEPEST))
         change = (curve(metal - missing) - primary) * seen
         change = cv2.GaussianBlur(change, (0, 0), exposure.blur_x, sigmaY=exposure.blur_y)
         shown = np.abs(exposure.display(local + change) - exposure.display(local))
         peak = float(shown.max())
+        if attempt == 0 and peak > 1.3 * contrast * shade:  # a steep curve gives more than its slope promised
+            depth *= contrast * shade / peak
+            continue
         matched = float(np.sqrt((shown**2).sum()))
         if peak >= PEAK_TO_NOISE * sigma and matched >= MATCHED_TO_NOISE * noise and peak >= PEAK_TO_SLOPE * gradient:
             break
@@ -213,7 +216,7 @@ def _ellipsoid(side: int, offset: tuple[float, float], axes: tuple[float, float]
     return np.sqrt(np.maximum(1 - a * a - b * b, 0))
 
 
-def _walk(rng: np.random.Generator, start: np.ndarray, heading: float, length: float, bend: float) -> np.ndarray:
+def random_walk(rng: np.random.Generator, start: np.ndarray, heading: float, length: float, bend: float) -> np.ndarray:
     """Return points [K, 2] of a random walk that bends by about `bend` radians a step."""
     steps = max(int(length / 3), 4)
     headings = heading + np.cumsum(rng.normal(0, bend, steps))

@@ -21,11 +21,12 @@ from pycocotools import mask as coco_mask
 from data.console import progress
 from data.errors import InputError
 from data.files import atomic_path, write_json, write_text
+from data.synthesis import castings, welds
 from data.synthesis.casting_parts import CASTING_FAMILIES
-from data.synthesis.castings import FULL_SIZES, PLAIN_SIZE, make_casting
 from data.synthesis.defects import Defect
+from data.synthesis.weld_parts import WELD_FAMILIES
 
-FAMILIES = {"castings": CASTING_FAMILIES}
+FAMILIES = {"castings": CASTING_FAMILIES, "welds": WELD_FAMILIES}
 STYLES = ("full", "plain")
 # Wheels come twice as often: they are the most varied part, and the most common in GDXray.
 _CASTING_CYCLE = ("wheel", "plate", "housing", "wheel", "knuckle", "bracket", "ring")
@@ -77,8 +78,9 @@ def make_phantom(kind: str, seed: int, index: int, *, style: str = "full", famil
     _check(kind, seed, index, style, family, size)
     family = family or family_of(kind, seed, index)
     rng = np.random.default_rng([seed, index, sorted(FAMILIES).index(kind), STYLES.index(style)])
-    drawn = FULL_SIZES[int(rng.integers(len(FULL_SIZES)))] if style == "full" else PLAIN_SIZE
-    pixels, defects, pixel_mm = make_casting(rng, family, size or drawn, style == "plain")
+    module = castings if kind == "castings" else welds
+    drawn = module.FULL_SIZES[int(rng.integers(len(module.FULL_SIZES)))] if style == "full" else module.PLAIN_SIZE
+    pixels, defects, pixel_mm = module.make_radiograph(rng, family, size or drawn, style == "plain")
     return Phantom(
         pixels, np.array([_box(d) for d in defects], np.float64).reshape(-1, 4), [d.kind for d in defects],
         np.array([d.depth_mm for d in defects], np.float64), [(d.x0, d.y0, d.mask) for d in defects],
