@@ -55,9 +55,9 @@ def make_weld(rng: np.random.Generator, family: str, size: tuple[int, int], plai
     if not plain:
         thickness *= 1 + np.float32(rng.uniform(0, 0.008)) * texture(rng, thickness.shape, rng.uniform(60, 200))
         _add_wires(rng, thickness, pixel)
-        if rng.random() < 0.25:  # the plate's own edge, along the weld
-            edge = v * np.float32(rng.choice([-1, 1])) - np.float32(height * rng.uniform(0.38, 0.48))
-            thickness *= inside(edge, rng.uniform(2, 8), 1.0)
+        if rng.random() < 0.25:  # a step in the plate, along the weld
+            step = v * np.float32(rng.choice([-1, 1])) - np.float32(height * rng.uniform(0.3, 0.48))
+            thickness *= 1 - np.float32(rng.uniform(-0.2, 0.2)) * inside(-step, rng.uniform(2, 8), 1.0)
     return Weld(thickness, across, heading, half, pixel)
 
 
