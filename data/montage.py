@@ -38,7 +38,8 @@ def draw_boxes(pixels: np.ndarray, boxes: Sequence | np.ndarray, scores: Sequenc
         if scores is not None:
             scale = 0.4 * max(1.0, max(height, width) / 1000)
             baseline = top - 3 if top > 30 * scale else bottom + round(30 * scale)
-            cv2.putText(canvas, f"{scores[k]:.2f}", (max(left, 0), baseline), _FONT, scale, color, thickness, cv2.LINE_AA)
+            corner = (max(left, 0), baseline)
+            cv2.putText(canvas, f"{scores[k]:.2f}", corner, _FONT, scale, color, thickness, cv2.LINE_AA)
     return canvas
 
 

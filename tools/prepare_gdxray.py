@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Turn GDXray's folders into COCO files, with a split and a sheet of radiographs to look at."""
+
+from pathlib import Path
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from data.coco import write_coco
+from data.console import Command, console
+from data.gdxray import GROUP_FOLDERS, SeriesSummary, read_gdxray_summary, read_unlabelled
+from data.montage import write_montage
+from data.splits import FRACTIONS, METHODS, parse_frames, split_dataset, write_split
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(cls=Command)
+@click.argument("root", type=FILE)
+@click.option("--out", required=True, type=FILE, help="Folder for the COCO files and montage.png.")
+@click.option("--group", type=click.Choice(list(GROUP_FOLDERS)), default="castings", show_default=True)
+@click.option("--split", "method", type=click.Choice(METHODS), default="series", show_default=True,
+              help="none: all.json; else train.json, val.json and test.json.")
+@click.option("--fractions", nargs=3, type=float, default=FRACTIONS, show_default=True, help="Of train, val, test.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--train-frames", help="For block: numbers inside each series, such as 1-58.")
+@click.option("--test-frames", help="For block: numbers inside each series, such as 59-72.")
+@click.option("--gap", type=click.IntRange(min=0), default=0, help="For block: frames left out between two parts.")
+@click.option("--train-list", type=FILE, help="For lists: text file of image names, one a line.")
+@click.option("--test-list", type=FILE, help="For lists: text file of image names, one a line.")
+@click.option("--weld-boxes", is_flag=True, help="Take W0001's own boxes instead of the masks of W0002.")
+@click.option("--unlabelled", is_flag=True, help="Write the radiographs of W0003 to unlabelled.json, too.")
+def main(root: Path, out: Path, group: str, method: str, fractions: tuple[float, float, float], seed: int,
+         train_frames: str | None, test_frames: str | None, gap: int, train_list: Path | None, test_list: Path | None,
+         weld_boxes: bool, unlabelled: bool) -> None:  # fmt: skip
+    """Write COCO files for the GDXray data under ROOT, which holds Castings/ or Welds/.
+
+    File names in them start from ROOT. Radiographs without defects are kept. W0003 is not annotated and never
+    part of train, val or test.
+    """
+    dataset, summaries = read_gdxray_summary(root, group, weld_boxes)
+    split = split_dataset(dataset, method, seed, fractions,
+                          train_frames=parse_frames(train_frames) if train_frames else None,
+                          test_frames=parse_frames(test_frames) if test_frames else None,
+                          gap=gap, train_list=train_list, test_list=test_list)  # fmt: skip
+    written = write_split(out, dataset, method, split)
+    if unlabelled:
+        write_coco(out / "unlabelled.json", read_unlabelled(root))
+    write_montage(out / "montage.png", dataset, root)
+    _print_series(summaries)
+    parts = Table("file", "images", "clean", "boxes", box=SIMPLE_HEAD)
+    for path, part in written.items():
+        clean = sum(not part.boxes_of(image["id"]) for image in part.images)
+        parts.add_row(str(path), str(len(part.images)), str(clean), str(len(part.annotations)))
+    console.print(parts)
+    for note in split.notes:
+        console.print(f"note: {note}")
+    if group == "welds":
+        console.print("note: W0003 is not annotated: " + ("see unlabelled.json" if unlabelled else "left out"))
+    if split.left_out:
+        console.print(f"left out: {len(split.left_out)} radiographs")
+
+
+def _print_series(summaries: list[SeriesSummary]) -> None:
+    names = list(vars(summaries[0]))
+    headers = {"radiographs": "images", "without_defects": "clean"}
+    table = Table(*(headers.get(name, name) for name in names), box=SIMPLE_HEAD)
+    for summary in summaries:
+        table.add_row(*(str(value) for value in vars(summary).values()))
+    totals = [sum(getattr(summary, name) for summary in summaries) for name in names[2:]]
+    table.add_row("all", "", *map(str, totals), style="bold")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
