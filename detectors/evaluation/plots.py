@@ -15,6 +15,7 @@ from data.radiograph import read_radiograph
 from detectors.evaluation.curves import PrecisionRecall
 from detectors.evaluation.matching import MatchTable, match_detections
 from detectors.evaluation.metrics import display
+from detectors.evaluation.pod import PodFit
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -169,3 +170,30 @@ def _rectangle(axes: Any, box: np.ndarray, colour: str, style: str, grow: float 
             linewidth=1.3
         )
     )
+
+
+def plot_pod(fit: PodFit, axis: str, path: str | Path) -> None:
+    """Draw POD against size with its 90 % band (two-sided, so each side is 95 %), the data, a50, a90 and a90/95."""
+    figure = Figure(figsize=(6.8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    top = max(float(fit.size.max()), min(2 * float(fit.size.max()), fit.a90_95 or fit.a90)) * 1.05
+    sizes = np.geomspace(float(fit.size.min()) * 0.8, top, 60)
+    low, high = fit.likelihood_band(sizes)
+    axes.fill_between(sizes, low, high, color=COLOURS[0], alpha=0.18, linewidth=0, label="90 % band, likelihood ratio")
+    axes.plot(sizes, fit.wald_band(sizes)[0], color=COLOURS[0], linestyle=":", linewidth=1, label="Wald bounds")
+    axes.plot(sizes, fit.wald_band(sizes)[1], color=COLOURS[0], linestyle=":", linewidth=1)
+    axes.plot(sizes, fit.pod(sizes), color=COLOURS[0], linewidth=2, label=f"POD, {fit.link} on {fit.scale} size")
+    for hit, where in ((True, 1.03), (False, -0.03)):
+        axes.plot(fit.size[fit.hit == hit], np.full((fit.hit == hit).sum(), where), "|", color="#444444", alpha=0.5)
+    marks = {"a50": (fit.a50, 0.5), "a90": (fit.a90, 0.9), "a90/95": (fit.a90_95, 0.9)}
+    for number, (name, (size, probability)) in enumerate(marks.items()):
+        shown = f"{name} = {'n/a' if size is None else f'{size:.4g}'}"
+        if size is not None and size <= top:
+            axes.plot([size, size, sizes[0]], [-0.06, probability, probability], color="#999999", linewidth=0.8)
+            axes.plot(size, probability, "o", color=COLOURS[1], markersize=5)
+        axes.text(0.98, 0.30 - 0.06 * number, shown, transform=axes.transAxes, ha="right")
+    axes.set(xlim=(sizes[0], top), ylim=(-0.06, 1.06), xlabel=axis, ylabel="probability of detection")
+    axes.set_title(f"{fit.hits} of {fit.defects} defects found")
+    _quiet(axes)
+    axes.legend(loc="center right", frameon=True, framealpha=0.9, edgecolor="none")
+    save_figure(figure, path)
