@@ -14,6 +14,7 @@ from data.radiograph import read_radiograph
 TRUTH_COLOR = (0, 200, 83)  # RGB: green for annotations
 PREDICTION_COLOR = (255, 64, 64)  # RGB: red for detections
 CAPTION_HEIGHT, GAP = 22, 6  # pixels of a sheet
+PAPER = 225  # grey, so that white radiographs show their frame
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -90,18 +91,18 @@ def _cell(pixels: np.ndarray, boxes: np.ndarray, caption: str, cell_width: int) 
     size = (cell_width, max(1, round(pixels.shape[0] * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     drawn = draw_boxes(small, boxes * scale)  # drawn after the resize: lines keep their width
-    strip = np.full((CAPTION_HEIGHT, cell_width, 3), 255, np.uint8)
+    strip = np.full((CAPTION_HEIGHT, cell_width, 3), PAPER, np.uint8)
     cv2.putText(strip, caption, (4, CAPTION_HEIGHT - 7), _FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([strip, drawn])
 
 
 def _sheet(cells: list[np.ndarray], columns: int) -> np.ndarray:
-    """Return the cells row by row on white; a row is as high as its highest cell."""
+    """Return the cells row by row; a row is as high as its highest cell."""
     rows = [cells[k : k + columns] for k in range(0, len(cells), columns)]
     width = cells[0].shape[1]
     heights = [max(cell.shape[0] for cell in row) for row in rows]
     shape = (sum(heights) + GAP * (len(rows) + 1), min(columns, len(cells)) * (width + GAP) + GAP, 3)
-    sheet = np.full(shape, 255, np.uint8)
+    sheet = np.full(shape, PAPER, np.uint8)
     top = GAP
     for row, height in zip(rows, heights, strict=True):
         for k, cell in enumerate(row):

@@ -227,7 +227,7 @@ def _by_block(images: list[dict], fractions: tuple[float, float, float], train_f
         split.val += block.val
         split.test += block.test
     if gap:
-        split.notes.append(f"block: at least {gap} frames between two parts are left out")
+        split.notes.append(f"block: gaps of {gap} frames between two parts are left out")
     if not gap and any(name in TURNTABLES for name in groups):
         split.notes.append("block: C0001 is a turntable, so its first and last frames are neighbours; "
                            "a gap keeps the parts apart")  # fmt: skip
@@ -291,7 +291,7 @@ def _finished(split: Split, dataset: CocoDataset, wanted: Iterable[str]) -> Spli
     for name in sorted(wanted):
         if not getattr(split, name):
             raise InputError(f"{dataset.path or 'data set'}: the {name} part would be empty "
-                             f"({len(dataset.images)} images); change the fractions or the split")  # fmt: skip
+                             f"({len(dataset.images)} images); change fractions, frames, gap or split")  # fmt: skip
     order = {image["id"]: k for k, image in enumerate(dataset.images)}
     for name in ("train", "val", "test"):
         getattr(split, name).sort(key=order.__getitem__)

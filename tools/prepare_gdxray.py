@@ -65,7 +65,7 @@ def main(root: Path, out: Path, group: str, method: str, fractions: tuple[float,
 def _print_series(summaries: list[SeriesSummary]) -> None:
     names = list(vars(summaries[0]))
     headers = {"radiographs": "images", "without_defects": "clean"}
-    table = Table(*(headers.get(name, name) for name in names), box=SIMPLE_HEAD)
+    table = Table(*(headers.get(name, name) for name in names), box=SIMPLE_HEAD, collapse_padding=True)
     for summary in summaries:
         table.add_row(*(str(value) for value in vars(summary).values()))
     totals = [sum(getattr(summary, name) for summary in summaries) for name in names[2:]]

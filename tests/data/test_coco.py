@@ -1,0 +1,212 @@
+"""COCO data: what is read, filled in, refused and merged; all faults at once; images on two sides."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.coco import CocoDataset, merge_coco, read_coco, read_results, write_coco, write_results
+from data.coco_check import check_coco
+from data.duplicates import check_files, find_duplicates
+from data.errors import InputError
+from data.montage import CAPTION_HEIGHT, GAP, draw_boxes, write_montage
+from data.radiograph import radiograph_size, read_radiograph, write_radiograph
+
+CONTENT: dict[str, Any] = {
+    "info": {"year": 2020}, "licenses": [{"id": 1}],
+    "images": [
+        {"id": 7, "file_name": "a.png", "width": 40, "height": 30, "station": "north"},
+        {"id": 3, "file_name": "b.png", "width": 40, "height": 30},
+    ],
+    "annotations": [
+        {"id": 11, "image_id": 7, "category_id": 90, "bbox": [1, 2, 10.5, 4]},
+        {"id": 5, "image_id": 7, "category_id": 4, "bbox": [0, 0, 40, 30], "area": 600, "iscrowd": 1,
+         "segmentation": [[0, 0, 40, 0, 0, 30]], "grade": "B"},
+    ],
+    "categories": [{"id": 90, "name": "crack"}, {"id": 4, "name": "pore"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    return copy.deepcopy(CONTENT)
+
+
+def written(folder: Path, content: Any, name: str = "d.json") -> Path:
+    path = folder / name
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_reading_fills_in_and_keeps(tmp_path: Path, content: dict) -> None:
+    dataset = read_coco(written(tmp_path, content))
+    assert [a["id"] for a in dataset.boxes_of(7)] == [11, 5]
+    assert dataset.boxes_of(3) == []
+    assert (dataset.annotations[0]["area"], dataset.annotations[0]["iscrowd"]) == (42, 0)
+    assert dataset.annotations[1] == CONTENT["annotations"][1]
+    assert dataset.images[0]["station"] == "north"
+    assert dataset.label_of == {4: 1, 90: 2}
+    assert dataset.class_names == ["pore", "crack"]
+    write_coco(tmp_path / "again.json", dataset)
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["licenses"] == [{"id": 1}]
+    assert again["images"] == CONTENT["images"]
+
+
+def test_rounding_over_the_frame_is_trimmed(tmp_path: Path, content: dict) -> None:
+    content["annotations"][0]["bbox"] = [-0.004, 5, 40.008, 25.002]
+    x, y, w, h = read_coco(written(tmp_path, content)).annotations[0]["bbox"]
+    assert (x, y, x + w, y + h) == (0, 5, 40, 30)
+
+
+def test_subset(tmp_path: Path, content: dict) -> None:
+    dataset = read_coco(written(tmp_path, content))
+    assert [len(dataset.subset([k]).annotations) for k in (7, 3)] == [2, 0]
+    with pytest.raises(InputError, match="id 99"):
+        dataset.subset([3, 99])
+
+
+# A change of the content, and the fault's kind.
+FAULTS = {
+    "missing key": lambda c: c["annotations"][0].pop("bbox"),
+    "bad id": lambda c: c["images"][1].update(id="3"),
+    "duplicate id": lambda c: c["annotations"][1].update(id=11),
+    "dangling id": lambda c: c["annotations"][0].update(image_id=8),
+    "no area": lambda c: c["annotations"][0].update(bbox=[1, 2, 0, 4]),
+    "outside": lambda c: c["annotations"][0].update(bbox=[35, 2, 6, 4]),
+    "not finite": lambda c: c["annotations"][0].update(bbox=[1, 2, float("nan"), 4]),
+    "bad box": lambda c: c["annotations"][0].update(bbox=[1, 2, 3]),
+    "duplicate file": lambda c: c["images"][1].update(file_name="a.png"),
+    "duplicate category": lambda c: c["categories"][1].update(name="crack"),
+    "bad mask": lambda c: c["annotations"][1].update(segmentation={"size": [40, 30], "counts": "x"}),
+    "no images": lambda c: c.update(images=[], annotations=[]),
+    "bad value": lambda c: c["images"][0].update(width=0),
+    "bad record": lambda c: c["categories"].append(3),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_each_fault_is_refused_and_listed(tmp_path: Path, content: dict, kind: str) -> None:
+    FAULTS[kind](content)
+    path = written(tmp_path, content)
+    with pytest.raises(InputError, match=r"d\.json: "):
+        read_coco(path)
+    assert kind in {fault.kind for fault in check_coco(path, tmp_path)}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": []}', '{"images": {}, "annotations": 1}'])
+def test_what_is_not_coco_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "d.json").write_text(text)
+    with pytest.raises(InputError, match=r"d\.json"):
+        read_coco(tmp_path / "d.json")
+
+
+def test_all_faults_are_counted(tmp_path: Path, content: dict) -> None:
+    content["annotations"][0]["bbox"] = [50, 2, 3, 3]
+    content["annotations"][1]["category_id"] = 1
+    with pytest.raises(InputError, match="the first of 2 faults"):
+        read_coco(written(tmp_path, content))
+
+
+def test_check_finds_image_faults_and_id_0(tmp_path: Path, content: dict) -> None:
+    content["images"] += [{"id": 8, "file_name": "c.png", "width": 5, "height": 5},
+                          {"id": 9, "file_name": "d.png", "width": 5, "height": 5}]  # fmt: skip
+    content["annotations"][0]["id"] = 0
+    write_radiograph(tmp_path / "a.png", np.zeros((30, 40)))
+    write_radiograph(tmp_path / "b.png", np.zeros((40, 30)))
+    (tmp_path / "c.png").write_bytes((tmp_path / "b.png").read_bytes()[:40])
+    path = written(tmp_path, content)
+    found = {(f.severity, f.kind, f.image_id, f.annotation_id) for f in check_coco(path, tmp_path)}
+    assert found == {("warning", "id 0", 7, 0), ("error", "size", 3, None), ("error", "unreadable image", 8, None),
+                     ("error", "missing image", 9, None)}  # fmt: skip
+    assert read_coco(path).annotations[0]["id"] == 0
+
+
+def test_merging_renumbers_and_joins_categories() -> None:
+    def source(folder: str, names: list[str]) -> CocoDataset:
+        return CocoDataset([{"id": 5, "file_name": "a.png", "width": 9, "height": 9}],
+                           [{"id": k, "image_id": 5, "category_id": k, "bbox": [0, 0, 1, 1]} for k in range(len(names))],
+                           [{"id": k, "name": name} for k, name in enumerate(names)],
+                           path=Path(folder) / "coco.json")  # fmt: skip
+
+    merged = merge_coco([source("north", ["pore", "crack"]), source("south", ["crack"])])
+    assert [image["file_name"] for image in merged.images] == ["north/a.png", "south/a.png"]
+    assert [(a["id"], a["image_id"], a["category_id"]) for a in merged.annotations] == [(1, 1, 1), (2, 1, 2), (3, 2, 2)]
+    assert merged.class_names == ["pore", "crack"]
+    with pytest.raises(InputError, match=r"a\.png comes from two"):
+        merge_coco([source("north", ["pore"]), source("south", ["pore"])], prefixes=["", ""])
+
+
+def test_results_round_trip(tmp_path: Path) -> None:
+    result = {"image_id": np.int64(3), "category_id": 1, "bbox": np.array([1, 2, 3, 4], np.float32),
+              "score": np.float32(0.5)}  # fmt: skip
+    write_results(tmp_path / "r.json", [result])
+    assert read_results(tmp_path / "r.json") == [{"image_id": 3, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    write_results(tmp_path / "r.json", [])
+    assert read_results(tmp_path / "r.json") == []
+
+
+@pytest.mark.parametrize("change", [{"score": float("nan")}, {"bbox": [1, 2, 3]}, {"bbox": [1, 2, -1, 1]},
+                                    {"image_id": "x"}, {"score": None}])  # fmt: skip
+def test_faulty_results_are_refused(tmp_path: Path, change: dict) -> None:
+    good = {"image_id": 3, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+    with pytest.raises(InputError, match=r"r\.json: result 1"):
+        write_results(tmp_path / "r.json", [good, good | change])
+    assert not (tmp_path / "r.json").exists()
+    with pytest.raises(InputError, match=r"r\.json: result 1.*faulty results: 1 of 2"):
+        read_results(written(tmp_path, [good, good | change], "r.json"))
+
+
+def blobs(shift: float) -> np.ndarray:
+    """Return a smooth scene [60, 80], moved by `shift` pixels."""
+    y, x = np.mgrid[:60, :80]
+    return (0.5 + 0.4 * np.sin((x - shift) / 9) * np.cos(y / 11)).astype(np.float32)
+
+
+def one_image(folder: Path, name: str, pixels: np.ndarray) -> CocoDataset:
+    write_radiograph(folder / name, pixels)
+    image = {"id": 1, "file_name": name, "width": pixels.shape[1], "height": pixels.shape[0]}
+    dataset = CocoDataset([image], [], [{"id": 1, "name": "defect"}])
+    write_coco(folder / f"{Path(name).stem}.json", dataset)
+    return dataset
+
+
+def test_duplicates(tmp_path: Path) -> None:
+    scene = one_image(tmp_path, "scene.png", blobs(0))
+    twin, neighbour, other = (one_image(tmp_path, name, blobs(shift))
+                              for name, shift in (("twin.png", 0), ("next.png", 1), ("other.png", 14)))  # fmt: skip
+    flat = one_image(tmp_path, "flat.png", np.full((60, 80), 0.5))
+    kinds = [[pair.kind for pair in find_duplicates(scene, second, (tmp_path, tmp_path))]
+             for second in (twin, neighbour, other, flat)]  # fmt: skip
+    assert kinds == [["same"], ["nearly"], [], []]
+    found = check_files([tmp_path / f"{name}.json" for name in ("scene", "twin", "next")], [tmp_path])
+    assert [(Path(file).name, fault.severity, fault.kind) for file, fault in found] == [
+        ("twin.json", "error", "same image"), ("next.json", "warning", "nearly the same"),
+        ("next.json", "warning", "nearly the same"),
+    ]  # fmt: skip
+
+
+def test_drawing_leaves_the_inside_of_a_box_alone() -> None:
+    drawn = draw_boxes(np.full((20, 30), 0.5, np.float32), [[5, 6, 15, 12]], color=(255, 0, 0))
+    assert drawn.shape == (20, 30, 3)
+    assert drawn.dtype == np.uint8
+    assert (drawn[6:12, 5:15] == 128).all()
+    red = (drawn == (255, 0, 0)).all(axis=-1)
+    assert red.sum() == 2 * 12 + 2 * 6
+    assert red[5, 4:16].all()
+    with pytest.raises(ValueError, match="2 scores for 1 boxes"):
+        draw_boxes(np.zeros((9, 9)), [[1, 1, 3, 3]], [0.1, 0.2])
+
+
+def test_montage_shows_the_boxes(tmp_path: Path) -> None:
+    dataset = one_image(tmp_path, "scene.png", blobs(0))
+    write_montage(tmp_path / "grey.png", dataset, tmp_path, cell_width=80)
+    assert radiograph_size(tmp_path / "grey.png") == (80 + 2 * GAP, 60 + CAPTION_HEIGHT + 2 * GAP)
+    assert read_radiograph(tmp_path / "grey.png").pixels.max() > 0.8
+    boxed = CocoDataset(dataset.images, [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 9, 9]}], [])
+    write_montage(tmp_path / "boxed.png", boxed, tmp_path, cell_width=80)
+    with pytest.raises(InputError, match="colour"):
+        read_radiograph(tmp_path / "boxed.png")
