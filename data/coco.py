@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.coco_check import SECTIONS, content_faults, load_coco, load_json
+from data.coco_check import SECTIONS, content_faults, is_integer, is_number, load_coco, load_json
 from data.errors import InputError
 from data.files import write_json
 
@@ -77,7 +77,7 @@ def read_coco(path: str | Path) -> CocoDataset:
 
     A missing `area` becomes width x height of the box, a missing `iscrowd` 0, and a box that leaves the
     frame by no more than rounding (0.01 px) is trimmed to it. Ids, extra keys and segmentations stay as
-    they are. Raises InputError with the first fault and the number of faults.
+    they are, but for empty polygons. Raises InputError with the first fault and the number of faults.
     """
     path = Path(path)
     content = load_coco(path)
@@ -100,13 +100,22 @@ def _completed(annotation: dict, width: int, height: int) -> dict:
         annotation["bbox"] = [left, top, min(x + w, width) - left, min(y + h, height) - top]
     annotation.setdefault("area", w * h)
     annotation.setdefault("iscrowd", 0)
+    if isinstance(annotation.get("segmentation"), list):
+        annotation["segmentation"] = [ring for ring in annotation["segmentation"] if ring]
     return annotation
 
 
 def write_coco(path: str | Path, dataset: CocoDataset) -> None:
-    """Write a data set as COCO JSON, atomically. Ids are written as they are."""
-    write_json(path, {"info": dataset.info, **dataset.extra, "images": dataset.images,
-                      "annotations": dataset.annotations, "categories": dataset.categories})
+    """Write a data set as COCO JSON, atomically. Ids are written as they are.
+
+    Raises InputError for NaN or infinity in any key: JSON has neither.
+    """
+    content = {"info": dataset.info, **dataset.extra, "images": dataset.images, "annotations": dataset.annotations,
+               "categories": dataset.categories}  # fmt: skip
+    try:
+        write_json(path, content)
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be written: {error}") from error
 
 
 def merge_coco(datasets: Sequence[CocoDataset], prefixes: Sequence[str] | None = None) -> CocoDataset:
@@ -187,13 +196,13 @@ def _result_fault(result: Any) -> str | None:
         if key not in result:
             return f"no {key!r}"
     for key in ("image_id", "category_id"):
-        if type(result[key]) is not int:
+        if not is_integer(result[key]):
             return f"{key} {result[key]!r} is not an integer"
     box, score = result["bbox"], result["score"]
-    if type(score) not in (int, float) or not math.isfinite(score):
+    if not is_number(score) or not math.isfinite(score):
         return f"image {result['image_id']}: score {score!r} is not a finite number"
     if (not isinstance(box, list) or len(box) != 4
-            or not all(type(value) in (int, float) and math.isfinite(value) for value in box)):
+            or not all(is_number(value) and math.isfinite(value) for value in box)):
         return f"image {result['image_id']}: bbox {box!r} is not four finite numbers"
     if box[2] < 0 or box[3] < 0:
         return f"image {result['image_id']}: bbox {box!r} has a negative size"

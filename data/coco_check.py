@@ -99,12 +99,14 @@ def check_coco(path: str | Path, image_dir: str | Path) -> list[Fault]:
     return faults
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def is_integer(value: Any) -> bool:
+    """Return whether a JSON value is an integer that fits 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: Any) -> bool:
+    """Return whether a JSON value is a number, perhaps NaN or infinite."""
+    return isinstance(value, float) or is_integer(value)
 
 
 def _owner(section: str, record: dict) -> tuple[Any, Any]:
@@ -132,7 +134,7 @@ def _id_faults(section: str, records: list) -> Iterator[Fault]:
         identity = record.get("id")
         if "id" not in record:
             continue
-        if not _is_int(identity):
+        if not is_integer(identity):
             yield Fault("error", "bad id", image_id, annotation_id, f"{what} id {identity!r} is not an integer")
             continue
         if identity in seen:
@@ -151,7 +153,7 @@ def _image_record_faults(images: list) -> Iterator[Fault]:
         identity = record.get("id")
         for key in ("width", "height"):
             value = record.get(key, 1)
-            if not _is_int(value) or value < 1:
+            if not is_integer(value) or value < 1:
                 yield Fault("error", "bad value", identity, None,
                             f"image {identity}: {key} {value!r} is not a positive integer")
         name = record.get("file_name", "")
@@ -165,19 +167,19 @@ def _image_record_faults(images: list) -> Iterator[Fault]:
 
 def _annotation_faults(content: dict[str, Any]) -> Iterator[Fault]:
     sizes = {record["id"]: (record.get("width"), record.get("height"))
-             for record in content["images"] if isinstance(record, dict) and _is_int(record.get("id"))}
+             for record in content["images"] if isinstance(record, dict) and is_integer(record.get("id"))}
     categories = {record.get("id") for record in content["categories"]
-                  if isinstance(record, dict) and _is_int(record.get("id"))}
+                  if isinstance(record, dict) and is_integer(record.get("id"))}
     for record in content["annotations"]:
         if not isinstance(record, dict):
             continue
         image_id, identity = record.get("image_id"), record.get("id")
-        known = _is_int(image_id) and image_id in sizes
+        known = is_integer(image_id) and image_id in sizes
         if "image_id" in record and not known:
             yield Fault("error", "dangling id", image_id, identity,
                         f"annotation {identity}: no image has id {image_id!r}")
         category = record.get("category_id")
-        if "category_id" in record and not (_is_int(category) and category in categories):
+        if "category_id" in record and not (is_integer(category) and category in categories):
             yield Fault("error", "dangling id", image_id, identity,
                         f"annotation {identity}: no category has id {category!r}")
         size = sizes[image_id] if known else (None, None)
@@ -190,16 +192,18 @@ def _box_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
     """Yield at most one fault of an annotation's `bbox`, which is x, y, width, height in pixels."""
     image_id, identity, box = record.get("image_id"), record.get("id"), record["bbox"]
     where = f"annotation {identity} of image {image_id}: bbox {box}"
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
         yield Fault("error", "bad box", image_id, identity, f"{where} is not four numbers x, y, width, height")
     elif not all(math.isfinite(value) for value in box):
         yield Fault("error", "not finite", image_id, identity, f"{where} holds NaN or infinity")
     elif box[2] <= 0 or box[3] <= 0:
         yield Fault("error", "no area", image_id, identity, f"{where} has no area")
-    elif _is_int(width) and _is_int(height):
+    elif is_integer(width) and is_integer(height):
         x, y, w, h = box
         tolerance = FRAME_TOLERANCE_PX
-        if x < -tolerance or y < -tolerance or x + w > width + tolerance or y + h > height + tolerance:
+        over = x < -tolerance or y < -tolerance or x + w > width + tolerance or y + h > height + tolerance
+        beyond = x + w <= 0 or y + h <= 0 or x >= width or y >= height  # nothing would be left inside
+        if over or beyond:
             yield Fault("error", "outside", image_id, identity, f"{where} leaves the frame of {width} x {height}")
 
 
@@ -208,7 +212,7 @@ def _optional_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
     image_id, identity = record.get("image_id"), record.get("id")
     where = f"annotation {identity} of image {image_id}"
     area = record.get("area", 0)
-    if not _is_number(area) or not math.isfinite(area) or area < 0:
+    if not is_number(area) or not math.isfinite(area) or area < 0:
         yield Fault("error", "bad value", image_id, identity, f"{where}: area {area!r} is not a number of pixels")
     if record.get("iscrowd", 0) not in (0, 1):
         yield Fault("error", "bad value", image_id, identity, f"{where}: iscrowd {record['iscrowd']!r} is not 0 or 1")
@@ -217,10 +221,15 @@ def _optional_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
         if "counts" not in mask or (width is not None and mask.get("size") != [height, width]):
             yield Fault("error", "bad mask", image_id, identity,
                         f"{where}: run-length mask of size {mask.get('size')} on an image of {[height, width]}")
-    elif mask is not None and not (isinstance(mask, list) and all(
-            isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in mask)):
+    elif mask is not None and not (isinstance(mask, list) and all(map(_is_polygon, mask))):
         yield Fault("error", "bad mask", image_id, identity,
                     f"{where}: segmentation is neither polygons of three or more points nor a run-length mask")
+
+
+def _is_polygon(ring: Any) -> bool:
+    """Return whether this is x, y, x, y ... of three or more points; some tools write an empty list for none."""
+    return isinstance(ring, list) and len(ring) != 2 and len(ring) != 4 and len(ring) % 2 == 0 and all(
+        is_number(value) and math.isfinite(value) for value in ring)  # fmt: skip
 
 
 def _image_file_faults(record: dict, image_dir: Path) -> Iterator[Fault]:

@@ -75,12 +75,15 @@ FAULTS = {
     "bad id": lambda c: c["images"][1].update(id="3"),
     "duplicate id": lambda c: c["annotations"][1].update(id=11),
     "dangling id": lambda c: c["annotations"][0].update(image_id=8),
+    "bad box, huge": lambda c: c["annotations"][0].update(bbox=[10**400, 2, 3, 4]),
     "no area": lambda c: c["annotations"][0].update(bbox=[1, 2, 0, 4]),
+    "outside, by a sliver": lambda c: c["annotations"][0].update(bbox=[40, 2, 0.005, 4]),
     "outside": lambda c: c["annotations"][0].update(bbox=[35, 2, 6, 4]),
     "not finite": lambda c: c["annotations"][0].update(bbox=[1, 2, float("nan"), 4]),
     "bad box": lambda c: c["annotations"][0].update(bbox=[1, 2, 3]),
     "duplicate file": lambda c: c["images"][1].update(file_name="a.png"),
     "duplicate category": lambda c: c["categories"][1].update(name="crack"),
+    "bad mask, of words": lambda c: c["annotations"][1].update(segmentation=[["a"] * 6]),
     "bad mask": lambda c: c["annotations"][1].update(segmentation={"size": [40, 30], "counts": "x"}),
     "no images": lambda c: c.update(images=[], annotations=[]),
     "bad value": lambda c: c["images"][0].update(width=0),
@@ -94,7 +97,7 @@ def test_each_fault_is_refused_and_listed(tmp_path: Path, content: dict, kind: s
     path = written(tmp_path, content)
     with pytest.raises(InputError, match=r"d\.json: "):
         read_coco(path)
-    assert kind in {fault.kind for fault in check_coco(path, tmp_path)}
+    assert kind.split(",")[0] in {fault.kind for fault in check_coco(path, tmp_path)}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"images": []}', '{"images": {}, "annotations": 1}'])
@@ -127,9 +130,9 @@ def test_check_finds_image_faults_and_id_0(tmp_path: Path, content: dict) -> Non
 
 def test_merging_renumbers_and_joins_categories() -> None:
     def source(folder: str, names: list[str]) -> CocoDataset:
+        boxes = [{"id": k, "image_id": 5, "category_id": k, "bbox": [0, 0, 1, 1]} for k in range(len(names))]
         return CocoDataset([{"id": 5, "file_name": "a.png", "width": 9, "height": 9}],
-                           [{"id": k, "image_id": 5, "category_id": k, "bbox": [0, 0, 1, 1]} for k in range(len(names))],
-                           [{"id": k, "name": name} for k, name in enumerate(names)],
+                           boxes, [{"id": k, "name": name} for k, name in enumerate(names)],
                            path=Path(folder) / "coco.json")  # fmt: skip
 
     merged = merge_coco([source("north", ["pore", "crack"]), source("south", ["crack"])])
