@@ -28,7 +28,7 @@ def add_details(rng: np.random.Generator, grid: Grid, thickness: np.ndarray, pla
             distance = circle(grid.x, grid.y, cx, cy, radius)
             shape = inside(distance, wall, grid.pixel_mm)
             least, most = {"boss": (0.15, 0.8), "blind": (-0.8, -0.2), "through": (-1.0, -1.0), "pin": (-0.08, 0.08),
-                           "washer": (0.1, 0.4)}[str(kind)]  # fmt: skip
+                           "washer": (-0.1, 0.4)}[str(kind)]  # fmt: skip
             amount = rng.uniform(least, most)
             if kind == "washer":
                 shape = shape - inside(distance + radius * rng.uniform(0.3, 0.6), wall, grid.pixel_mm)
@@ -61,6 +61,9 @@ def add_blemishes(rng: np.random.Generator, image: np.ndarray) -> None:
         side = int(rng.integers(1, 3))
         patch = image[y : y + side, x : x + side]
         patch += np.float32(rng.choice([-1, 1]) * rng.uniform(0.02, 0.25))
+    if rng.random() < 0.15:  # interlaced video: the second field lags by part of a pixel
+        lag = np.float32(rng.uniform(0.2, 1.0))
+        image[1::2, 1:] += lag * (image[1::2, :-1] - image[1::2, 1:])
     if rng.random() < 0.1:
         image[int(rng.integers(height))] *= np.float32(rng.uniform(0.9, 1.1))
     if rng.random() < 0.08:
