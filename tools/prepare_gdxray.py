@@ -40,13 +40,14 @@ def main(root: Path, out: Path, group: str, method: str, fractions: tuple[float,
     part of train, val or test.
     """
     dataset, summaries = read_gdxray_summary(root, group, weld_boxes)
+    extra = {out / "unlabelled.json": read_unlabelled(root)} if unlabelled else {}
     split = split_dataset(dataset, method, seed, fractions,
                           train_frames=parse_frames(train_frames) if train_frames else None,
                           test_frames=parse_frames(test_frames) if test_frames else None,
                           gap=gap, train_list=train_list, test_list=test_list)  # fmt: skip
     written = write_split(out, dataset, method, split)
-    if unlabelled:
-        write_coco(out / "unlabelled.json", read_unlabelled(root))
+    for path, images in extra.items():
+        write_coco(path, images)
     write_montage(out / "montage.png", dataset, root)
     _print_series(summaries)
     parts = Table("file", "images", "clean", "boxes", box=SIMPLE_HEAD)
