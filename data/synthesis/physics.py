@@ -207,9 +207,19 @@ def detect(signal: np.ndarray, visible: np.ndarray, exposure: Exposure, rng: np.
 
 
 def _surround(shape: tuple[int, int], exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
-    """Return the dark surround of a round field, with the faint reflected rings of the housing."""
+    """Return the dark surround of a round field: reflected rings of the housing, scratches, specks, noise."""
     centre_x, centre_y, radius = exposure.field or (0.0, 0.0, 1.0)
-    dark = np.full(shape, np.float32(exposure.black * rng.uniform(0.6, 1.0)))
+    dark = correlated_noise(shape, exposure.noise_reach_x, exposure.noise_reach_y, rng)
+    dark *= np.float32(rng.uniform(0.0, 1.0) / 255)
+    dark += np.float32(exposure.black * rng.uniform(0.6, 1.0))
+    flaws = np.zeros(shape, np.float32)
+    for _ in range(rng.integers(0, 25)):  # they look like pores, but there is no metal here
+        place = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
+        end = (int(place[0] + rng.normal(0, 12)), int(place[1] + rng.normal(0, 12)))
+        start = (int(place[0]), int(place[1]))
+        depth = float(rng.uniform(-0.02, 0.06))
+        cv2.line(flaws, start, end if rng.random() < 0.4 else start, depth, int(rng.integers(1, 7)))
+    dark += cv2.GaussianBlur(flaws, (0, 0), float(rng.uniform(0.7, 2.0)))
     for _ in range(rng.integers(0, 3)):
         ring = np.zeros(shape, np.float32)
         shift = rng.normal(0, 8, 2)
