@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.coco import CocoDataset, read_coco, read_results, write_coco, write_results
+from data.coco import CocoDataset, read_results, write_coco, write_results
 from data.errors import InputError
 from data.files import atomic_path, write_json
 from detectors.evaluation.curves import precision_recall
@@ -91,7 +91,7 @@ def read_run(folder: str | Path) -> Run:
     for name in ("detections.json", "ground_truth.json"):
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name}; evaluate the run first: tools/eval.py --run {folder}")
-    dataset = read_coco(folder / "ground_truth.json")
+    dataset = _read_ground_truth(folder / "ground_truth.json")
     results = read_results(folder / "detections.json")
     image_dir = dataset.info.get("image_dir")
     return Run(
@@ -102,6 +102,15 @@ def read_run(folder: str | Path) -> Run:
         metrics=read_metrics(folder) if (folder / "metrics.json").is_file() else {},
         image_dir=Path(image_dir) if image_dir else None,
     )
+
+
+def _read_ground_truth(path: Path) -> CocoDataset:
+    """Read what `write_ground_truth` wrote; it was checked when it was read first, and may lack images."""
+    content = read_object(path)
+    if not all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
+        raise InputError(f"{path}: lacks images, annotations or categories; evaluate the run again")
+    info = content.get("info") or {}
+    return CocoDataset(content["images"], content["annotations"], content["categories"], path, info)
 
 
 def read_metrics(folder: str | Path) -> Metrics:

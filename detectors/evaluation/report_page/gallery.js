@@ -43,11 +43,11 @@ function makeGallery(data) {
     const rectangle = ([bx, by, bw, bh], colour, dash, grow) => {
       context.strokeStyle = colour;
       context.setLineDash(dash);
-      context.lineWidth = Math.max(1.5, canvas.width / 400);
+      context.lineWidth = Math.max(2.5, canvas.width / 400);
       context.strokeRect(left + bx * view.scale - grow, top + by * view.scale - grow, bw * view.scale + 2 * grow, bh * view.scale + 2 * grow);
     };
     for (const truth of shown.truths) rectangle(truth, truth[4] ? "#56B4E9" : "#F0E442", [6, 4], canvas.width / 150);
-    context.font = `${Math.max(11, canvas.width / 75)}px sans-serif`;
+    context.font = `${Math.max(15, canvas.width / 75)}px sans-serif`;
     for (const call of shown.calls) {
       const colour = call[5] ? "#00C08A" : "#FF5A3C";
       rectangle(call, colour, [], 0);

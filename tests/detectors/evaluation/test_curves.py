@@ -1,20 +1,23 @@
 """Curves, breakdowns, bands and thresholds against hand counts."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.coco import CocoDataset
+from data.coco import CocoDataset, write_results
 from data.errors import InputError
 from detectors.evaluation.bootstrap import bootstrap
 from detectors.evaluation.breakdown import by_class, by_series, by_size, confusion_matrix
 from detectors.evaluation.curves import curve_of_hits, image_roc, precision_recall, score_curve
 from detectors.evaluation.intervals import clopper_pearson, poisson_rate
 from detectors.evaluation.matching import MatchTable, match_detections
-from detectors.evaluation.threshold import choose_threshold, load_threshold, write_threshold
+from detectors.evaluation.runs import read_run, write_ground_truth
+from detectors.evaluation.threshold import choose_threshold, load_threshold, reporting_threshold, write_threshold
 
 PORE, CRACK = 1, 2
 
@@ -224,3 +227,16 @@ def test_threshold_is_stored_with_the_run(table: MatchTable, tmp_path: Path) -> 
         load_threshold(tmp_path)
     with pytest.raises(InputError, match="no such run"):
         write_threshold(tmp_path / "nowhere", choose_threshold(table), tmp_path)
+
+
+def test_choose_threshold_command(tmp_path: Path) -> None:
+    dataset = dataset_of([(1, PORE, 0), (2, PORE, 0)], 3)
+    write_results(tmp_path / "detections.json", calls([(1, PORE, 0, 0.9), (3, PORE, 0, 0.7), (2, PORE, 0, 0.5)]))
+    write_ground_truth(tmp_path / "ground_truth.json", dataset, tmp_path, "run")
+    main = runpy.run_path(str(Path(__file__).parents[3] / "tools" / "choose_threshold.py"))["main"]
+    done = CliRunner().invoke(main, [str(tmp_path), "--recall", "0.9"])
+    assert done.exit_code == 0, done.output
+    assert reporting_threshold(read_run(tmp_path)) == 0.5
+    done = CliRunner().invoke(main, [str(tmp_path), "--recall", "2"])
+    assert done.exit_code == 2
+    assert load_threshold(tmp_path) == 0.5

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
 from data.coco import CocoDataset
 from data.errors import InputError
@@ -84,20 +84,24 @@ def test_faulty_results_write_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def plot_pr(*arguments: object) -> Result:
+    """Run the command in this process."""
+    main = runpy.run_path(str(ROOT / "tools" / "plot_pr.py"))["main"]
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
 def test_plot_pr_draws_runs_of_one_name_apart(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, results) for name, results in (("a", [HIT]), ("b", []))]
     out = tmp_path / "curves.svg"
-    command = [sys.executable, ROOT / "tools" / "plot_pr.py", *runs, "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "1.000" in done.stdout
-    assert "0.000" in done.stdout
+    done = plot_pr(*runs, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "1.000" in done.output
+    assert "0.000" in done.output
     assert out.read_text().startswith("<?xml")
 
 
 def test_plot_pr_names_a_folder_without_evaluation(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "tools" / "plot_pr.py", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "detections.json" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    done = plot_pr(tmp_path)
+    assert done.exit_code == 2
+    assert "detections.json" in done.output
+    assert len(done.output.strip().splitlines()) == 1
