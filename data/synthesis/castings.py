@@ -51,9 +51,10 @@ def _full_exposure(rng: np.random.Generator, thickness: np.ndarray) -> Exposure:
         cut=rng.uniform(0.1, 1.0) if rng.random() < 0.2 else 0.0,
         black=rng.uniform(0.0, 0.1), white=rng.uniform(0.75, 1.0),
         blur_x=blur, blur_y=blur * rng.uniform(0.7, 1.1), scatter=scatter, glare=glare,
-        grain=float(np.exp(rng.uniform(np.log(0.003), np.log(0.025)))),
+        grain=float(np.exp(rng.uniform(np.log(0.003), np.log(0.05)))),
         display_noise=rng.uniform(0.0, 0.8) / 255, line_noise=max(rng.normal(0, 0.25), 0) / 255,
-        reach_x=rng.uniform(0.0, 0.65), reach_y=rng.uniform(0.0, 0.4), field=field, vignetting=rng.uniform(0, 0.3),
+        reach_x=rng.uniform(0.0, 0.7), reach_y=rng.uniform(0.0, 0.4),
+        mottle=rng.uniform(0.4, 1.8) if rng.random() < 0.4 else 0.0, field=field, vignetting=rng.uniform(0, 0.3),
     )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def _plain_exposure(rng: np.random.Generator, thickness: np.ndarray) -> Exposure
     return _expose_metal(
         rng, thickness, optical_depth=rng.uniform(0.6, 1.4), level=rng.uniform(0.25, 0.5), gamma=rng.uniform(0.7, 1.0),
         cut=0.0, black=0.05, white=0.95, blur_x=1.0, blur_y=1.0, scatter=0.05, glare=0.0,
-        grain=rng.uniform(0.005, 0.012), display_noise=0.3 / 255, line_noise=0.0, reach_x=0.2, reach_y=0.0,
+        grain=rng.uniform(0.005, 0.012), display_noise=0.3 / 255, line_noise=0.0, reach_x=0.2, reach_y=0.0, mottle=0.0,
         field=None, vignetting=0.0,
     )  # fmt: skip
 
@@ -70,7 +71,7 @@ def _plain_exposure(rng: np.random.Generator, thickness: np.ndarray) -> Exposure
 def _expose_metal(rng: np.random.Generator, thickness: np.ndarray, optical_depth: float, level: float, gamma: float,
                   cut: float, black: float, white: float, blur_x: float, blur_y: float, scatter: float, glare: float,
                   grain: float, display_noise: float, line_noise: float, reach_x: float, reach_y: float,
-                  field: tuple[float, float, float] | None, vignetting: float) -> Exposure:  # fmt: skip
+                  mottle: float, field: tuple[float, float, float] | None, vignetting: float) -> Exposure:  # fmt: skip
     """Return the exposure that shows the part's typical metal at display `level` (0 black, 1 white).
 
     The tube voltage is the one whose attenuation of the typical metal is nearest to `optical_depth`; `cut` is the
@@ -95,7 +96,7 @@ def _expose_metal(rng: np.random.Generator, thickness: np.ndarray, optical_depth
         material="Al", kilovolts=kilovolts, gain=gain, offset=gain * signal * offset_share, gamma=gamma, black=black,
         white=white, film=False, blur_x=blur_x, blur_y=blur_y, scatter=scatter, glare=glare,
         photons=1 / (grain**2 * signal), electronic=float(grain * signal * rng.uniform(0.0, 0.3)),
-        display_noise=display_noise, line_noise=line_noise, noise_reach_x=reach_x, noise_reach_y=reach_y,
+        display_noise=display_noise, line_noise=line_noise, noise_reach_x=reach_x, noise_reach_y=reach_y, mottle=mottle,
         field=field, vignetting=vignetting,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from data.synthesis.casting_parts import texture
-from data.synthesis.physics import Exposure, transmission
+from data.synthesis.physics import Exposure, noise_kernel, transmission
 
 BOX_SHARE = 0.2  # a pixel belongs to a defect where its contrast exceeds this share of the defect's peak
 PEAK_TO_NOISE = 1.5  # least peak contrast over the noise of one pixel
@@ -190,9 +190,9 @@ def _absorption(curve: Callable[[np.ndarray], np.ndarray], wall: float) -> float
 
 
 def _noise_growth(exposure: Exposure) -> float:
-    """Return by how much correlation along lines and columns raises the noise of a sum of pixels."""
-    x, y = exposure.noise_reach_x, exposure.noise_reach_y
-    return float(np.sqrt((1 + x) / (1 - x) * (1 + y) / (1 - y)))
+    """Return by how much the noise's correlation raises the noise of a sum of pixels."""
+    across = noise_kernel(exposure.noise_reach_x, exposure.mottle).sum()
+    return float(across * noise_kernel(exposure.noise_reach_y, exposure.mottle).sum())
 
 
 def _gradient(image: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ writes the same bytes.
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -191,12 +192,17 @@ def _map(function: Any, items: list[Any], workers: int) -> Iterator[dict[str, An
         yield from map(function, items)
         return
     # Fresh processes: forking one that has threads (OpenCV, torch) can hang.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads,
-                               initargs=(1,))  # fmt: skip
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield from pool.map(function, items, chunksize=max(1, min(8, len(items) // (4 * workers))))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Keep a worker to one thread, and leave Ctrl-C to the parent, which then stops its workers."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_one(place: tuple[int, str, str, int], out: Path, kind: str, seed: int, bits: int, style: str,

@@ -104,6 +104,7 @@ class Exposure:
     line_noise: float
     noise_reach_x: float
     noise_reach_y: float
+    mottle: float
     field: tuple[float, float, float] | None  # centre x, centre y, radius of the image intensifier
     vignetting: float
 
@@ -164,17 +165,26 @@ def field_weight(shape: tuple[int, int], exposure: Exposure) -> tuple[np.ndarray
     return sensitivity, np.clip(distance / 2.5 + 0.5, 0, 1)
 
 
-def correlated_noise(shape: tuple[int, int], reach_x: float, reach_y: float, rng: np.random.Generator) -> np.ndarray:
-    """Return Gaussian noise float32 [H, W] of unit variance, correlated as `reach ** distance` (0 = white)."""
+def noise_kernel(reach: float, mottle: float) -> np.ndarray:
+    """Return the float32 [K] filter that correlates white noise along one axis; its squares sum to 1.
+
+    `reach` is the correlation of neighbours that a video line leaves (one-sided, exponential), `mottle` the sigma
+    in pixels of the grain of a screen or an enlargement. The filter's sum is the growth of low frequencies.
+    """
+    lag = np.power(max(reach, 1e-6), np.arange(7))
+    grain = np.exp(-0.5 * (np.arange(-5, 6) / max(mottle, 0.05)) ** 2)
+    kernel = np.convolve(np.concatenate([np.zeros(6), lag]), grain)
+    return (kernel / np.sqrt((kernel**2).sum())).astype(np.float32)
+
+
+def correlated_noise(shape: tuple[int, int], reach_x: float, reach_y: float, rng: np.random.Generator,
+                     mottle: float = 0.0) -> np.ndarray:  # fmt: skip
+    """Return Gaussian noise float32 [H, W] of unit variance, correlated as `noise_kernel` says (all 0 = white)."""
     noise = rng.standard_normal(shape, dtype=np.float32)
-    if reach_x < 0.02 and reach_y < 0.02:
+    if max(reach_x, reach_y, mottle) < 0.02:
         return noise
-    kernels = []
-    for reach in (reach_x, reach_y):
-        kernel = np.power(np.float32(max(reach, 1e-6)), np.arange(7, dtype=np.float32))
-        kernel = np.concatenate([np.zeros(6, np.float32), kernel])  # one-sided, as a video line is
-        kernels.append(kernel / np.sqrt((kernel**2).sum()))
-    return cv2.sepFilter2D(noise, -1, kernels[0], kernels[1], borderType=cv2.BORDER_REFLECT)
+    across, down = noise_kernel(reach_x, mottle), noise_kernel(reach_y, mottle)
+    return cv2.sepFilter2D(noise, -1, across, down, borderType=cv2.BORDER_REFLECT)
 
 
 def form_signal(thickness_mm: np.ndarray, exposure: Exposure) -> np.ndarray:
@@ -196,7 +206,7 @@ def detect(signal: np.ndarray, visible: np.ndarray, exposure: Exposure, rng: np.
         rng: source of the noise.
 
     """
-    noise = correlated_noise(signal.shape, exposure.noise_reach_x, exposure.noise_reach_y, rng)
+    noise = correlated_noise(signal.shape, exposure.noise_reach_x, exposure.noise_reach_y, rng, exposure.mottle)
     noise *= np.sqrt(signal * np.float32(1 / exposure.photons) + np.float32(exposure.electronic**2))
     image = exposure.display(signal + noise)
     if exposure.field is not None:
@@ -209,7 +219,7 @@ def detect(signal: np.ndarray, visible: np.ndarray, exposure: Exposure, rng: np.
 def _surround(shape: tuple[int, int], exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
     """Return the dark surround of a round field: reflected rings of the housing, scratches, specks, noise."""
     centre_x, centre_y, radius = exposure.field or (0.0, 0.0, 1.0)
-    dark = correlated_noise(shape, exposure.noise_reach_x, exposure.noise_reach_y, rng)
+    dark = correlated_noise(shape, exposure.noise_reach_x, exposure.noise_reach_y, rng, exposure.mottle)
     dark *= np.float32(rng.uniform(0.0, 1.0) / 255)
     dark += np.float32(exposure.black * rng.uniform(0.6, 1.0))
     flaws = np.zeros(shape, np.float32)

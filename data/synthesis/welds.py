@@ -49,7 +49,7 @@ def _exposure(rng: np.random.Generator, weld: Weld, plain: bool) -> Exposure:
         material="Fe", kilovolts=kilovolts, gain=gain, offset=0.0, gamma=gamma, black=rng.uniform(0.02, 0.12),
         white=rng.uniform(0.75, 1.0), film=True, blur_x=blur, blur_y=blur, scatter=scatter, glare=0.0,
         photons=1 / (grain**2 * signal), electronic=0.0, display_noise=rng.uniform(0.2, 1.0) / 255, line_noise=0.0,
-        noise_reach_x=rng.uniform(0, 0.5), noise_reach_y=rng.uniform(0, 0.5), field=None,
+        noise_reach_x=rng.uniform(0, 0.5), noise_reach_y=rng.uniform(0, 0.5), mottle=0.0, field=None,
         vignetting=0.0 if plain else rng.uniform(0, 0.1),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from data.synthesis import physics
 EXPOSURE = physics.Exposure(
     material="Al", kilovolts=100.0, gain=1.0, offset=0.0, gamma=1.0, black=0.1, white=0.9, film=False, blur_x=1.2,
     blur_y=1.2, scatter=0.0, glare=0.0, photons=1e4, electronic=0.0, display_noise=0.0, line_noise=0.0,
-    noise_reach_x=0.0, noise_reach_y=0.0, field=None, vignetting=0.0,
+    noise_reach_x=0.0, noise_reach_y=0.0, mottle=0.0, field=None, vignetting=0.0,
 )  # fmt: skip
 
 
@@ -71,6 +71,14 @@ def test_correlated_noise_has_unit_variance_and_the_stated_correlation():
     assert noise.std() == pytest.approx(1.0, rel=0.03)
     assert (noise[:, 1:] * noise[:, :-1]).mean() == pytest.approx(0.6, abs=0.03)
     assert (noise[1:] * noise[:-1]).mean() == pytest.approx(0.0, abs=0.03)
+
+
+def test_mottle_correlates_both_ways_and_keeps_unit_variance():
+    noise = physics.correlated_noise((400, 400), 0.0, 0.0, np.random.default_rng(1), mottle=1.5)
+    assert noise.std() == pytest.approx(1.0, rel=0.05)
+    # Two Gaussians of sigma 1.5, one pixel apart, overlap by exp(-1 / (4 * 1.5 ** 2)).
+    assert (noise[:, 1:] * noise[:, :-1]).mean() == pytest.approx(np.exp(-1 / 9), abs=0.05)
+    assert (noise[1:] * noise[:-1]).mean() == pytest.approx(np.exp(-1 / 9), abs=0.05)
 
 
 def test_round_field_sees_its_middle_and_not_the_corner():
