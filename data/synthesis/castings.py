@@ -40,6 +40,9 @@ def _full_exposure(rng: np.random.Generator, thickness: np.ndarray) -> Exposure:
     height, width = thickness.shape
     scatter, glare = rng.uniform(0.02, 0.25), rng.uniform(0.0, 0.15)
     blur = rng.uniform(0.7, 2.0)
+    # Most radiographs are averages of many frames; one in four is noisy, its grain coarse as often as fine.
+    noisy = rng.random() < 0.25
+    quietest, loudest = (0.02, 0.05) if noisy else (0.003, 0.02)
     field = None
     if rng.random() < 0.4 and height > 300:
         radius = rng.uniform(0.48, 0.75) * max(height, width) * (1 if width > height else 0.75)
@@ -51,10 +54,10 @@ def _full_exposure(rng: np.random.Generator, thickness: np.ndarray) -> Exposure:
         cut=rng.uniform(0.1, 1.0) if rng.random() < 0.2 else 0.0,
         black=rng.uniform(0.0, 0.1), white=rng.uniform(0.75, 1.0),
         blur_x=blur, blur_y=blur * rng.uniform(0.7, 1.1), scatter=scatter, glare=glare,
-        grain=float(np.exp(rng.uniform(np.log(0.003), np.log(0.05)))),
+        grain=float(np.exp(rng.uniform(np.log(quietest), np.log(loudest)))),
         display_noise=rng.uniform(0.0, 0.8) / 255, line_noise=max(rng.normal(0, 0.25), 0) / 255,
         reach_x=rng.uniform(0.0, 0.7), reach_y=rng.uniform(0.0, 0.4),
-        mottle=rng.uniform(0.4, 1.8) if rng.random() < 0.4 else 0.0, field=field, vignetting=rng.uniform(0, 0.3),
+        mottle=rng.uniform(0.4, 1.8) if rng.random() < (0.5 if noisy else 0.15) else 0.0, field=field, vignetting=rng.uniform(0, 0.3),
     )  # fmt: skip
 
 
