@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -92,11 +92,22 @@ def _blur(images: Tensor, kernel: Tensor) -> Tensor:
 INPUTS: dict[str, Callable[[], nn.Module]] = {"repeat": RepeatGrey, "contrast": ContrastGrey}
 
 
-def build_resnet(name: str, norm: Norm) -> resnet.ResNet:
-    """Return torchvision's ResNet with random weights; its state dict fits ImageNet weights if norm is batch."""
+class ThinResNet(resnet.ResNet):
+    """torchvision's ResNet with `width` times the channels in its four stages; 1 is the published network."""
+
+    def __init__(self, block: type[nn.Module], layers: list[int], norm_layer: Callable[..., nn.Module], width: float):
+        self.width = width
+        super().__init__(block, layers, norm_layer=norm_layer)
+
+    def _make_layer(self, block: type[nn.Module], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        return super()._make_layer(block, round(planes * self.width), *args, **kwargs)
+
+
+def build_resnet(name: str, norm: Norm, width: float = 1.0) -> resnet.ResNet:
+    """Return torchvision's ResNet with random weights; at width 1 its state dict fits ImageNet weights."""
     layers = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
     block = resnet.BasicBlock if name in ("resnet18", "resnet34") else resnet.Bottleneck
-    return resnet.ResNet(block, list(layers[name]), norm_layer=NORMS[norm])
+    return ThinResNet(block, list(layers[name]), NORMS[norm], width)
 
 
 class ResNetC4(nn.Module):

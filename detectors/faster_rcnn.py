@@ -60,6 +60,7 @@ class FasterRCNNConfig(ModelSection):
 
     name: Literal["faster_rcnn"] = "faster_rcnn"
     backbone: BackboneName = "resnet101"
+    width: float = Field(1.0, gt=0, le=1)
     pyramid: bool = False
     pyramid_levels: Literal[3, 4] = 3
     fpn_channels: int = Field(256, ge=8)
@@ -83,8 +84,10 @@ class FasterRCNNConfig(ModelSection):
         lengths = {len(sizes) for sizes in self.rpn.anchor_sizes}
         if len(self.rpn.anchor_sizes) != maps or len(lengths) != 1 or 0 in lengths:
             raise ValueError(f"rpn.anchor_sizes needs {maps} lists of equal, non-zero length, one a feature map")
-        if self.pyramid and self.backbone == "vgg16":
-            raise ValueError("pyramid needs a ResNet backbone, not vgg16")
+        if (self.pyramid or self.width != 1) and self.backbone == "vgg16":
+            raise ValueError("pyramid and width need a ResNet backbone, not vgg16")
+        if self.width != 1 and self.weights in ("imagenet", "coco"):
+            raise ValueError(f"weights '{self.weights}' are published for width 1 only")
         if self.weights == "coco" and not (
             self.pyramid and self.backbone == "resnet50" and self.pyramid_levels == 4 and self.fpn_channels == 256
         ):
@@ -201,7 +204,7 @@ def build_anchors(config: RegionProposalConfig) -> AnchorGenerator:
 
 
 def _resnet(config: FasterRCNNConfig) -> ResNet:
-    body = build_resnet(config.backbone, config.resolved_norm())
+    body = build_resnet(config.backbone, config.resolved_norm(), config.width)
     if config.weights == "imagenet":
         load_imagenet(body, config.backbone)
     return body
@@ -225,7 +228,7 @@ def _single_map(config: FasterRCNNConfig) -> tuple[nn.Module, PooledHead]:
     for module in conv5[0].modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
-    head = PooledHead(nn.Sequential(conv5, nn.AdaptiveAvgPool2d(1), nn.Flatten()), body.fc.in_features)
+    head = PooledHead(nn.Sequential(conv5, nn.AdaptiveAvgPool2d(1), nn.Flatten()), body.inplanes)
     return ResNetC4(body, config.input), head
 
 

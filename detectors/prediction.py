@@ -5,16 +5,17 @@ from pathlib import Path
 
 import cv2
 import torch
-from data.montage import draw_boxes
 from torch import nn
 
 from data.console import progress
 from data.errors import InputError
 from data.files import atomic_path, write_json
+from data.montage import draw_boxes
 from data.radiograph import PercentileWindow, find_radiographs, radiograph_size, read_radiograph
 from detectors.checkpoint import load_model
 from detectors.contract import Detections
-from detectors.evaluation.runs import read_metrics
+from detectors.evaluation.runs import read_object
+from detectors.evaluation.threshold import load_threshold
 from detectors.inference import coco_results, detect
 from detectors.sources import percentile_window
 
@@ -45,11 +46,12 @@ def default_threshold(run: Path) -> float:
     """Return the score above which a detection is shown.
 
     The threshold chosen for the run if there is one, else that of the best F1 in its evaluation, else 0.5.
+    Raises InputError for a faulty file.
     """
-    if not run.is_dir():
-        return 0.5
-    threshold = read_metrics(run).get("threshold") if (run / "metrics.json").is_file() else None
-    return 0.5 if threshold is None else float(threshold)
+    chosen = load_threshold(run)
+    if chosen is None and (run / "metrics.json").is_file():
+        chosen = read_object(run / "metrics.json").get("threshold")
+    return 0.5 if chosen is None else float(chosen)
 
 
 def predict_files(

@@ -4,10 +4,10 @@
 from pathlib import Path
 
 import click
-from detectors.evaluation.output import metrics_table
 
 from data.console import Command, console
 from detectors.config_files import read_config
+from detectors.evaluation.table import metrics_table
 from detectors.training import train
 
 
@@ -23,8 +23,10 @@ def main(cfg: str | None, overrides: tuple[str, ...], resume: Path | None) -> No
     """
     if (cfg is None) == (resume is None):
         raise click.UsageError("give --cfg for a new run, or --resume for an interrupted one")
-    folder = train(read_config(cfg or resume / "config.yaml", overrides), resume)
-    console.print(metrics_table({folder.name: folder}))
+    config = read_config(cfg or resume / "config.yaml", overrides)
+    folder, metrics = train(config, resume)
+    if metrics is not None:
+        console.print(metrics_table({config.name: metrics}))
     console.print(f"run: {folder}")
 
 

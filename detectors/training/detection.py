@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from data.montage import draw_boxes
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.coco import CocoDataset
 from data.console import progress
 from data.datasets import Sample, collate
+from data.montage import draw_boxes
 from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.runs import write_evaluation

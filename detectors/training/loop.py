@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from data.console import console, progress
 from data.errors import InputError
-from data.files import write_json
 from detectors.build import build_model
 from detectors.checkpoint import (
     load_model,
@@ -26,6 +25,7 @@ from detectors.checkpoint import (
 )
 from detectors.config import ExperimentConfig
 from detectors.config_files import write_config
+from detectors.evaluation.metrics import Metrics
 from detectors.training.detection import DetectionTask
 from detectors.training.logs import RunLog
 from detectors.training.optimisation import averaged_model, build_optimizer, build_schedule
@@ -41,7 +41,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     best: float = -math.inf
-    metrics: dict[str, float | None] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)
 
 
 class Trainer:
@@ -90,7 +90,7 @@ class Trainer:
                 self.log.add(row)
                 self._print_row(row)
 
-    def finish(self) -> dict[str, float | None] | None:
+    def finish(self) -> Metrics | None:
         """Evaluate the best weights and write figures and plots into the run's folder."""
         self.accelerator.wait_for_everyone()
         model, _, _ = load_model(self.folder / "best.ckpt")
@@ -173,7 +173,7 @@ class Trainer:
         done, train = self.state.epoch, self.config.train
         return done % train.validate_every == 0 or done == train.epochs
 
-    def _validate(self) -> dict[str, float | None] | None:
+    def _validate(self) -> Metrics | None:
         return self.task.validate(self._best_guess(), self.accelerator)
 
     def _plain_model(self) -> nn.Module:
@@ -183,7 +183,7 @@ class Trainer:
         """Return the weights to predict with: the averaged ones if there are any."""
         return self.averaged.module if isinstance(self.averaged, AveragedModel) else self._plain_model()
 
-    def _save(self, metrics: dict[str, float | None] | None) -> None:
+    def _save(self, metrics: Metrics | None) -> None:
         if not self.accelerator.is_main_process:
             return
         score = (metrics or {}).get(self.task.metric)
@@ -239,8 +239,8 @@ class Trainer:
         )
 
 
-def train(config: ExperimentConfig, resume: Path | None = None) -> Path:
-    """Train, evaluate the best weights, and return the run's folder.
+def train(config: ExperimentConfig, resume: Path | None = None) -> tuple[Path, Metrics | None]:
+    """Train, evaluate the best weights, and return the run's folder and its figures (None without test data).
 
     Args:
         config: the resolved configuration.
@@ -257,7 +257,4 @@ def train(config: ExperimentConfig, resume: Path | None = None) -> Path:
         if (trainer.folder / "last.ckpt").exists():
             console.print(f"go on with: python tools/train.py --resume {trainer.folder}")
         raise
-    metrics = trainer.finish()
-    if metrics is not None:
-        write_json(trainer.folder / "metrics.json", metrics, indent=2)
-    return trainer.folder
+    return trainer.folder, trainer.finish()

@@ -1,0 +1,116 @@
+"""Configuration files: inheritance, overrides, and every error at once in the user's words."""
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import InputError
+from detectors.config_files import CONFIGS, check_config, read_config, write_config
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid_and_survives_a_round_trip(path: Path, tmp_path: Path) -> None:
+    config = read_config(path.name)
+    assert config.name == path.stem
+    write_config(tmp_path / "config.yaml", config)
+    assert read_config(tmp_path / "config.yaml") == config
+
+
+def test_extends_lays_one_file_on_another(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", "model: {name: faster_rcnn}\ntrain: {lr: 0.5, epochs: 3}\n")
+    child = write(tmp_path, "child.yaml", "extends: base.yaml\ntrain: {lr: 0.25}\n")
+    config = read_config(child)
+    assert (config.train.lr, config.train.epochs, config.name) == (0.25, 3, "child")
+
+
+def test_extends_in_a_circle_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "extends: b.yaml\n")
+    write(tmp_path, "b.yaml", "extends: a.yaml\n")
+    with pytest.raises(InputError, match="leads back to itself"):
+        read_config(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("train.lr=1e-3", 0.001),
+        ("train.lr=0.5", 0.5),
+        ("train.optimizer=adamw", "adamw"),
+        ("train.clip_norm=null", None),
+    ],
+)
+def test_overrides_are_typed(text: str, value: object) -> None:
+    config = read_config("quickstart", [text])
+    assert getattr(config.train, text.split("=")[0].split(".")[1]) == value
+
+
+def test_an_override_beats_the_file_and_the_last_one_wins() -> None:
+    assert read_config("quickstart", ["train.epochs=2", "train.epochs=9"]).train.epochs == 9
+
+
+def test_all_errors_come_at_once_with_field_origin_and_nearest_name(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "wrong.yaml",
+        "model: {name: faster_rcnn, backbone: resnet19}\ntrian: {epochs: 3}\ntrain: {lr: fast, epoch: 4}\n",
+    )
+    with pytest.raises(InputError) as caught:
+        read_config(path, ["data.augmentation.crop.sze=64"])
+    message = str(caught.value)
+    assert "'trian', did you mean 'train'?" in message
+    assert "'train.epoch', did you mean 'train.epochs'?" in message
+    assert "'model.backbone'" in message
+    assert "'resnet19'" in message
+    assert "field 'train.lr'" in message
+    assert "--set data.augmentation.crop.sze=64: unknown field 'data.augmentation.crop.sze'" in message
+    assert "did you mean 'data.augmentation.crop.size'?" in message
+    assert message.count(str(path)) == 4
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("quikstart", "quickstart.yaml"), ("faster_rcnn_r110.yaml", "faster_rcnn_r101.yaml")]
+)
+def test_an_unknown_configuration_names_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(InputError, match=f"did you mean '{nearest}'"):
+        read_config(name)
+
+
+def test_an_unknown_model_lists_the_valid_ones() -> None:
+    with pytest.raises(InputError, match=r"did you mean 'faster_rcnn'\?; valid names: .*faster_rcnn"):
+        read_config("quickstart", ["model.name=faster_rcn"])
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3", "train..lr=1", "train.lr=[1"])
+def test_a_malformed_override_is_an_error(text: str) -> None:
+    with pytest.raises(InputError, match="--set"):
+        read_config("quickstart", [text])
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "model: [unclosed\n", ""])
+def test_a_file_that_is_no_mapping_is_an_error(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, "odd.yaml", text)
+    with pytest.raises(InputError, match=r"odd\.yaml"):
+        read_config(path)
+
+
+def test_another_origin_of_data_replaces_the_old_one_and_its_margin() -> None:
+    config = read_config("faster_rcnn_r18_fpn", ["data.train.json=mine.json", "data.train.images=folder"])
+    (source,) = config.data.train
+    assert (source.json_file, source.images, source.phantoms, source.box_margin) == ("mine.json", "folder", None, 0.0)
+
+
+def test_a_source_needs_one_origin() -> None:
+    with pytest.raises(InputError, match="either 'json'"):
+        check_config({"model": {"name": "faster_rcnn"}, "data": {"train": [{"weight": 2}]}})
+
+
+def test_the_anchors_must_fit_the_maps() -> None:
+    with pytest.raises(InputError, match="anchor_sizes needs 3 lists"):
+        read_config("quickstart", ["model.rpn.anchor_sizes=[[8]]"])

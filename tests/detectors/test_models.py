@@ -1,0 +1,189 @@
+"""One base test that every detector passes; a new detector adds a line to MODELS_UNDER_TEST."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from data.coco import CocoDataset
+from data.errors import InputError
+from detectors.backbones import ContrastGrey
+from detectors.build import MODELS, build_model
+from detectors.evaluation.metrics import compute_metrics
+from detectors.faster_rcnn import FasterRCNNConfig
+from detectors.inference import coco_results
+from detectors.schema import ModelSection
+
+SMALL_ANCHORS = {"anchor_sizes": [[8, 16], [24, 32], [48, 64]], "proposals": 50, "proposals_before_nms": 200}
+
+MODELS_UNDER_TEST: dict[str, ModelSection] = {
+    "faster_rcnn_fpn": FasterRCNNConfig(
+        backbone="resnet18", pyramid=True, fpn_channels=32, min_size=None, crop_size=7, head_channels=64,
+        input="contrast", rpn=SMALL_ANCHORS,
+    ),
+    "faster_rcnn_c4": FasterRCNNConfig(
+        backbone="resnet18", min_size=64, max_size=160, roi_batch=8,
+        rpn={"anchor_sizes": [[8, 16, 32]], "proposals": 16},
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=MODELS_UNDER_TEST)
+def section(request: pytest.FixtureRequest) -> ModelSection:
+    return MODELS_UNDER_TEST[request.param]
+
+
+@pytest.fixture
+def model(section: ModelSection) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(section, 1)
+
+
+def target(*boxes: tuple[float, float, float, float]) -> dict[str, Tensor]:
+    tensor = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return {"boxes": tensor, "labels": torch.ones(len(boxes), dtype=torch.int64), "image_id": torch.tensor(7)}
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    return sum(losses.values())
+
+
+def classification(losses: dict[str, Tensor]) -> Tensor:
+    return sum(v for k, v in losses.items() if "box" not in k)
+
+
+def test_every_model_is_tested() -> None:
+    assert {section.name for section in MODELS_UNDER_TEST.values()} == {
+        name for name, (config, _) in MODELS.items() if config.task == "detection"
+    }
+
+
+def test_losses_are_finite_and_reach_every_parameter(model: nn.Module) -> None:
+    losses = model([torch.rand(1, 96, 128), torch.rand(1, 96, 128)], [target((10, 10, 30, 30)), target()])
+    total(losses).backward()
+    assert all(v.isfinite() for v in losses.values())
+    silent = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert silent == []
+
+
+def test_clean_images_teach_the_classifier(model: nn.Module) -> None:
+    losses = model([torch.rand(1, 96, 128)] * 2, [target(), target()])
+    value = classification(losses)
+    value.backward()
+    assert value.isfinite()
+    assert value > 0.01
+
+
+@pytest.mark.parametrize("size", [(97, 131), (64, 200), (33, 40)])
+def test_odd_sizes_give_boxes_inside_the_image(model: nn.Module, size: tuple[int, int]) -> None:
+    model.eval()
+    with torch.inference_mode():
+        (output,) = model([torch.rand(1, *size)])
+    assert output["boxes"].shape == (len(output["scores"]), 4)
+    assert output["labels"].dtype == torch.int64
+    if len(output["boxes"]):
+        assert output["boxes"].min() >= 0
+        assert output["boxes"][:, 2].max() <= size[1]
+        assert output["boxes"][:, 3].max() <= size[0]
+        assert ((output["scores"] >= 0) & (output["scores"] <= 1)).all()
+
+
+def test_images_of_different_sizes_share_a_batch(model: nn.Module) -> None:
+    model.eval()
+    first, second = torch.rand(1, 96, 128), torch.rand(1, 64, 80)
+    with torch.inference_mode():
+        together = model([first, second])
+    assert len(together) == 2
+    assert together[1]["boxes"].numel() == 0 or together[1]["boxes"][:, 2].max() <= 80
+
+
+@pytest.mark.parametrize("box", [(10, 10, 10, 30), (30, 10, 10, 30), (float("nan"), 1, 2, 3)])
+def test_a_degenerate_box_is_our_error(model: nn.Module, box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(InputError, match="image 7: box 0"):
+        model([torch.rand(1, 96, 128)], [target(box)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((3, 96, 128), torch.float32), ((96, 128), torch.float32), ((1, 96, 128), torch.uint8)]
+)
+def test_only_one_float_channel_is_taken(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    with pytest.raises(InputError, match=r"\[1, H, W\]"):
+        model([torch.zeros(shape, dtype=dtype)], [target()])
+
+
+def test_crowd_regions_are_not_learned(model: nn.Module) -> None:
+    crowd = target((10, 10, 60, 60)) | {"iscrowd": torch.tensor([1])}
+    torch.manual_seed(1)
+    with_crowd = model([torch.full((1, 96, 128), 0.5)], [crowd])
+    torch.manual_seed(1)
+    clean = model([torch.full((1, 96, 128), 0.5)], [target()])
+    assert total(with_crowd).item() == total(clean).item()
+
+
+def test_save_and_load_give_the_same_output(model: nn.Module, section: ModelSection, tmp_path: Path) -> None:
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    torch.manual_seed(99)
+    other = build_model(section.blank(), 1)
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    image = torch.rand(1, 96, 128)
+    with torch.inference_mode():
+        (first,), (second,) = model.eval()([image]), other.eval()([image])
+    assert all(torch.equal(first[k], second[k]) for k in ("boxes", "scores", "labels"))
+
+
+def test_four_images_are_learned_by_heart(model: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(3)
+    images, targets = [], []
+    for k in range(4):
+        image = torch.full((1, 96, 96), 0.4) + 0.01 * torch.randn(1, 96, 96, generator=generator)
+        x, y = 12 + 14 * k, 60 - 12 * k
+        image[:, y : y + 20, x : x + 20] += 0.3
+        images.append(image)
+        targets.append(target((x, y, x + 20, y + 20)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    best = 0.0
+    for step in range(1, 121):
+        losses = model(images, targets)
+        optimizer.zero_grad()
+        total(losses).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        if step % 20 == 0:
+            best = max(best, average_precision(copy.deepcopy(model), images, targets))
+            if best == 1.0:
+                break
+    assert best == 1.0
+
+
+def average_precision(model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]]) -> float:
+    """AP at IoU 0.5 by the toolkit's own evaluation."""
+
+    categories = [{"id": 1, "name": "defect"}]
+    records = [{"id": k, "file_name": f"{k}.png", "width": 96, "height": 96} for k in range(len(images))]
+    truths = [
+        {"id": k + 1, "image_id": k, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1],
+         "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
+        for k, t in enumerate(targets)
+        for x1, y1, x2, y2 in t["boxes"].tolist()
+    ]  # fmt: skip
+    with torch.inference_mode():
+        outputs = model.eval()(images)
+    results = [r for k, output in enumerate(outputs) for r in coco_results(k, output, categories)]
+    return compute_metrics(CocoDataset(records, truths, categories), results)["ap50"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(gain=st.floats(0.3, 1.0))
+def test_contrast_input_does_not_depend_on_exposure(gain: float) -> None:
+    """A cavity over a bright part has the same relative contrast at any exposure, up to the small offset."""
+
+    expand = ContrastGrey(offset=0.0)
+    image = torch.full((1, 1, 64, 64), 0.8)
+    image[..., 28:36, 28:36] *= 1.05
+    full, weak = expand(image), expand(gain * image)
+    assert torch.allclose(full[:, 1:], weak[:, 1:], atol=1e-3)
+    assert full[0, 1, 32, 32] > 0.5
