@@ -9,7 +9,7 @@ from data.synthesis.defects import SHAPES, Defect, plant
 from data.synthesis.physics import Exposure, detect, field_weight, form_signal, transmission
 
 TUBE_KILOVOLTS = (60.0, 80.0, 100.0, 130.0, 160.0, 225.0)
-CLEAN_SHARE = 0.2  # of the radiographs have no defect at all
+CLEAN_SHARE = 0.2  # of the radiographs have no defect at all, besides the few where none could be made visible
 FULL_SIZES = ((768, 572), (768, 572), (768, 572), (768, 574), (640, 480), (572, 572), (440, 440), (512, 384),
               (286, 384), (320, 240), (256, 256), (200, 140))  # fmt: skip
 PLAIN_SIZE = (320, 320)
@@ -57,7 +57,8 @@ def _full_exposure(rng: np.random.Generator, thickness: np.ndarray) -> Exposure:
         grain=float(np.exp(rng.uniform(np.log(quietest), np.log(loudest)))),
         display_noise=rng.uniform(0.0, 0.8) / 255, line_noise=max(rng.normal(0, 0.25), 0) / 255,
         reach_x=rng.uniform(0.0, 0.7), reach_y=rng.uniform(0.0, 0.4),
-        mottle=rng.uniform(0.4, 1.8) if rng.random() < (0.5 if noisy else 0.15) else 0.0, field=field, vignetting=rng.uniform(0, 0.3),
+        mottle=rng.uniform(0.4, 1.8) if rng.random() < (0.5 if noisy else 0.15) else 0.0,
+        field=field, vignetting=rng.uniform(0, 0.3),
     )  # fmt: skip
 
 
