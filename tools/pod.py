@@ -37,7 +37,7 @@ def main(
     """Fit POD against size to the evaluated RUN; write pod.json and plots/pod.png into it."""
     run = read_run(folder)
     if threshold is None:
-        threshold = reporting_threshold(run)
+        threshold, _ = reporting_threshold(run)
     if threshold is None:
         raise InputError(f"{folder}: no threshold is stored or any good; give one with --threshold")
     matches = run.overlaps.match(iou, "center" if center else "iou")

@@ -10,8 +10,8 @@ from detectors.evaluation.matching import MatchTable
 NEAR_IOU = 0.1  # a call that overlaps an object by this much was made because of it
 MISSES = {
     "box differs": "a call lies on it, but the boxes overlap too little: detector and annotator see the same defect",
-    "low score": "a detection fits it, but scores below the threshold",
-    "unseen": "no detection fits it at any score",
+    "low score": "a detection lies on it, but scores below the threshold",
+    "unseen": "no detection lies on it at any score",
 }
 FALSE_CALLS = {
     "box differs": "it lies on an object that no other call has found, but the boxes overlap too little",
@@ -47,7 +47,8 @@ def find_faults(table: MatchTable, threshold: float) -> Faults:
     """Return every missed object and false call at `threshold`, and why."""
     pairs = table.overlaps
     reported = table.detections.score[pairs.pair_detection] >= threshold
-    near = reported & (pairs.pair_center | (pairs.pair_iou >= NEAR_IOU))
+    close = pairs.pair_center | (pairs.pair_iou >= NEAR_IOU)
+    near = reported & close
     same = near & pairs.pair_same_class
     found = table.found_score >= threshold
 
@@ -55,7 +56,8 @@ def find_faults(table: MatchTable, threshold: float) -> Faults:
     touched[pairs.pair_truth[same]] = True
     missed = np.flatnonzero(~found & table.counted)
     misses = missed[np.argsort(-table.truths.size[missed], kind="stable")]
-    seen = table.matched_detection >= 0
+    seen = np.zeros(len(table.truths), dtype=bool)
+    seen[pairs.pair_truth[close & pairs.pair_same_class]] = True
     miss_kinds = ["box differs" if touched[row] else "low score" if seen[row] else "unseen" for row in misses]
 
     defective = np.zeros(len(table.images), dtype=bool)

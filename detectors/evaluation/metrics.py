@@ -54,6 +54,20 @@ def metrics_of(overlaps: Overlaps, seconds_per_image: float | None = None) -> Me
     }
 
 
+def best_threshold(overlaps: Overlaps) -> tuple[float | None, str]:
+    """Return the score of the best F1 and how a hit was defined for it; None where nothing is ever hit.
+
+    At IoU 0.5, or by centre hit where boxes never overlap so much: a detector that draws its boxes otherwise than
+    the annotator still reports defects.
+    """
+    for name, table in (("IoU 0.5", overlaps.match(0.5)), ("centre hit", overlaps.match(criterion="center"))):
+        curve = score_curve(table)
+        best = curve.best()
+        if best is not None:
+            return float(curve.threshold[best]), f"best F1 by {name} on these images"
+    return None, "no score is any good"
+
+
 def display(value: float | int | None, digits: int = 3) -> str:
     """Write a figure for people: "n/a" for None, whole numbers as they are."""
     if value is None:

@@ -100,7 +100,7 @@ def plot_examples(
 def choose_examples(table: MatchTable, threshold: float | None, count: int) -> list[int]:
     """Return rows of images to show: half the worst by misses and false calls, half evenly from the rest."""
     least = -np.inf if threshold is None else threshold
-    misses = (table.found_score < least) & table.counted
+    misses = ((table.matched_detection < 0) | (table.found_score < least)) & table.counted
     false = table.false_call & (table.detections.score >= least)
     images = len(table.images)
     faults = np.bincount(table.truths.image[misses], minlength=images) + np.bincount(
@@ -131,7 +131,7 @@ def _draw_example(
     low, high = np.percentile(window, [0.5, 99.5]) if window.size else (0.0, 1.0)
     axes.imshow(window, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=(x0, x1, y1, y0))
     for row in truths:
-        missed = table.found_score[row] < least and table.counted[row]
+        missed = table.counted[row] and (table.matched_detection[row] < 0 or table.found_score[row] < least)
         _rectangle(axes, table.truths.box[row], MISS if missed else TRUTH, "--", grow=3)
     for row in detections:
         colour = FALSE_CALL if table.false_call[row] else HIT

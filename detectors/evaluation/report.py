@@ -30,7 +30,7 @@ def write_report(
     records = []
     for name, run in runs.items():
         record = run_data(name, run, resamples)
-        record["gallery"], record["shown"] = _gallery(run, reporting_threshold(run), faults, pictures)
+        record["gallery"], record["shown"] = _gallery(run, reporting_threshold(run)[0], faults, pictures)
         records.append(record)
     data: dict[str, Any] = {
         "title": title,

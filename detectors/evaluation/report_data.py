@@ -17,7 +17,7 @@ from detectors.evaluation.hit_miss import HitMiss, false_call_rates, hit_miss, p
 from detectors.evaluation.matching import MatchTable
 from detectors.evaluation.pod import fit_pod
 from detectors.evaluation.runs import Run
-from detectors.evaluation.threshold import load_threshold, reporting_threshold
+from detectors.evaluation.threshold import reporting_threshold
 
 # How a hit may be defined in the report, in the order of its menu.
 CRITERIA = {"IoU 0.5": (0.5, "iou"), "IoU 0.3": (0.3, "iou"), "IoU 0.75": (0.75, "iou"), "centre hit": (0.5, "center")}
@@ -26,7 +26,7 @@ POINTS = 250  # a curve in the page has about this many at most
 
 def run_data(name: str, run: Run, resamples: int = 300) -> dict[str, Any]:
     """Return what the page shows of a run, all but its gallery."""
-    threshold = reporting_threshold(run)
+    threshold, origin = reporting_threshold(run)
     tables = {label: run.overlaps.match(*criterion) for label, criterion in CRITERIA.items()}
     first = tables["IoU 0.5"]
     clean = np.ones(len(first.images), dtype=bool)
@@ -35,7 +35,7 @@ def run_data(name: str, run: Run, resamples: int = 300) -> dict[str, Any]:
     return {
         "name": name,
         "threshold": threshold,
-        "threshold_origin": "chosen" if load_threshold(run.folder) is not None else "best F1 on these images",
+        "threshold_origin": origin,
         "tested_on": {
             "source": info.get("source"),
             "sha256": info.get("sha256"),

@@ -19,7 +19,7 @@ from data.errors import InputError
 from data.files import atomic_path, write_json
 from detectors.evaluation.curves import precision_recall
 from detectors.evaluation.matching import MatchTable, Overlaps, find_overlaps
-from detectors.evaluation.metrics import Metrics, metrics_of
+from detectors.evaluation.metrics import Metrics, best_threshold, metrics_of
 from detectors.evaluation.plots import plot_examples, plot_precision_recall
 
 
@@ -62,7 +62,7 @@ def write_evaluation(
     write_matches(folder / "matches.csv", table)
     curve = precision_recall(table)
     plot_precision_recall({name or folder.name: curve}, folder / "plots" / "pr_curve.png")
-    plot_examples(dataset, results, image_dir, folder / "plots" / "examples.png", metrics["threshold"])
+    plot_examples(dataset, results, image_dir, folder / "plots" / "examples.png", best_threshold(overlaps)[0])
     write_json(folder / "metrics.json", metrics, indent=2)
     return metrics
 

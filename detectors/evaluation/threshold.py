@@ -8,6 +8,7 @@ from data.files import write_json
 from detectors.evaluation.curves import score_curve
 from detectors.evaluation.intervals import clopper_pearson, poisson_rate
 from detectors.evaluation.matching import MatchTable
+from detectors.evaluation.metrics import best_threshold
 from detectors.evaluation.runs import Run, read_object
 
 THRESHOLD_FILE = "threshold.json"
@@ -106,10 +107,10 @@ def load_threshold(run: str | Path) -> float | None:
     return float(value)
 
 
-def reporting_threshold(run: Run) -> float | None:
-    """Return the score at which a run reports: the chosen one, else that of its best F1, None without either."""
+def reporting_threshold(run: Run) -> tuple[float | None, str]:
+    """Return the score at which a run reports, and where it comes from; None where no score is any good.
+
+    The chosen one, else that of the best F1 on the images of its evaluation.
+    """
     chosen = load_threshold(run.folder)
-    if chosen is not None:
-        return chosen
-    best = run.metrics.get("threshold")
-    return None if best is None else float(best)
+    return (chosen, "chosen") if chosen is not None else best_threshold(run.overlaps)

@@ -104,8 +104,11 @@
     const centre = Object.values(run.criteria["centre hit"].faults.misses).reduce((sum, count) => sum + count, 0);
     const differs = run.criteria["IoU 0.5"].faults.misses["box differs"];
     if (!missed) return `${run.name} misses nothing at IoU 0.5.`;
-    return `${run.name} misses ${missed} objects at IoU 0.5, and ${centre} by centre hit. On ${differs} of them a call lies, ` +
-      "drawn differently from the annotation: those are a matter of boxes. The others were not seen, or not surely enough.";
+    const boxes = differs === 0
+      ? "No call lies on any of them: they were not seen, or not surely enough."
+      : `On ${differs} of the first a call lies, drawn differently from the annotation: a matter of boxes. ` +
+        "The others were not seen, or not surely enough.";
+    return `${run.name} misses ${missed} objects at IoU 0.5, and ${centre} by centre hit. ${boxes}`;
   }
 
   function curves() {

@@ -16,6 +16,7 @@ from detectors.evaluation.breakdown import by_class, by_series, by_size, confusi
 from detectors.evaluation.curves import curve_of_hits, image_roc, precision_recall, score_curve
 from detectors.evaluation.intervals import clopper_pearson, poisson_rate
 from detectors.evaluation.matching import MatchTable, match_detections
+from detectors.evaluation.metrics import best_threshold
 from detectors.evaluation.runs import read_run, write_ground_truth
 from detectors.evaluation.threshold import choose_threshold, load_threshold, reporting_threshold, write_threshold
 
@@ -236,7 +237,16 @@ def test_choose_threshold_command(tmp_path: Path) -> None:
     main = runpy.run_path(str(Path(__file__).parents[3] / "tools" / "choose_threshold.py"))["main"]
     done = CliRunner().invoke(main, [str(tmp_path), "--recall", "0.9"])
     assert done.exit_code == 0, done.output
-    assert reporting_threshold(read_run(tmp_path)) == 0.5
+    assert reporting_threshold(read_run(tmp_path)) == (0.5, "chosen")
     done = CliRunner().invoke(main, [str(tmp_path), "--recall", "2"])
     assert done.exit_code == 2
     assert load_threshold(tmp_path) == 0.5
+
+
+def test_boxes_that_never_overlap_enough_still_have_a_threshold() -> None:
+    found = [(1, PORE, 8.0, 0.8), (2, PORE, 100.0, 0.6)]
+    overlaps = match_detections(dataset_of([(1, PORE, 3.5), (2, PORE, 0)], 2), calls(found)).overlaps
+    assert score_curve(overlaps.match()).best() is None
+    assert best_threshold(overlaps) == (0.8, "best F1 by centre hit on these images")
+    nothing = match_detections(dataset_of([(1, PORE, 0)], 1), [])
+    assert best_threshold(nothing.overlaps)[0] is None
