@@ -79,6 +79,7 @@ def _objects(values: list[Any]) -> NDArray[np.object_]:
 
 
 def image_columns(dataset: CocoDataset) -> ImageColumns:
+    """Return the images of a data set, clean ones included, sorted by id."""
     records = sorted(dataset.images, key=lambda record: record["id"])
     return ImageColumns(
         ids=_objects([record["id"] for record in records]),
@@ -98,6 +99,10 @@ def _number(value: Any) -> float:
 def truth_columns(
     dataset: CocoDataset, image_row: Mapping[Any, int], label_row: Mapping[Any, int]
 ) -> TruthColumns:
+    """Return the boxes of a data set by image; `image_row`, `label_row` give the row of each id.
+
+    Raises InputError for an annotation of an image or category that is not in the file.
+    """
     rows = []
     for record in dataset.annotations:
         image, label = image_row.get(record["image_id"]), label_row.get(record["category_id"])
@@ -123,6 +128,7 @@ def detection_columns(
     dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any,
     int]
 ) -> DetectionColumns:
+    """Return COCO results in descending score; raises InputError that names the first faulty one."""
     try:
         image = np.array([image_row[result["image_id"]] for result in results], dtype=np.int64)
         label = np.array([label_row[result["category_id"]] for result in results], dtype=np.int64)
