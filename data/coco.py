@@ -8,7 +8,7 @@ integers. Images without annotations are negatives, and are kept everywhere.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,21 @@ class CocoDataset:
             annotations=[a for a in self.annotations if a["image_id"] in wanted],
             categories=self.categories, path=self.path, info=self.info, extra=self.extra,
         )
+
+    def with_margin(self, pixels: float) -> "CocoDataset":
+        """Return the data set with `pixels` added to each side of every box, clipped to its image.
+
+        Annotators draw loose boxes, simulated ones are tight; areas and segmentations stay as they are.
+        """
+        sizes = {image["id"]: (image["width"], image["height"]) for image in self.images}
+        grown = [a | {"bbox": _grown(a["bbox"], pixels, *sizes[a["image_id"]])} for a in self.annotations]
+        return replace(self, annotations=grown)
+
+
+def _grown(bbox: list[float], pixels: float, width: float, height: float) -> list[float]:
+    x, y, w, h = bbox
+    left, top = max(0.0, x - pixels), max(0.0, y - pixels)
+    return [left, top, min(width, x + w + pixels) - left, min(height, y + h + pixels) - top]
 
 
 def read_coco(path: str | Path) -> CocoDataset:

@@ -28,8 +28,7 @@ class DetectionDataset(Dataset[Sample]):
 
     Parameters: `augmentation` None gives the radiographs as they are. `window` maps grey values of the
     whole radiograph before anything else. `keep_negatives` False leaves out images without an annotation
-    (crowds do not count). `box_margin` pixels are added to each side of every box, which is then clipped to
-    the image: annotators draw loose boxes, simulated ones are tight. `repeat` draws each radiograph so many
+    (crowds do not count). `repeat` draws each radiograph so many
     times an epoch. `cache` reads every radiograph once, here, and keeps it in memory, which forked
     workers share: 1 or 2 bytes a pixel, 4 with a `window`; no value changes.
 
@@ -44,7 +43,6 @@ class DetectionDataset(Dataset[Sample]):
         augmentation: AugmentationConfig | None = None,
         window: PercentileWindow | None = None,
         keep_negatives: bool = True,
-        box_margin: float = 0.0,
         seed: int = 0,
         repeat: int = 1,
         cache: bool = False,
@@ -59,7 +57,7 @@ class DetectionDataset(Dataset[Sample]):
         for image in dataset.images:
             annotations = dataset.boxes_of(image["id"])
             if keep_negatives or any(not annotation.get("iscrowd", 0) for annotation in annotations):
-                self._items.append(_item(dataset, image, annotations, Path(image_dir), box_margin))
+                self._items.append(_item(dataset, image, annotations, Path(image_dir)))
         if not self._items:
             raise InputError(
                 f"{image_dir}: no image to draw from; give a data set with images"
@@ -199,13 +197,12 @@ def _item(
     image: dict[str, Any],
     annotations: list[dict[str, Any]],
     folder: Path,
-    margin: float,
 ) -> dict[str, Any]:
     """Return path, size, boxes, labels and crowd flags of one image, checked."""
     path = folder / image["file_name"]
     if not path.is_file():
         raise InputError(f"{path}: no such file, for image {image['id']}; check the image folder")
-    boxes = [_box(annotation, image, path, margin) for annotation in annotations]
+    boxes = [_box(annotation, image, path) for annotation in annotations]
     return {
         "id": image["id"],
         "path": path,
@@ -216,20 +213,19 @@ def _item(
     }
 
 
-def _box(annotation: dict[str, Any], image: dict[str, Any], path: Path, margin: float) -> np.ndarray:
-    """Return the annotation's box as xyxy float32 `[4]`, grown by `margin` pixels, clipped to the image."""
+def _box(annotation: dict[str, Any], image: dict[str, Any], path: Path) -> np.ndarray:
+    """Return the annotation's box as xyxy float32 `[4]`, clipped to the image."""
     x, y, width, height = annotation["bbox"]
     right, bottom = image["width"], image["height"]
     box = np.array([max(x, 0), max(y, 0), min(x + width, right), min(y + height, bottom)], dtype=np.float32)
-    # Before the margin, which would bring a degenerate box to life; as "not all", which refuses NaN too.
+    # As "not all", which refuses NaN too.
     if not (box[2:] - box[:2] >= THINNEST).all():
         raise InputError(
             f"{path}: image {image['id']}, annotation {annotation['id']}: box {annotation['bbox']} (x, y,"
             f" width, height in pixels) is nothing, or thinner than {THINNEST}, inside the {right} x {bottom} image;"
             " correct or remove it"
         )
-    box += np.array([-margin, -margin, margin, margin], dtype=np.float32)
-    return box.clip(0, np.array([right, bottom, right, bottom], dtype=np.float32))
+    return box
 
 
 def _compact(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int]:

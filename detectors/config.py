@@ -27,7 +27,7 @@ class SourceConfig(Strict):
 
     `images` is the folder that the file names in `json` start from; the JSON's own folder if not given.
     `weight` is the share of this source among several in training. `box_margin` pixels are added to every side
-    of a training box: annotators draw loose boxes, simulated ones are tight. `repeat` draws every radiograph
+    of every box: annotators draw loose boxes, simulated ones are tight. `repeat` draws every radiograph
     that many times an epoch.
     """
 

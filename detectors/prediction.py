@@ -75,18 +75,20 @@ def predict_files(
 
     """
     files = find_radiographs(paths)
-    sizes = [radiograph_size(file) for file in files]
     names = _overlay_names(files)
-    images, results = [], []
+    images, results, found = [], [], []
     with progress() as bar:
         task = bar.add_task("detecting", total=len(files))
-        for index, (file, (width, height)) in enumerate(zip(files, sizes, strict=True), start=1):
-            detections = predictor(file)
+        for index, file in enumerate(files, start=1):
+            width, height = radiograph_size(file)
+            found.append(predictor(file))
             images.append({"id": index, "file_name": str(file), "width": width, "height": height})
-            results += coco_results(index, detections, predictor.categories)
-            if overlays:
-                _write_overlay(file, detections, threshold, out / "overlays" / names[index - 1])
+            results += coco_results(index, found[-1], predictor.categories)
             bar.advance(task)
+    # Drawing reads every file again, but a broken one has stopped us by now with nothing written.
+    for file, name, detections in zip(files, names, found, strict=True):
+        if overlays:
+            _write_overlay(file, detections, threshold, out / "overlays" / name)
     write_json(out / "images.json", {"images": images, "categories": predictor.categories}, indent=1)
     write_json(out / "detections.json", results)
     return images, results

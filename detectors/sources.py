@@ -10,7 +10,7 @@ from data.coco import CocoDataset, read_coco
 from data.datasets import DetectionDataset, MixedDataset, Sample
 from data.errors import InputError
 from data.radiograph import PercentileWindow
-from data.synthesis.phantom import write_phantoms
+from data.synthesis.phantom_set import GENERATOR, write_phantoms
 from detectors.config import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
 
 
@@ -20,7 +20,8 @@ def load_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
     folder = Path(source.images) if source.images else path.parent
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images for {path}; give data's 'images' or --images")
-    return read_coco(path), folder
+    dataset = read_coco(path)
+    return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
 
 
 def make_phantoms(config: PhantomConfig) -> Path:
@@ -28,7 +29,7 @@ def make_phantoms(config: PhantomConfig) -> Path:
 
     The folder's name holds a hash of the settings, so that other settings never meet old pictures.
     """
-    settings = config.model_dump(exclude={"folder"})
+    settings = config.model_dump(exclude={"folder"}) | {"generator": GENERATOR}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     folder = Path(config.folder) / f"phantom-{config.kind}-{config.style}-{config.n}-{digest}"
     return write_phantoms(
@@ -68,7 +69,6 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
                 data.augmentation,
                 percentile_window(data),
                 keep_negatives=source.keep_negatives,
-                box_margin=source.box_margin,
                 seed=config.seed,
                 repeat=source.repeat,
                 cache=data.cache,

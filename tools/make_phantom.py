@@ -6,9 +6,12 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from data.coco import read_coco
 from data.console import Command, console
 from data.errors import InputError
-from data.synthesis.phantom import FAMILIES, STYLES, count_phantoms, write_montage, write_phantoms
+from data.montage import write_montage
+from data.synthesis.phantom import FAMILIES, STYLES
+from data.synthesis.phantom_set import count_phantoms, write_phantoms
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -42,7 +45,8 @@ def main(kind: str, n: int, out: Path, seed: int, bits: str, style: str, family:
     for name, images, defects, clean in count_phantoms(annotations):
         table.add_row(name, str(images), str(defects), str(clean))
     console.print(table)
-    console.print(f"montage: {write_montage(annotations)}")
+    write_montage(out / "montage.png", read_coco(annotations), out, count=16)
+    console.print(f"look at {out / 'montage.png'}")
 
 
 if __name__ == "__main__":

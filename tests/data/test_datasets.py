@@ -118,11 +118,6 @@ def test_window_stretches_the_whole_radiograph(folder, cache):
     np.testing.assert_array_equal(dataset[1][0].numpy(), PercentileWindow(10, 90)(plain))
 
 
-def test_box_margin_grows_boxes_within_the_image(folder):
-    boxes = DetectionDataset(coco(), folder, box_margin=2.5)[0][1]["boxes"]
-    assert boxes.tolist() == [[0, 0.5, 8.5, 10.5], [7.5, 0, 18.5, 8.5], [0, 7.5, 20, 16]]
-
-
 def test_keep_negatives_false_leaves_out_images_without_a_defect(folder):
     dataset = DetectionDataset(coco(), folder, keep_negatives=False)
     assert [target["image_id"].item() for _, target in (dataset[0], dataset[1])] == [11, 3]
@@ -138,9 +133,9 @@ def test_fractional_overhang_is_clipped(folder):
     "bbox",
     [[3, 3, 0, 4], [3, 3, 4, -1], [20, 3, 4, 4], [-9, 3, 4, 4], [float("nan"), 3, 4, 4], [3, 3, 4, float("nan")]],
 )
-def test_degenerate_box_is_named_even_with_a_margin(folder, bbox):
+def test_degenerate_box_is_named(folder, bbox):
     with pytest.raises(InputError, match=r"a\.png: image 11, annotation 77: box \["):
-        DetectionDataset(coco([annotation(77, 11, bbox)]), folder, box_margin=3)
+        DetectionDataset(coco([annotation(77, 11, bbox)]), folder)
 
 
 def test_missing_image_is_named(folder):

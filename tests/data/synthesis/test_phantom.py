@@ -12,7 +12,8 @@ from pycocotools import mask as coco_mask
 from data.errors import InputError
 from data.synthesis import castings, defects
 from data.synthesis.casting_parts import CASTING_FAMILIES, box, circle, inside, smooth_min
-from data.synthesis.phantom import FAMILIES, family_of, make_phantom, write_phantoms
+from data.synthesis.phantom import FAMILIES, family_of, make_phantom
+from data.synthesis.phantom_set import write_phantoms
 
 EVERY_FAMILY = [(kind, family) for kind in FAMILIES for family in FAMILIES[kind]]
 SMALL = (224, 160)
