@@ -28,7 +28,8 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            message = " ".join(str(error).split())
+            # A data loader's worker wraps its error in a traceback, whose last line is the message.
+            message = " ".join(str(error).rpartition("data.errors.InputError: ")[2].split())
             click.echo(f"error: {message}", err=True)
             sys.exit(2)
         except KeyboardInterrupt:

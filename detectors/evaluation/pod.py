@@ -63,20 +63,24 @@ class PodFit:
     def wald_band(self, size: Floats, confidence: float = 0.9) -> tuple[Floats, Floats]:
         """Return pointwise two-sided bounds at each size from the covariance of the estimates."""
         x = _scaled(size, self.scale)
-        eta = self.intercept + self.slope * x
-        (v00, v01), (_, v11) = self.covariance
-        reach = norm.ppf((1 + confidence) / 2) * np.sqrt(np.maximum(v00 + 2 * v01 * x + v11 * x * x, 0))
+        eta, reach = self.intercept + self.slope * x, self._wald_reach(x, confidence)
         return _probability(eta - reach, self.link), _probability(eta + reach, self.link)
+
+    def _wald_reach(self, x: Floats, confidence: float) -> Floats:
+        (v00, v01), (_, v11) = self.covariance
+        return norm.ppf((1 + confidence) / 2) * np.sqrt(np.maximum(v00 + 2 * v01 * x + v11 * x * x, 0))
 
     def likelihood_band(self, size: Floats, confidence: float = 0.9) -> tuple[Floats, Floats]:
         """Return pointwise two-sided bounds at each size by likelihood ratio (one degree of freedom)."""
         profile = _Profile(_scaled(self.size, self.scale), self.hit, self.link, self.log_likelihood)
         limit = chi2.ppf(confidence, 1)
         bounds = np.empty((2, len(size)))
-        for row, x in enumerate(_scaled(size, self.scale)):
-            best = self.intercept + self.slope * x
+        x = _scaled(size, self.scale)
+        reach = self._wald_reach(x, confidence)
+        for row in range(len(x)):
+            best = self.intercept + self.slope * x[row]
             for side, sign in enumerate((-1.0, 1.0)):
-                bounds[side, row] = profile.bound(x, best, sign, limit)
+                bounds[side, row] = profile.bound(x[row], best, sign, limit, reach[row])
         return _probability(bounds[0], self.link), _probability(bounds[1], self.link)
 
 
@@ -231,11 +235,13 @@ class _Profile:
     def __init__(self, x: Floats, hit: NDArray[np.bool_], link: Link, best: float) -> None:
         self.x, self.hit, self.link, self.best = x, hit, link, best
         self.spread = float(x.std())
+        self._slope = 0.0  # of the last call: the next point is near, so that few steps are left
 
     def ratio(self, x: float, eta: float) -> float:
         """Return twice the log-likelihood lost by passing through eta at x."""
         away = (self.x - x) / self.spread
-        slope, value = 0.0, _log_likelihood(np.full_like(away, eta), self.hit, self.link)
+        slope = self._slope
+        value = _log_likelihood(eta + slope * away, self.hit, self.link)
         for _ in range(100):
             line = eta + slope * away
             information = float((_weights(line, self.link) * away**2).sum())
@@ -251,16 +257,20 @@ class _Profile:
             slope, gain, value = slope + step, tried - value, tried
             if gain < 1e-10:
                 break
+        self._slope = slope
         return 2 * (self.best - value)
 
-    def bound(self, x: float, best: float, sign: float, limit: float) -> float:
-        """Return the eta above (`sign` 1) or below (-1) `best` at which the loss at x reaches `limit`."""
-        reach = 0.5
-        while self.ratio(x, best + sign * reach) < limit:
-            reach *= 2
-            if reach > 500:
+    def bound(self, x: float, best: float, sign: float, limit: float, reach: float) -> float:
+        """Return the eta above (`sign` 1) or below (-1) `best` at which the loss at x reaches `limit`.
+
+        `reach` is a guess of how far away it is, such as Wald's.
+        """
+        near, far = 0.0, max(reach, 1e-3)
+        while self.ratio(x, best + sign * far) < limit:
+            near, far = far, 1.5 * far
+            if far > 500:
                 return sign * np.inf
-        return float(brentq(lambda eta: self.ratio(x, eta) - limit, best, best + sign * reach, xtol=1e-7))
+        return float(brentq(lambda eta: self.ratio(x, eta) - limit, best + sign * near, best + sign * far, xtol=1e-6))
 
     def upper(self, wanted: float, intercept: float, slope: float) -> float | None:
         """Return the largest x at which eta = `wanted` is not refuted at one-sided 95 %, None if there is none."""

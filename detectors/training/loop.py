@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from data.console import console, progress
+from data.datasets import limit_threads
 from data.errors import InputError
 from detectors.build import build_model
 from detectors.checkpoint import (
@@ -60,7 +61,9 @@ class Trainer:
         train = config.train
         self.accelerator = Accelerator(mixed_precision=train.precision, cpu=train.device == "cpu")
         set_seed(config.seed)
-        self.task = TASKS[config.model.task](config)
+        # The first process makes phantoms that are not there yet; the others then find them.
+        with self.accelerator.main_process_first():
+            self.task = TASKS[config.model.task](config)
         self.loader = self._build_loader()
         checkpoint = read_checkpoint(resume / "last.ckpt") if resume else None
         section = config.model.blank() if checkpoint else config.model
@@ -115,6 +118,7 @@ class Trainer:
             num_workers=workers,
             collate_fn=self.task.collate,
             persistent_workers=workers > 0,
+            worker_init_fn=limit_threads,
             pin_memory=self.accelerator.device.type == "cuda",
             # A generator of its own keeps the loader from drawing on the model's random numbers.
             generator=torch.Generator().manual_seed(self.config.seed),

@@ -156,6 +156,17 @@ def test_nan_coordinates_are_named(config: Path, castings: Path, tmp_path: Path)
     fails(run("train", "--cfg", config, "--set", f"data.train.json={path}"), "nan.json", "annotation 1")
 
 
+def test_a_torn_radiograph_in_training_is_named_without_the_workers_traceback(
+    config: Path, castings: Path, tmp_path: Path
+) -> None:
+    for path in castings.parent.iterdir():
+        content = path.read_bytes()
+        (tmp_path / path.name).write_bytes(content if path.suffix == ".json" else content[: len(content) // 2])
+    json_file = tmp_path / castings.name
+    arguments = ["--set", f"data.train.json={json_file}", "--set", "data.workers=1", "--set", f"output={tmp_path}/runs"]
+    fails(run("train", "--cfg", config, *arguments), "C0001_000", ".png")
+
+
 def test_an_unknown_key_is_named(config: Path) -> None:
     fails(run("train", "--cfg", config, "--set", "train.epoch=3"), "did you mean 'train.epochs'?")
 
