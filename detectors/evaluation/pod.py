@@ -18,7 +18,7 @@ from data.errors import InputError
 Floats = NDArray[np.float64]
 Link = Literal["logit", "probit"]
 Scale = Literal["log", "linear"]
-FEWEST = 60  # hit/miss data sets should have no fewer defects (MIL-HDBK-1823A, section 4.5)
+FEWEST = 60  # hit/miss data sets should have no fewer defects (MIL-HDBK-1823A)
 TOO_FEW = 10
 LOG_ROOT_2PI = float(np.log(2 * np.pi)) / 2
 GROUPS = 10  # of the Hosmer-Lemeshow test
