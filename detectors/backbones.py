@@ -56,11 +56,12 @@ class ContrastGrey(nn.Module):
     Args:
         scales: standard deviations of the two Gaussians in pixels.
         unit: the relative contrast that becomes about 1; near the noise of a good radiograph.
-        offset: grey level added to the denominator, which keeps noise in black surroundings small.
+        offset: grey level added to the denominator. It keeps noise and specks in the black surroundings of a
+            round field small: at 0.05 they were the most frequent false calls on real castings.
 
     """
 
-    def __init__(self, scales: tuple[float, float] = (4.0, 12.0), unit: float = 0.02, offset: float = 0.05) -> None:
+    def __init__(self, scales: tuple[float, float] = (4.0, 12.0), unit: float = 0.02, offset: float = 0.15) -> None:
         super().__init__()
         self.unit = unit
         self.offset = offset
@@ -72,13 +73,15 @@ class ContrastGrey(nn.Module):
             self.register_buffer(f"kernel{index}", kernel / kernel.sum(), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return [N, 3, H, W]."""
-        channels = [(images - 0.4) / 0.25]
-        for kernel in (self.kernel0, self.kernel1):
-            smooth = _blur(images, kernel)
-            contrast = (images - smooth) / (smooth + self.offset)
-            channels.append(torch.asinh(contrast / self.unit))
-        return torch.cat(channels, dim=1)
+        """Return [N, 3, H, W], float32 under any precision: contrasts of 1 % are lost in bfloat16."""
+        with torch.autocast(images.device.type, enabled=False):
+            images = images.float()
+            channels = [(images - 0.4) / 0.25]
+            for kernel in (self.kernel0, self.kernel1):
+                smooth = _blur(images, kernel)
+                contrast = (images - smooth) / (smooth + self.offset)
+                channels.append(torch.asinh(contrast / self.unit))
+            return torch.cat(channels, dim=1)
 
 
 def _blur(images: Tensor, kernel: Tensor) -> Tensor:

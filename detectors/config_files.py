@@ -45,12 +45,11 @@ def read_config(name: str | Path, overrides: Iterable[str] = ()) -> ExperimentCo
     Raises InputError naming, for every wrong field, the field, the file that sets it and the nearest valid name.
     """
     path = find_config(name)
-    layers = _file_layers(path, seen=()) + [_override_layer(text) for text in overrides]
-    values: dict = {}
-    for layer in layers:
-        values = _merge(values, layer.values)
+    files, overriding = _file_layers(path, seen=()), [_override_layer(text) for text in overrides]
+    values = _merged(files)
     values.setdefault("name", path.stem)
-    return check_config(values, layers)
+    # The overrides are one layer among themselves: their order must not matter where they name different fields.
+    return check_config(_merge(values, _merged(overriding)), files + overriding)
 
 
 def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -> ExperimentConfig:
@@ -124,6 +123,13 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def _merged(layers: list[Layer]) -> dict:
+    values: dict = {}
+    for layer in layers:
+        values = _merge(values, layer.values)
+    return values
 
 
 def _merge(base: dict, over: dict) -> dict:

@@ -1,8 +1,12 @@
 """Faster R-CNN on radiographs: the paper's single-map forms and the feature pyramid that we recommend."""
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
+import torch.nn.functional as F
+from accelerate.utils import convert_to_fp32
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torchvision.models import vgg16
@@ -24,7 +28,7 @@ from detectors.backbones import (
 )
 from detectors.contract import Detections, Target, check_images, check_targets
 from detectors.schema import ModelSection, Strict
-from detectors.weights import download, load_imagenet, load_matching
+from detectors.weights import download, load_imagenet, load_matching, read_checkpoint
 
 
 class LossWeights(Strict):
@@ -95,20 +99,43 @@ class FasterRCNNConfig(ModelSection):
                 "weights 'coco' are published for pyramid resnet50 with pyramid_levels 4 and fpn_channels 256 only; "
                 "use imagenet, none, or a path"
             )
+        if self.weights in ("imagenet", "coco") and self.norm == "group" and self.backbone != "vgg16":
+            raise ValueError(f"weights '{self.weights}' come with batch norm: set norm to auto, frozen or batch")
         return self
 
     def resolved_norm(self) -> Norm:
         """Return the norm: published weights keep their statistics frozen; groups suit small batches from scratch."""
         if self.norm != "auto":
             return self.norm
-        return "frozen" if self.weights in ("imagenet", "coco") else "group"
+        if self.weights in ("none", "imagenet", "coco"):
+            return "group" if self.weights == "none" else "frozen"
+        return read_checkpoint(Path(self.weights))["config"]["model"].get("norm", "group")
+
+    def pinned(self) -> "FasterRCNNConfig":
+        """Return the section with the norm that 'auto' chose, so that loading a run needs no other file."""
+        return self.model_copy(update={"norm": self.resolved_norm()})
 
     def blank(self) -> "FasterRCNNConfig":
         """Return the same layers without weights: the norm that 'auto' chose must stay."""
-        return self.model_copy(update={"weights": "none", "norm": self.resolved_norm()})
+        return self.pinned().model_copy(update={"weights": "none"})
 
 
-class NativeSize(GeneralizedRCNNTransform):
+class BorderPadding(GeneralizedRCNNTransform):
+    """Scale as torchvision does, but pad a batch by repeating the border: a black strip would be an edge."""
+
+    def batch_images(self, images: list[Tensor], size_divisible: int = 32) -> Tensor:
+        """Return [N, 1, H, W] with H and W the largest of the batch, rounded up to `size_divisible`."""
+        height, width = (
+            math.ceil(max(image.shape[axis] for image in images) / size_divisible) * size_divisible for axis in (1, 2)
+        )
+        padded = [
+            F.pad(image[None], (0, width - image.shape[2], 0, height - image.shape[1]), mode="replicate")
+            for image in images
+        ]
+        return torch.cat(padded)
+
+
+class NativeSize(BorderPadding):
     """Leave images at their size: a 20-px defect is worth more than a common scale."""
 
     def resize(self, image: Tensor, target: Target | None = None) -> tuple[Tensor, Target | None]:
@@ -140,9 +167,12 @@ class FasterRCNN(faster_rcnn.FasterRCNN):
 
     def __init__(self, loss_weights: LossWeights, native_size: bool, **parts: Any) -> None:
         # The input expansion normalises, so the transform must not: its mean is 0 and its deviation 1.
-        super().__init__(image_mean=[0.0], image_std=[1.0], **parts)
-        if native_size:
-            self.transform = NativeSize(600, 1024, [0.0], [1.0])
+        super().__init__(**parts)
+        transform = NativeSize if native_size else BorderPadding
+        self.transform = transform(parts["min_size"], parts["max_size"], [0.0], [1.0])
+        # Boxes need float32 whatever the precision of the convolutions: bfloat16 has steps of 4 px above 512.
+        for part in (self.backbone, self.rpn.head, self.roi_heads.box_predictor):
+            part.register_forward_hook(_to_float32)
         self.loss_weights = {
             "loss_objectness": loss_weights.objectness,
             "loss_rpn_box_reg": loss_weights.rpn_box,
@@ -159,6 +189,10 @@ class FasterRCNN(faster_rcnn.FasterRCNN):
             return super().forward(images)
         losses = super().forward(images, check_targets(images, targets))
         return {name: self.loss_weights[name] * value for name, value in losses.items()}
+
+
+def _to_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
+    return convert_to_fp32(output)
 
 
 def build_faster_rcnn(config: FasterRCNNConfig, num_classes: int) -> FasterRCNN:
@@ -247,5 +281,13 @@ def _load_coco(model: FasterRCNN) -> None:
     """
     source = download(FasterRCNN_ResNet50_FPN_Weights.COCO_V1)
     target = model.state_dict()
-    fitting = {k: v for k, v in source.items() if k in target and v.shape == target[k].shape}
-    model.load_state_dict(fitting, strict=False)
+    # The published file has older names, which torchvision's modules translate while loading.
+    fitting = {k: v for k, v in source.items() if k not in target or v.shape == target[k].shape}
+    missing = model.load_state_dict(fitting, strict=False).missing_keys
+    anew = ("rpn.head.cls_logits", "rpn.head.bbox_pred", "roi_heads.box_predictor")
+    lost = [name for name in missing if not name.startswith(anew) and not name.endswith("num_batches_tracked")]
+    if lost:
+        raise InputError(
+            f"COCO weights lack {len(lost)} of the model's parameters, the first is '{lost[0]}'; keep "
+            "model.head_channels=1024 and model.crop_size=7, or set model.weights=imagenet"
+        )

@@ -8,17 +8,30 @@ import torch
 from torch import nn
 
 from data.coco import CocoDataset
+from data.errors import InputError
 from data.radiograph import PercentileWindow, read_radiograph
 from detectors.contract import Detections
 
 
 @torch.inference_mode()
-def detect(model: nn.Module, path: Path, window: PercentileWindow | None, device: torch.device) -> Detections:
+def detect(
+    model: nn.Module,
+    path: Path,
+    window: PercentileWindow | None,
+    device: torch.device,
+    size: tuple[int, int] | None = None,
+) -> Detections:
     """Return the detections of one radiograph file, on the CPU, in the pixels of the file.
 
-    The percentile window, if the run has one, is applied before the model as it was in training.
+    The percentile window, if the run has one, is applied before the model as it was in training. `size` is the
+    (width, height) that a record promises; raises InputError if the file has another.
     """
     pixels = read_radiograph(path).pixels
+    if size is not None and (pixels.shape[1], pixels.shape[0]) != size:
+        raise InputError(
+            f"{path}: it is {pixels.shape[1]} x {pixels.shape[0]} pixels, but {size[0]} x {size[1]} by its record; "
+            "its boxes would lie elsewhere: correct the record or the file (tools/check_data.py)"
+        )
     if window is not None:
         pixels = window(pixels)
     output = model([torch.from_numpy(pixels)[None].to(device)])[0]
@@ -71,7 +84,8 @@ def detect_dataset(
     results = []
     start = time.perf_counter()
     for image in dataset.images:
-        detections = detect(model, Path(image_dir) / image["file_name"], window, device)
+        path, size = Path(image_dir) / image["file_name"], (image["width"], image["height"])
+        detections = detect(model, path, window, device, size)
         results += coco_results(image["id"], detections, categories)
         advance()
     seconds = (time.perf_counter() - start) / len(dataset.images) if dataset.images else None

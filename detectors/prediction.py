@@ -48,6 +48,7 @@ def default_threshold(run: Path) -> float:
     The threshold chosen for the run if there is one, else that of the best F1 in its evaluation, else 0.5.
     Raises InputError for a faulty file.
     """
+    run = run if run.is_dir() else run.parent
     chosen = load_threshold(run)
     if chosen is None and (run / "metrics.json").is_file():
         chosen = read_object(run / "metrics.json").get("threshold")
@@ -75,7 +76,7 @@ def predict_files(
 
     """
     files = find_radiographs(paths)
-    names = _overlay_names(files)
+    names = _overlay_names(files) if overlays else [file.name for file in files]
     images, results, found = [], [], []
     with progress() as bar:
         task = bar.add_task("detecting", total=len(files))

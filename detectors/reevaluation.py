@@ -13,7 +13,7 @@ from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.runs import write_evaluation
 from detectors.inference import detect_dataset
-from detectors.sources import load_source, percentile_window
+from detectors.sources import load_judged_source, percentile_window
 from detectors.weights import load_matching, read_checkpoint
 
 
@@ -22,11 +22,12 @@ def evaluate_run(
 ) -> tuple[Path, Metrics]:
     """Evaluate a run's best weights on its own test data, or on `json_file`.
 
-    Results go into the run's folder for its own data, else into `<run>/eval/<name of the JSON>`, or into `out`.
+    Results go into the run's folder for its own data; into `<run>/eval/<name of the JSON>` for other data; into
+    `<run>/eval/<name of the checkpoint>` if `run` is a checkpoint and not a folder; or into `out`.
     Returns the folder and the figures. Raises InputError for a missing run or bad data.
     """
     model, config, categories = load_model(run)
-    base = run if run.is_dir() else run.parent
+    base = run if run.is_dir() else run.parent / "eval" / run.stem
     folder = out or (base / "eval" / json_file.stem if json_file else base)
     return folder, _evaluate(model, config, categories, json_file, images, folder)
 
@@ -58,13 +59,7 @@ def _evaluate(
         source = SourceConfig(json=str(json_file), images=str(images) if images else None)
     if source is None:
         raise InputError("the configuration has neither data.test nor data.val; name a COCO file with --data")
-    dataset, image_dir = load_source(source)
-    known = {category["id"]: category["name"] for category in dataset.categories}
-    if any(known.get(category["id"]) != category["name"] for category in categories):
-        raise InputError(
-            f"{dataset.path}: its categories {known} are not the model's, "
-            f"{ {c['id']: c['name'] for c in categories} }; rename or renumber them"
-        )
+    dataset, image_dir = load_judged_source(source, categories)
     device = torch.device("cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu")
     model.to(device)
     with progress() as bar:

@@ -23,6 +23,10 @@ class ModelSection(Strict):
     name: str
     weights: str = "none"
 
+    def pinned(self) -> Self:
+        """Return the section with every 'auto' decided, as a run keeps it."""
+        return self
+
     def blank(self) -> Self:
         """Return a section that builds the same layers without loading weights."""
         return self.model_copy(update={"weights": "none"})

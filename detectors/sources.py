@@ -24,6 +24,28 @@ def load_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
     return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
 
 
+def load_judged_source(source: SourceConfig, categories: list[dict]) -> tuple[CocoDataset, Path]:
+    """Return the COCO data that a model with `categories` is judged by, and the folder of its images.
+
+    Raises InputError for categories that are not the model's and for a missing image, so that it comes before
+    hours of training and not after.
+    """
+    dataset, folder = load_source(source)
+    known = {category["id"]: category["name"] for category in dataset.categories}
+    wanted = {category["id"]: category["name"] for category in categories}
+    if any(known.get(identity) != name for identity, name in wanted.items()):
+        raise InputError(
+            f"{dataset.path}: its categories {known} are not the model's, {wanted}; rename or renumber them"
+        )
+    for image in dataset.images:
+        if not (folder / image["file_name"]).is_file():
+            raise InputError(
+                f"{folder / image['file_name']}: no such file, for image {image['id']} of {dataset.path}; "
+                "check the folder of images"
+            )
+    return dataset, folder
+
+
 def make_phantoms(config: PhantomConfig) -> Path:
     """Return the COCO file of a phantom set, simulated on first use.
 
@@ -74,6 +96,8 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
                 cache=data.cache,
             )
         )
+    if not categories:
+        raise InputError("data.train names no category; give the COCO file at least one, such as 'defect'")
     length = config.train.samples_per_epoch
     if len(datasets) == 1 and length is None:
         return datasets[0], categories

@@ -1,6 +1,7 @@
 """Starting weights: none, ImageNet, COCO, or a checkpoint of this toolkit."""
 
 import pickle
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,6 +11,10 @@ from torchvision import models
 
 from data.errors import InputError
 
+# What torch.load raises for files that are empty, torn, or something else altogether.
+UNREADABLE = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, pickle.UnpicklingError,
+)  # fmt: skip
 IMAGENET = {
     "resnet18": models.ResNet18_Weights.IMAGENET1K_V1,
     "resnet34": models.ResNet34_Weights.IMAGENET1K_V1,
@@ -25,8 +30,8 @@ def download(weights: models.WeightsEnum) -> dict[str, Tensor]:
     Raises InputError when neither has it, naming the address and the folder where the file can be put by hand.
     """
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError, HTTPException) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise InputError(
             f"weights {weights} could not be had from {weights.url} ({error}); connect to the network, put that "
@@ -49,11 +54,11 @@ def read_checkpoint(path: Path) -> dict:
         raise InputError(f"{file}: no such checkpoint; give a .ckpt file or the folder of a run that has best.ckpt")
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{file}: not a readable checkpoint ({reason}); train again or copy it anew") from error
-    if not isinstance(checkpoint, dict) or "model" not in checkpoint or "config" not in checkpoint:
-        raise InputError(f"{file}: no checkpoint of this toolkit: it lacks 'model' and 'config'")
+    if not isinstance(checkpoint, dict) or not {"model", "config", "categories"} <= checkpoint.keys():
+        raise InputError(f"{file}: no checkpoint of this toolkit: it lacks 'model', 'config' or 'categories'")
     return checkpoint
 
 

@@ -31,6 +31,10 @@ def main(
     """Write mAP at IoU 0.5 and the other figures, the detections, curves and examples."""
     if (run is None) == (cfg is None) or (cfg is not None and weights is None):
         raise click.UsageError("give --run RUN, or --cfg C with --weights W")
+    if run is not None and (overrides or weights):
+        raise click.UsageError("--set and --weights go with --cfg, not with --run")
+    if images is not None and json_file is None:
+        raise click.UsageError("--images goes with --data")
     if run is not None:
         folder, metrics = evaluate_run(run, json_file, images, out)
     else:

@@ -24,10 +24,9 @@ def main(cfg: str | None, overrides: tuple[str, ...], resume: Path | None) -> No
     if (cfg is None) == (resume is None):
         raise click.UsageError("give --cfg for a new run, or --resume for an interrupted one")
     config = read_config(cfg or resume / "config.yaml", overrides)
-    folder, metrics = train(config, resume)
+    _, metrics = train(config, resume)
     if metrics is not None:
         console.print(metrics_table({config.name: metrics}))
-    console.print(f"run: {folder}")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from data.coco import CocoDataset
 from data.console import progress
 from data.datasets import Sample, collate
 from data.montage import draw_boxes
-from detectors.config import ExperimentConfig, SourceConfig
+from detectors.config import ExperimentConfig
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.runs import write_evaluation
 from detectors.inference import detect_dataset
-from detectors.sources import load_source, percentile_window, training_dataset
+from detectors.sources import load_judged_source, percentile_window, training_dataset
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
@@ -41,7 +41,9 @@ class DetectionTask:
         self.window = percentile_window(config.data)
         self.train_set: Dataset[Sample]
         self.train_set, self.categories = training_dataset(config)
-        self._val = load_source(config.data.val) if config.data.val else None
+        data = config.data
+        self._val = load_judged_source(data.val, self.categories) if data.val else None
+        self._test = load_judged_source(data.test, self.categories) if data.test else self._val
 
     def losses(self, model: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Return the weighted losses of a batch, to be summed."""
@@ -63,10 +65,9 @@ class DetectionTask:
 
     def finish(self, model: nn.Module, accelerator: Accelerator, folder: Path) -> Metrics | None:
         """Evaluate on the test radiographs (the validation ones without a test set) and write all results."""
-        source: SourceConfig | None = self.config.data.test or self.config.data.val
-        if source is None:
+        if self._test is None:
             return None
-        dataset, images = load_source(source)
+        dataset, images = self._test
         results, seconds = self._detect(model, dataset, images, accelerator, "testing")
         if not accelerator.is_main_process:
             return None

@@ -3,13 +3,13 @@
 import math
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_seed
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, DistributedSampler
@@ -57,15 +57,21 @@ class Trainer:
     """
 
     def __init__(self, config: ExperimentConfig, resume: Path | None = None) -> None:
+        config = config.model_copy(update={"model": config.model.pinned()})
         self.config = config
         train = config.train
-        self.accelerator = Accelerator(mixed_precision=train.precision, cpu=train.device == "cpu")
+        self.accelerator = Accelerator(
+            mixed_precision=train.precision,
+            cpu=train.device == "cpu",
+            # The other processes wait while the first makes phantoms, which can take longer than ten minutes.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
+        )
         set_seed(config.seed)
         # The first process makes phantoms that are not there yet; the others then find them.
         with self.accelerator.main_process_first():
             self.task = TASKS[config.model.task](config)
         self.loader = self._build_loader()
-        checkpoint = read_checkpoint(resume / "last.ckpt") if resume else None
+        checkpoint = _read_resumable(resume, config) if resume else None
         section = config.model.blank() if checkpoint else config.model
         model = build_model(section, len(self.task.categories))
         if self.accelerator.device.type == "cpu":
@@ -79,6 +85,8 @@ class Trainer:
         if checkpoint:
             self._restore(checkpoint)
         self.folder = resume or self._new_folder()
+        if self.accelerator.is_main_process:
+            write_config(self.folder / "config.yaml", config)
         self.log = RunLog(self.folder, self.state.epoch) if self.accelerator.is_main_process else None
 
     def fit(self) -> None:
@@ -138,10 +146,10 @@ class Trainer:
                     self.log.picture("training samples", self.task.picture(batch), 0)
                 for name, value in self._step(batch).items():
                     sums[name] = sums.get(name, 0.0) + value
-                images += self.config.train.batch_size * self.accelerator.num_processes
+                images += len(batch[0]) * self.accelerator.num_processes
                 speed = images / (time.perf_counter() - start)
                 loss = sum(sums.values()) / (index + 1)
-                bar.update(line, advance=1, words=f"loss {loss:.3f}  {speed:.1f} images/s")
+                bar.update(line, advance=1, words=f"loss {loss:.3f}  {speed:.1f} images/s  {self._left(index, speed)}")
         count = len(self.loader)
         means = {name: value / count for name, value in sums.items()}
         return {
@@ -150,6 +158,13 @@ class Trainer:
             "images_per_second": images / (time.perf_counter() - start),
             "learning_rate": self.schedule.get_last_lr()[0],
         }
+
+    def _left(self, index: int, speed: float) -> str:
+        """Return the time that the whole run still takes, without its validations."""
+        train = self.config.train
+        batches = (train.epochs - self.state.epoch) * len(self.loader) - index - 1
+        seconds = batches * train.batch_size * self.accelerator.num_processes / speed
+        return f"run: {timedelta(seconds=round(seconds))} left"
 
     def _step(self, batch: Any) -> dict[str, float]:
         """Take one optimiser step; return the losses. Raises InputError at the first that is not finite."""
@@ -167,7 +182,8 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.schedule.step()
+        if not self.accelerator.optimizer_step_was_skipped:
+            self.schedule.step()
         if self.averaged:
             self.averaged.update_parameters(self._plain_model())
         self.state.step += 1
@@ -191,13 +207,13 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         score = (metrics or {}).get(self.task.metric)
-        # Without a validation figure the latest weights are the best known.
-        is_best = self.task.config.data.val is None or (score is not None and score > self.state.best)
-        if is_best and score is not None:
+        # Until there is a validation figure the latest weights are the best known.
+        is_best = self.state.best == -math.inf if score is None else score > self.state.best
+        if score is not None and is_best:
             self.state.best = score
         self.state.metrics = metrics or {}
         arguments = (self._best_guess(), self.config, self.task.categories, self.state.epoch, self.state.metrics)
-        if is_best or not (self.folder / "best.ckpt").exists():
+        if is_best:
             save_checkpoint(self.folder / "best.ckpt", *arguments)
         save_checkpoint(self.folder / "last.ckpt", *arguments, training=self._training_state())
 
@@ -209,6 +225,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "step": self.state.step,
             "best": self.state.best,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
             "random": random_states(),
         }
 
@@ -219,6 +236,8 @@ class Trainer:
             self.averaged.load_state_dict(training["averaged"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.schedule.load_state_dict(training["schedule"])
+        if self.accelerator.scaler and training["scaler"]:
+            self.accelerator.scaler.load_state_dict(training["scaler"])
         self.state = Progress(checkpoint["epoch"], training["step"], training["best"], checkpoint["metrics"])
         restore_random_states(training["random"])
 
@@ -231,7 +250,6 @@ class Trainer:
         broadcast_object_list(folder)
         if self.accelerator.is_main_process:
             folder[0].mkdir(parents=True)
-            write_config(folder[0] / "config.yaml", self.config)
         return folder[0]
 
     def _print_row(self, row: dict[str, Any]) -> None:
@@ -261,4 +279,24 @@ def train(config: ExperimentConfig, resume: Path | None = None) -> tuple[Path, M
         if (trainer.folder / "last.ckpt").exists():
             console.print(f"go on with: python tools/train.py --resume {trainer.folder}")
         raise
-    return trainer.folder, trainer.finish()
+    metrics = trainer.finish()
+    if trainer.accelerator.is_main_process:
+        console.print(f"run: {trainer.folder}")
+    trainer.accelerator.end_training()
+    return trainer.folder, metrics
+
+
+def _read_resumable(run: Path, config: ExperimentConfig) -> dict[str, Any]:
+    """Return the last checkpoint of a run. Raises InputError where `config` differs in what cannot change."""
+    checkpoint = read_checkpoint(run / "last.ckpt")
+    if checkpoint.get("training") is None:
+        raise InputError(f"{run / 'last.ckpt'}: weights without a state of training; start with model.weights={run}")
+    then, now = checkpoint["config"], config.as_dict()
+    fixed = ("optimizer", "lr", "momentum", "weight_decay", "batch_size", "ema", "precision")
+    changed = [f"train.{name}" for name in fixed if then["train"][name] != now["train"][name]]
+    changed += ["model"] if then["model"] != now["model"] else []
+    if changed:
+        raise InputError(
+            f"{run}: {', '.join(changed)} cannot change when a run is resumed; start a new one with model.weights={run}"
+        )
+    return checkpoint

@@ -18,6 +18,8 @@ def write(folder: Path, name: str, text: str) -> Path:
 def test_every_shipped_configuration_is_valid_and_survives_a_round_trip(path: Path, tmp_path: Path) -> None:
     config = read_config(path.name)
     assert config.name == path.stem
+    judged = [source for source in (*config.data.train, config.data.val, config.data.test) if source]
+    assert len({source.box_margin for source in judged}) == 1, "trained on other boxes than it is judged by"
     write_config(tmp_path / "config.yaml", config)
     assert read_config(tmp_path / "config.yaml") == config
 
@@ -104,6 +106,13 @@ def test_another_origin_of_data_replaces_the_old_one_and_its_margin() -> None:
     config = read_config("faster_rcnn_r18_fpn", ["data.train.json=mine.json", "data.train.images=folder"])
     (source,) = config.data.train
     assert (source.json_file, source.images, source.phantoms, source.box_margin) == ("mine.json", "folder", None, 0.0)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_of_overrides_of_different_fields_does_not_matter(order: int) -> None:
+    overrides = ["data.val.json=mine.json", "data.val.images=folder"][::order]
+    source = read_config("quickstart", overrides).data.val
+    assert (source.json_file, source.images) == ("mine.json", "folder")
 
 
 def test_a_source_needs_one_origin() -> None:

@@ -1,11 +1,14 @@
 """The paper's Faster R-CNN: strides, anchors, crops, proposals and parameter groups (Ferguson et al. 2017)."""
 
+import re
 import urllib.error
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torchvision.models import resnet18
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from data.errors import InputError
@@ -138,8 +141,6 @@ def test_no_network_for_imagenet_is_one_clear_line(monkeypatch: pytest.MonkeyPat
 
 def test_imagenet_weights_are_loaded_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A state dict of ImageNet's form, put where torchvision looks for it, ends up in the backbone."""
-    from torchvision.models import resnet18
-
     source = resnet18(weights=None).state_dict()
     monkeypatch.setattr("detectors.weights.download", lambda weights: source)
     model = build_model(FasterRCNNConfig(backbone="resnet18", weights="imagenet"), 1)
@@ -148,17 +149,47 @@ def test_imagenet_weights_are_loaded_from_the_cache(monkeypatch: pytest.MonkeyPa
     assert torch.equal(model.backbone.body.bn1.running_var, source["bn1.running_var"])
 
 
+def older_name(name: str) -> str:
+    return re.sub(r"(fpn\.\w+_blocks\.\d)\.0\.", r"\1.", name).replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+
+
+def test_published_weights_are_refused_with_another_norm() -> None:
+    with pytest.raises(ValueError, match="come with batch norm"):
+        FasterRCNNConfig(backbone="resnet18", weights="imagenet", norm="group")
+
+
+def test_boxes_stay_float32_under_bfloat16() -> None:
+    torch.manual_seed(0)
+    config = read_config("faster_rcnn_r18_fpn", ["model.score_threshold=0.0"]).model
+    model = build_model(config, 1).eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        (output,) = model([torch.rand(1, 64, 704)])
+    assert model.rpn.anchor_generator.cell_anchors[0].dtype == torch.float32
+    far = output["boxes"][output["boxes"] > 512]
+    assert len(far)
+    assert (far % 2 != 0).any()
+
+
+def test_a_batch_is_padded_by_its_border() -> None:
+    model = build_model(read_config("faster_rcnn_r18_fpn").model, 1)
+    images, _ = model.transform([torch.full((1, 40, 50), 0.25), torch.full((1, 64, 33), 0.75)])
+    assert images.tensors.shape == (2, 1, 64, 64)
+    assert (images.tensors[0] == 0.25).all()
+    assert (images.tensors[1] == 0.75).all()
+
+
 def test_coco_weights_need_the_published_layers() -> None:
     with pytest.raises(ValueError, match="pyramid resnet50"):
         FasterRCNNConfig(backbone="resnet101", weights="coco")
 
 
-def test_coco_weights_fill_all_but_the_heads_that_depend_on_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.models.detection import fasterrcnn_resnet50_fpn
-
+@pytest.mark.parametrize("names", ["older", "newer"])
+def test_coco_weights_fill_all_but_the_heads_that_depend_on_us(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published file has the names of older torchvision releases; both must fill the same layers."""
     torch.manual_seed(0)
     source = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
-    monkeypatch.setattr("detectors.faster_rcnn.download", lambda weights: source)
+    given = {older_name(k): v for k, v in source.items()} if names == "older" else source
+    monkeypatch.setattr("detectors.faster_rcnn.download", lambda weights: given)
     config = read_config("faster_rcnn_r50_fpn").model
     model = build_model(config, 1)
     state = model.state_dict()

@@ -32,6 +32,10 @@ MODELS_UNDER_TEST: dict[str, ModelSection] = {
 }  # fmt: skip
 
 
+# Mean and standard deviation of the first feature map; see test_features_have_not_changed.
+REFERENCE_FEATURES = {"faster_rcnn_fpn": (-0.0235214, 0.1795263), "faster_rcnn_c4": (0.1997570, 0.2807094)}
+
+
 @pytest.fixture(params=MODELS_UNDER_TEST)
 def section(request: pytest.FixtureRequest) -> ModelSection:
     return MODELS_UNDER_TEST[request.param]
@@ -133,6 +137,17 @@ def test_save_and_load_give_the_same_output(model: nn.Module, section: ModelSect
     with torch.inference_mode():
         (first,), (second,) = model.eval()([image]), other.eval()([image])
     assert all(torch.equal(first[k], second[k]) for k in ("boxes", "scores", "labels"))
+
+
+def test_features_have_not_changed(model: nn.Module, section: ModelSection, request: pytest.FixtureRequest) -> None:
+    """Parameters set by a formula give the features that they gave when this was written."""
+    with torch.no_grad():
+        for p in model.backbone.parameters():
+            p.copy_(0.2 * torch.cos(torch.arange(p.numel(), dtype=torch.float64)).float().view_as(p))
+        y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+        features = model.eval().backbone((0.3 + 0.2 * x * y)[None, None])["0"].double()
+    name = request.node.callspec.params["section"]
+    assert (features.mean().item(), features.std().item()) == pytest.approx(REFERENCE_FEATURES[name], rel=1e-3)
 
 
 def test_four_images_are_learned_by_heart(model: nn.Module) -> None:

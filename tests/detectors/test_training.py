@@ -3,6 +3,10 @@
 import csv
 import json
 import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +15,8 @@ import yaml
 
 from data.errors import InputError
 from detectors.checkpoint import load_model
-from detectors.config import ExperimentConfig, ScheduleConfig
-from detectors.config_files import check_config
+from detectors.config import ExperimentConfig, ScheduleConfig, SourceConfig
+from detectors.config_files import check_config, write_config
 from detectors.training import train
 from detectors.training.detection import DetectionTask
 from detectors.training.logs import RunLog
@@ -58,10 +62,25 @@ def same(first: object, second: object) -> bool:
     return first == second
 
 
+def mixed_config(json_file: Path, output: Path) -> ExperimentConfig:
+    """Two sources, workers, SGD with steps: what the plain configuration does not exercise."""
+    schedule = ScheduleConfig(kind="step", milestones=[3], warmup_steps=2)
+    config = tiny_config(json_file, output, optimizer="sgd", samples_per_epoch=4, ema=None)
+    sources = [SourceConfig(json=str(json_file), weight=weight) for weight in (1.0, 3.0)]
+    data = config.data.model_copy(update={"train": sources, "workers": 2})
+    return config.model_copy(
+        update={"data": data, "train": config.train.model_copy(update={"schedule": schedule})}
+    )
+
+
+@pytest.mark.parametrize("make_config", [tiny_config, mixed_config])
 def test_two_epochs_killed_and_two_resumed_equal_four(
-    castings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: Callable[[Path, Path], ExperimentConfig],
+    castings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, _ = train(tiny_config(castings, tmp_path / "whole"))
+    whole, _ = train(make_config(castings, tmp_path / "whole"))
 
     run_epoch = Trainer._run_epoch
 
@@ -71,7 +90,7 @@ def test_two_epochs_killed_and_two_resumed_equal_four(
         return run_epoch(self, epoch)
 
     monkeypatch.setattr(Trainer, "_run_epoch", killed)
-    config = tiny_config(castings, tmp_path / "parts")
+    config = make_config(castings, tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
         train(config)
     monkeypatch.undo()
@@ -121,6 +140,42 @@ def test_the_first_loss_that_is_not_finite_stops_with_the_batch_named(
     monkeypatch.setattr(DetectionTask, "losses", broken)
     with pytest.raises(InputError, match=r"loss_classifier is nan in epoch 1 at step 0, batch of image ids \d"):
         train(tiny_config(castings, tmp_path))
+
+
+def test_what_cannot_change_on_resuming_is_refused(castings: Path, tmp_path: Path) -> None:
+    folder, _ = train(tiny_config(castings, tmp_path, epochs=1))
+    with pytest.raises(InputError, match=r"train\.lr cannot change when a run is resumed"):
+        train(tiny_config(castings, tmp_path, epochs=2, lr=0.5), resume=folder)
+
+
+def test_validation_data_is_checked_before_training(castings: Path, tmp_path: Path) -> None:
+    content = json.loads(castings.read_text())
+    content["categories"][0]["name"] = "screw"
+    (tmp_path / "screws.json").write_text(json.dumps(content))
+    config = tiny_config(castings, tmp_path / "runs")
+    test = SourceConfig(json=str(tmp_path / "screws.json"), images=str(castings.parent))
+    with pytest.raises(InputError, match="screw"):
+        train(config.model_copy(update={"data": config.data.model_copy(update={"test": test})}))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_validation_the_last_weights_are_the_best(castings: Path, tmp_path: Path) -> None:
+    config = tiny_config(castings, tmp_path, epochs=2)
+    folder, metrics = train(config.model_copy(update={"data": config.data.model_copy(update={"val": None})}))
+    assert metrics is None
+    assert read_checkpoint(folder / "best.ckpt")["epoch"] == 2
+
+
+def test_two_processes_share_the_work(castings: Path, tmp_path: Path) -> None:
+    write_config(tmp_path / "tiny.yaml", tiny_config(castings, tmp_path / "runs", epochs=1))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    tool = Path(__file__).resolve().parents[2] / "tools" / "train.py"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([*launch, tool, "--cfg", tmp_path / "tiny.yaml"], check=True, timeout=300, env=environment)
+    (folder,) = (tmp_path / "runs" / "tiny").iterdir()
+    assert json.loads((folder / "metrics.json").read_text())["images"] == 6
+    # Three batches of two in one process are two batches a process here: the sampler evens the shares out.
+    assert read_checkpoint(folder / "last.ckpt")["training"]["step"] == 2
 
 
 def test_weights_of_another_run_start_a_new_one(castings: Path, tmp_path: Path) -> None:
