@@ -40,16 +40,18 @@ class Command(click.Command):
 def progress(*columns: str, transient: bool = False, disable: bool = False) -> Progress:
     """Return a rich progress bar with counts and times; `columns` are extra text columns.
 
-    The extra columns are format strings over the task, such as "{task.fields[loss]}".
+    The extra columns are format strings over the task, such as "{task.fields[loss]}"; where there are any, they
+    say what time is left.
     """
+    remaining = [] if columns else [TimeRemainingColumn()]
     return Progress(
         SpinnerColumn(),
         TextColumn("[progress.description]{task.description}"),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         *(TextColumn(column) for column in columns),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        *remaining,
         console=console,
         transient=transient,
         disable=disable,
