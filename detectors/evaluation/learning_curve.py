@@ -74,7 +74,8 @@ def fraction_of(
         part = dataset.subset(ids[: max(1, math.ceil(fraction * len(ids) - 1e-9))])
         path = out / "parts" / f"train{number}_{fraction:g}.json"
         write_coco(path, part)
-        changes = {"json_file": str(path), "images": str(folder), "phantoms": None}
+        # The margin is in the boxes of the part already: load_source has added it.
+        changes = {"json_file": str(path), "images": str(folder), "phantoms": None, "box_margin": 0.0}
         sources.append(SourceConfig.model_construct(**{**dict(source), **changes}))
         images, objects = images + len(part.images), objects + len(part.annotations)
     data = config.data.model_copy(update={"train": sources})
