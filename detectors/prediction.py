@@ -10,7 +10,7 @@ from torch import nn
 from data.console import progress
 from data.errors import InputError
 from data.files import atomic_path, write_json
-from data.montage import draw_boxes
+from data.montage import PREDICTION_COLOR, draw_boxes
 from data.radiograph import PercentileWindow, find_radiographs, radiograph_size, read_radiograph
 from detectors.checkpoint import load_model
 from detectors.contract import Detections
@@ -109,8 +109,8 @@ def _overlay_names(files: Sequence[Path]) -> list[str]:
 
 def _write_overlay(file: Path, detections: Detections, threshold: float, path: Path) -> None:
     keep = detections["scores"] >= threshold
-    picture = draw_boxes(
-        read_radiograph(file).pixels, detections["boxes"][keep].numpy(), detections["scores"][keep].numpy()
-    )
+    pixels = read_radiograph(file).pixels
+    boxes, scores = detections["boxes"][keep].numpy(), detections["scores"][keep].numpy()
+    picture = draw_boxes(pixels, boxes, scores, PREDICTION_COLOR)
     with atomic_path(path) as temporary:
         cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
