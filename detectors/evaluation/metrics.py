@@ -69,7 +69,9 @@ def best_threshold(overlaps: Overlaps) -> tuple[float | None, str]:
 
 
 def display(value: float | int | None, digits: int = 3) -> str:
-    """Write a figure for people: "n/a" for None, whole numbers as they are."""
+    """Write a figure for people: "n/a" for None, whole numbers as they are, powers of ten beyond a million."""
     if value is None:
         return "n/a"
+    if abs(value) >= 1e6 and not isinstance(value, int):
+        return f"{value:.1e}"
     return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
