@@ -10,6 +10,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from detectors.prediction import default_threshold
+
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 TINY = {
@@ -98,6 +100,15 @@ def test_prediction_equals_evaluation(trained: Path, castings: Path, tmp_path: P
     evaluated = json.loads((trained / "detections.json").read_text())
     assert [r["bbox"] for r in predicted] == [r["bbox"] for r in evaluated]
     assert not (tmp_path / "overlays").exists()
+
+
+def test_the_chosen_threshold_goes_before_that_of_the_best_f1(trained: Path, tmp_path: Path) -> None:
+    assert default_threshold(tmp_path) == 0.5
+    (tmp_path / "metrics.json").write_text('{"threshold": 0.25}')
+    assert default_threshold(tmp_path) == 0.25
+    (tmp_path / "threshold.json").write_text('{"threshold": 0.75}')
+    assert default_threshold(tmp_path) == 0.75
+    assert default_threshold(trained / "best.ckpt") == default_threshold(trained)
 
 
 def test_curves_of_several_runs(trained: Path, tmp_path: Path) -> None:
