@@ -275,11 +275,11 @@ def train(config: ExperimentConfig, resume: Path | None = None) -> tuple[Path, M
     trainer = Trainer(config, resume)
     try:
         trainer.fit()
+        metrics = trainer.finish()
     except KeyboardInterrupt:
         if (trainer.folder / "last.ckpt").exists():
             console.print(f"go on with: python tools/train.py --resume {trainer.folder}")
         raise
-    metrics = trainer.finish()
     if trainer.accelerator.is_main_process:
         console.print(f"run: {trainer.folder}")
     trainer.accelerator.end_training()
