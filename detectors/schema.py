@@ -14,7 +14,7 @@ class Strict(BaseModel):
 class ModelSection(Strict):
     """The `model` section of a configuration; every detector derives its own.
 
-    `task` names the training task in `detectors.training.TASKS`. `weights` is none, imagenet, coco or the path
+    `task` names the training task in `detectors.training.loop.TASKS`. `weights` is none, imagenet, coco or the path
     of a checkpoint, as far as the detector has them.
     """
 
