@@ -23,9 +23,11 @@ class PhantomConfig(Strict):
 
 
 class SourceConfig(Strict):
-    """Where radiographs and their boxes come from: a COCO file, or phantoms.
+    """Where radiographs and their labels come from; one of four origins.
 
-    `images` is the folder that the file names in `json` start from; the JSON's own folder if not given.
+    `json` is a COCO file, and `images` the folder that its file names start from (the JSON's own folder if not
+    given). `phantoms` are simulated on first use. `masks` is a folder of binary masks, one a radiograph of the
+    folder `images`. `patches` is a patch file or a folder of patches sorted by class, for patch classifiers.
     `weight` is the share of this source among several in training. `box_margin` pixels are added to every side
     of every box: annotators draw loose boxes, simulated ones are tight. `repeat` draws every radiograph
     that many times an epoch.
@@ -34,6 +36,8 @@ class SourceConfig(Strict):
     json_file: str | None = Field(None, alias="json")
     images: str | None = None
     phantoms: PhantomConfig | None = None
+    masks: str | None = None
+    patches: str | None = None
     weight: float = Field(1.0, gt=0)
     box_margin: float = Field(0.0, ge=0)
     keep_negatives: bool = True
@@ -41,8 +45,11 @@ class SourceConfig(Strict):
 
     @model_validator(mode="after")
     def _one_origin(self) -> "SourceConfig":
-        if (self.json_file is None) == (self.phantoms is None):
-            raise ValueError("give either 'json' (a COCO file) or 'phantoms', one of the two")
+        origins = (self.json_file, self.phantoms, self.masks, self.patches)
+        if sum(origin is not None for origin in origins) != 1:
+            raise ValueError("give one of 'json' (a COCO file), 'phantoms', 'masks' and 'patches'")
+        if self.masks is not None and self.images is None:
+            raise ValueError("'masks' needs 'images', the folder of their radiographs")
         return self
 
 

@@ -5,15 +5,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data.console import progress
 from data.errors import InputError
 from detectors.build import build_model
 from detectors.checkpoint import load_model
 from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics
-from detectors.evaluation.runs import write_evaluation
-from detectors.inference import detect_dataset
-from detectors.sources import load_judged_source, percentile_window
+from detectors.judging import judge
 from detectors.weights import load_matching, read_checkpoint
 
 
@@ -59,18 +56,5 @@ def _evaluate(
         source = SourceConfig(json=str(json_file), images=str(images) if images else None)
     if source is None:
         raise InputError("the configuration has neither data.test nor data.val; name a COCO file with --data")
-    dataset, image_dir = load_judged_source(source, categories)
     device = torch.device("cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu")
-    model.to(device)
-    with progress() as bar:
-        task = bar.add_task("detecting", total=len(dataset.images))
-        results, seconds = detect_dataset(
-            model,
-            dataset,
-            image_dir,
-            categories,
-            percentile_window(config.data),
-            device,
-            lambda: bar.advance(task),
-        )
-    return write_evaluation(folder, dataset, results, image_dir, seconds, config.name)
+    return judge(model.to(device), source, categories, config, device, folder)

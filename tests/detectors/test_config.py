@@ -116,7 +116,7 @@ def test_the_order_of_overrides_of_different_fields_does_not_matter(order: int) 
 
 
 def test_a_source_needs_one_origin() -> None:
-    with pytest.raises(InputError, match="either 'json'"):
+    with pytest.raises(InputError, match="give one of 'json'"):
         check_config({"model": {"name": "faster_rcnn"}, "data": {"train": [{"weight": 2}]}})
 
 
