@@ -21,7 +21,7 @@ from data.radiograph import write_radiograph
 from data.synthesis.phantom import FAMILIES, check_arguments, family_of, make_phantom
 
 # Changes whenever the same arguments give other pixels, so that old sets are not taken for new ones.
-GENERATOR = 1
+GENERATOR = 2
 # GDXray's C0002 is cut out of its C0001, and readers know it; simulated series keep clear of both.
 FIRST_SERIES = 101
 

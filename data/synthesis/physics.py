@@ -223,11 +223,12 @@ def _surround(shape: tuple[int, int], exposure: Exposure, rng: np.random.Generat
     dark *= np.float32(rng.uniform(0.0, 1.0) / 255)
     dark += np.float32(exposure.black * rng.uniform(0.6, 1.0))
     flaws = np.zeros(shape, np.float32)
-    for _ in range(rng.integers(0, 25)):  # they look like pores, but there is no metal here
+    for _ in range(rng.integers(0, 60)):  # they look like pores, but there is no metal here
         place = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
         end = (int(place[0] + rng.normal(0, 12)), int(place[1] + rng.normal(0, 12)))
         start = (int(place[0]), int(place[1]))
-        depth = float(rng.uniform(-0.02, 0.06))
+        # Most dust is one or two grey levels of 255; the eye passes over it, a detector has to learn to.
+        depth = float(np.exp(rng.uniform(np.log(0.003), np.log(0.08))) * rng.choice([1, 1, 1, -0.3]))
         cv2.line(flaws, start, end if rng.random() < 0.4 else start, depth, int(rng.integers(1, 7)))
     dark += cv2.GaussianBlur(flaws, (0, 0), float(rng.uniform(0.7, 2.0)))
     for _ in range(rng.integers(0, 3)):
