@@ -18,17 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as coco_mask
-from skimage.measure import label, regionprops
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from data.radiograph import radiograph_size, read_radiograph
+from data.masks import CATEGORIES, component_annotations, read_mask
+from data.radiograph import radiograph_size
 
 GROUP_FOLDERS = {"castings": "Castings", "welds": "Welds"}
 GROUND_TRUTH = "ground_truth.txt"
 MASKED_SERIES, MASK_SERIES, UNLABELLED_SERIES = "W0001", "W0002", "W0003"
-CATEGORIES = [{"id": 1, "name": "defect"}]
 
 
 @dataclass
@@ -198,16 +196,5 @@ def _masks_of(records: dict[int, dict], folder: Path, summary: SeriesSummary) ->
     summary.source = "masks"
     for number, image in records.items():
         file = folder / f"{folder.name}_{number:04d}.png"
-        mask = read_radiograph(file).pixels > 0.5
-        if mask.shape != (image["height"], image["width"]):
-            raise InputError(f"{file}: the mask is {mask.shape[1]} x {mask.shape[0]}, its radiograph "
-                             f"{image['file_name']} is {image['width']} x {image['height']}")  # fmt: skip
-        for region in regionprops(label(mask, connectivity=2)):
-            top, left, bottom, right = region.bbox
-            whole = np.zeros(mask.shape, np.uint8, order="F")
-            whole[top:bottom, left:right] = region.image
-            runs = coco_mask.encode(whole)
-            box = [float(left), float(top), float(right - left), float(bottom - top)]
-            runs["counts"] = runs["counts"].decode()
-            yield {"id": 0, "image_id": image["id"], "category_id": 1, "bbox": box, "area": float(region.area),
-                   "iscrowd": 0, "segmentation": {**runs, "size": [int(n) for n in runs["size"]]}}  # fmt: skip
+        mask = read_mask(file, image["file_name"], (image["width"], image["height"]))
+        yield from component_annotations(mask, image["id"])
