@@ -53,7 +53,8 @@ def make_weld(rng: np.random.Generator, family: str, size: tuple[int, int], plai
         thickness *= 1 + np.float32(rng.uniform(0.05, 0.3)) * (v / (height / 2)) ** 2
     thickness += _bead(rng, across, u, half, plate, family)
     if not plain:
-        thickness *= 1 + np.float32(rng.uniform(0, 0.008)) * texture(rng, thickness.shape, rng.uniform(60, 200))
+        # Blotches of 30 px and more: uneven plate and film, and no defects.
+        thickness *= 1 + np.float32(rng.uniform(0, 0.012)) * texture(rng, thickness.shape, rng.uniform(30, 200))
         _add_wires(rng, thickness, pixel)
         if rng.random() < 0.25:  # a step in the plate, along the weld
             step = v * np.float32(rng.choice([-1, 1])) - np.float32(height * rng.uniform(0.3, 0.48))

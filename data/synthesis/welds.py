@@ -11,12 +11,13 @@ from data.synthesis.physics import Exposure, detect, field_weight, form_signal, 
 from data.synthesis.weld_parts import Weld, make_weld
 
 CLEAN_SHARE = 0.15  # of the radiographs have no defect at all
+CROWDED_SHARE = 0.4  # are porous all along: pores touch each other and lie on lines
 FULL_SIZES = ((1024, 384), (1024, 512), (1536, 512), (2048, 640), (768, 366), (768, 572))
 PLAIN_SIZE = (384, 256)
 TUBE_KILOVOLTS = (130.0, 160.0, 200.0, 225.0)
-KINDS = ("pore", "slag", "penetration", "crack", "undercut", "cluster")
-KIND_SHARES = (0.68, 0.14, 0.05, 0.04, 0.05, 0.04)
-PLAIN_SHARES = (0.75, 0.25, 0.0, 0.0, 0.0, 0.0)
+KINDS = ("pore", "slag", "penetration", "crack", "undercut", "cluster", "track")
+KIND_SHARES = (0.66, 0.13, 0.05, 0.04, 0.05, 0.04, 0.03)
+PLAIN_SHARES = (0.75, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def make_radiograph(rng: np.random.Generator, family: str, size: tuple[int, int], plain: bool
@@ -43,24 +44,30 @@ def _exposure(rng: np.random.Generator, weld: Weld, plain: bool) -> Exposure:
     signal = open_share * (1 + scatter)
     gamma = rng.uniform(1.2, 3.0)
     gain = rng.uniform(0.65, 0.95) ** (1 / gamma) / signal
-    grain = rng.uniform(0.002, 0.006) if plain else float(np.exp(rng.uniform(np.log(0.002), np.log(0.012))))
+    grain = rng.uniform(0.002, 0.006) if plain else float(np.exp(rng.uniform(np.log(0.001), np.log(0.012))))
     blur = 1.0 if plain else rng.uniform(0.8, 2.0)
+    reach = rng.uniform(0, 1.0)  # film digitised: its grain is a little coarser than a pixel
     return Exposure(
         material="Fe", kilovolts=kilovolts, gain=gain, offset=0.0, gamma=gamma, black=rng.uniform(0.02, 0.12),
         white=rng.uniform(0.75, 1.0), film=True, blur_x=blur, blur_y=blur, scatter=scatter, glare=0.0,
         photons=1 / (grain**2 * signal), electronic=0.0, display_noise=rng.uniform(0.2, 1.0) / 255, line_noise=0.0,
-        noise_reach_x=rng.uniform(0, 0.5), noise_reach_y=rng.uniform(0, 0.5), mottle=0.0, field=None,
+        noise_reach_x=reach, noise_reach_y=reach * rng.uniform(0.9, 1.0), mottle=0.0, field=None,
         vignetting=0.0 if plain else rng.uniform(0, 0.1),
     )  # fmt: skip
 
 
 def _plant_defects(rng: np.random.Generator, weld: Weld, signal: np.ndarray, exposure: Exposure, weight: np.ndarray,
                    plain: bool) -> list[Defect]:  # fmt: skip
-    """Plant the weld's defects into `signal`, in place, apart from one another; return those that show."""
+    """Plant the weld's defects into `signal`, in place; return those that show.
+
+    They lie apart from one another, except in a crowded weld.
+    """
     if rng.random() < CLEAN_SHARE:
         return []
     height, width = signal.shape
-    wanted = int(rng.integers(2, 7)) if plain else 1 + int(rng.gamma(0.8, 40) * width / 1500)
+    crowded = not plain and rng.random() < CROWDED_SHARE
+    density = rng.gamma(2.0, 60) if crowded else rng.gamma(0.8, 40)  # defects on 1,500 px of weld
+    wanted = int(rng.integers(2, 7)) if plain else 1 + int(density * width / 1500)
     taken = np.zeros(signal.shape, bool)
     defects: list[Defect] = []
     # Pores come in trains: they gather around a few places along the bead.
@@ -70,7 +77,7 @@ def _plant_defects(rng: np.random.Generator, weld: Weld, signal: np.ndarray, exp
             break
         kind = str(rng.choice(KINDS, p=PLAIN_SHARES if plain else KIND_SHARES))
         chord = SHAPES[kind](rng, weld)
-        at_home = rng.random() < 0.6
+        at_home = rng.random() < (0.3 if crowded else 0.6)
         x = rng.choice(homes) + rng.normal(0, width / 14) if at_home else rng.uniform(0, width)
         column = int(np.clip(x, 0, width - 1))
         place = rng.uniform(-0.75, 0.75)  # across the bead, in half widths
@@ -78,12 +85,14 @@ def _plant_defects(rng: np.random.Generator, weld: Weld, signal: np.ndarray, exp
             place = rng.choice([-0.95, 0.95])
         elif kind == "penetration":
             place = rng.normal(0, 0.04)
+        elif kind == "track":
+            place = rng.choice([-1, 1]) * rng.uniform(0.15, 0.55)
         y = int(np.abs(weld.across[:, column] - place).argmin())
         corner = (column - chord.shape[1] // 2, y - chord.shape[0] // 2)
         apart = np.s_[max(corner[1], 0) : max(corner[1] + chord.shape[0], 0),
                       max(corner[0], 0) : max(corner[0] + chord.shape[1], 0)]  # fmt: skip
         beyond = corner[0] + chord.shape[1] >= width or corner[1] + chord.shape[0] >= height
-        if min(corner) < 1 or beyond or taken[apart].any():
+        if min(corner) < 1 or beyond or (taken[apart].any() and not crowded):
             continue
         contrast = float(np.exp(rng.uniform(np.log(0.2 if plain else 0.07), np.log(0.6))))
         defect = plant(weld.thickness, signal, exposure, weight, chord, kind, corner, contrast)
@@ -134,6 +143,12 @@ def _undercut(rng: np.random.Generator, weld: Weld) -> np.ndarray:
     return _line(rng, weld, weld.half_width * rng.uniform(0.4, 2), (3, 7), 0.01)
 
 
+def _track(rng: np.random.Generator, weld: Weld) -> np.ndarray:
+    """Return the chord of a wagon track: slag along the side wall of the groove, long, broad and soft."""
+    line = _line(rng, weld, weld.half_width * rng.uniform(0.6, 3), (4, 11), 0.006)
+    return cv2.GaussianBlur(np.pad(line, 6), (0, 0), float(rng.uniform(1, 3)))
+
+
 def _crack(rng: np.random.Generator, weld: Weld) -> np.ndarray:
     """Return the chord of a crack, along the bead or across it."""
     chord = _line(rng, weld, weld.half_width * rng.uniform(0.3, 1.2), (1, 3), 0.2)
@@ -142,5 +157,5 @@ def _crack(rng: np.random.Generator, weld: Weld) -> np.ndarray:
 
 SHAPES: dict[str, Callable[[np.random.Generator, Weld], np.ndarray]] = {
     "pore": _pore, "slag": _slag, "penetration": _penetration, "crack": _crack, "undercut": _undercut,
-    "cluster": _cluster,
+    "cluster": _cluster, "track": _track,
 }  # fmt: skip
