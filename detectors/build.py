@@ -5,10 +5,14 @@ from collections.abc import Callable
 from torch import nn
 
 from detectors.faster_rcnn import FasterRCNNConfig, build_faster_rcnn
+from detectors.rfcn import RFCNConfig, build_rfcn
 from detectors.schema import ModelSection
+from detectors.ssd import SSDConfig, build_ssd
 
 MODELS: dict[str, tuple[type[ModelSection], Callable[..., nn.Module]]] = {
     "faster_rcnn": (FasterRCNNConfig, build_faster_rcnn),
+    "rfcn": (RFCNConfig, build_rfcn),
+    "ssd": (SSDConfig, build_ssd),
 }
 
 
