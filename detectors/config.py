@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
 
+from data.patches import PatchConfig
 from data.transforms import AugmentationConfig
 from detectors.schema import ModelSection, Strict
 
@@ -70,7 +71,7 @@ class DataConfig(Strict):
     """Sources and what happens to a radiograph before the model sees it.
 
     `val` chooses the best checkpoint and the threshold; `test` is looked at once, at the end. Without `test`
-    the run ends with an evaluation on `val`.
+    the run ends with an evaluation on `val`. `patches` says how patch classifiers get theirs.
     """
 
     train: list[SourceConfig] = [SourceConfig(phantoms=PhantomConfig())]
@@ -78,6 +79,7 @@ class DataConfig(Strict):
     test: SourceConfig | None = None
     window: WindowConfig | None = None
     augmentation: AugmentationConfig = AugmentationConfig()
+    patches: PatchConfig = PatchConfig()
     workers: int = Field(2, ge=0)
     cache: bool = False
 

@@ -8,9 +8,10 @@ from torch import nn
 from data.console import progress
 from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics
+from detectors.evaluation.patch_scores import classify_patches, write_patch_evaluation
 from detectors.evaluation.runs import write_evaluation
 from detectors.inference import detect_dataset
-from detectors.sources import load_judged_source, percentile_window
+from detectors.sources import load_judged_source, percentile_window, read_patch_source
 
 
 def judge(
@@ -37,6 +38,9 @@ def judge(
     Raises InputError for bad data.
 
     """
+    if source.patches is not None:
+        patches = read_patch_source(source, config.data)
+        return write_patch_evaluation(folder, patches, classify_patches(model, patches, device), config.name)
     dataset, images = load_judged_source(source, categories)
     with progress() as bar:
         task = bar.add_task("detecting", total=len(dataset.images))

@@ -1,4 +1,4 @@
-"""Evaluate trained weights again, on the run's own test radiographs or on any COCO data."""
+"""Evaluate trained weights again, on the run's own test radiographs or on any COCO data or patches."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from detectors.weights import load_matching, read_checkpoint
 def evaluate_run(
     run: Path, json_file: Path | None = None, images: Path | None = None, out: Path | None = None
 ) -> tuple[Path, Metrics]:
-    """Evaluate a run's best weights on its own test data, or on `json_file`.
+    """Evaluate a run's best weights on its own test data, or on `json_file` (COCO, or a patch file or folder).
 
     Results go into the run's folder for its own data; into `<run>/eval/<name of the JSON>` for other data; into
     `<run>/eval/<name of the checkpoint>` if `run` is a checkpoint and not a folder; or into `out`.
@@ -53,7 +53,12 @@ def _evaluate(
 ) -> Metrics:
     source = config.data.test or config.data.val
     if json_file is not None:
-        source = SourceConfig(json=str(json_file), images=str(images) if images else None)
+        patches = json_file.suffix == ".npz" or json_file.is_dir()
+        source = (
+            SourceConfig(patches=str(json_file))
+            if patches
+            else SourceConfig(json=str(json_file), images=str(images) if images else None)
+        )
     if source is None:
         raise InputError("the configuration has neither data.test nor data.val; name a COCO file with --data")
     device = torch.device("cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu")

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from data.coco import CocoDataset, read_coco
 from data.datasets import DetectionDataset, MixedDataset, Sample
 from data.errors import InputError
+from data.patch_files import PatchSet, read_patches
 from data.radiograph import PercentileWindow
 from data.synthesis.phantom_set import GENERATOR, write_phantoms
 from detectors.config import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
@@ -44,6 +45,17 @@ def load_judged_source(source: SourceConfig, categories: list[dict]) -> tuple[Co
                 "check the folder of images"
             )
     return dataset, folder
+
+
+def read_patch_source(source: SourceConfig, config: DataConfig) -> PatchSet:
+    """Return the patches of a source with the origin `patches`.
+
+    Raises InputError for unreadable patches, patches of another size than `config.patches.size`, and a window, which
+    is a matter of whole radiographs.
+    """
+    if config.window is not None:
+        raise InputError(f"{source.patches}: data.window needs whole radiographs, not patches; leave it out")
+    return read_patches(source.patches or "", config.patches.size)
 
 
 def make_phantoms(config: PhantomConfig) -> Path:

@@ -9,6 +9,12 @@ from detectors.evaluation.matching import Overlaps, find_overlaps
 
 Metrics = dict[str, float | int | None]
 
+NO_METRICS: Metrics = dict.fromkeys(
+    ("ap50", "ap30", "ap75", "ap50_center_hit", "recall50", "best_f1", "threshold", "false_calls_per_image", "images",
+     "objects", "seconds_per_image", "pixel_f1", "pixel_iou", "accuracy", "roc_auc")
+)  # fmt: skip
+"""Every figure of `metrics.json`, none of them applicable; a task fills in its own."""
+
 
 def compute_metrics(
     dataset: CocoDataset, results: Sequence[dict[str, Any]], seconds_per_image: float | None = None

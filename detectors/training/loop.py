@@ -30,9 +30,11 @@ from detectors.evaluation.metrics import Metrics
 from detectors.training.detection import DetectionTask
 from detectors.training.logs import RunLog
 from detectors.training.optimisation import averaged_model, build_optimizer, build_schedule
+from detectors.training.patches import PatchTask
+from detectors.training.segmentation import SegmentationTask
 from detectors.weights import read_checkpoint
 
-TASKS = {"detection": DetectionTask}
+TASKS = {"detection": DetectionTask, "patches": PatchTask, "segmentation": SegmentationTask}
 
 
 @dataclass

@@ -1,0 +1,444 @@
+"""Patches out of radiographs, by the labelling rules of the patch classifiers' papers.
+
+A window is a *defect* patch if it holds at least a third of a defect: of as much of the defect's box as fits into a
+window, so that for a defect larger than the window it is a third of the window. It is a *no-defect* patch if it
+holds no annotated pixel and lies on the test object. All other windows are neither, and are never used.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch.utils.data import Dataset
+
+from data.coco import CocoDataset
+from data.errors import InputError
+from data.patch_files import CLASSES, PatchSet, check_classes, parse_fold, scaled, stack_levels, to_levels
+from data.radiograph import PercentileWindow, read_radiograph
+from data.transforms import AugmentationConfig, build_transform
+
+PatchSample = tuple[torch.Tensor, int, int]
+"""Pixels float32 [1, S, S] in [0, 1], label 0 or 1, index of the sample."""
+
+DEFECT, CLEAN, NEITHER = 1, 0, -1
+ROUNDING = 1e-6  # of a window: a share of exactly a third counts in spite of rounding
+DRAWS = 64
+
+
+class PatchConfig(BaseModel):
+    """How patches are cut, labelled and varied.
+
+    `size` is the side of a window in pixels, `share` the least part of a defect in a *defect* patch. `per_image` is
+    the number of patches of each class an epoch (or in a file) for every radiograph. Windows are turned by a
+    random multiple of `rotation_step` degrees (None: upright) and mirrored at random if `mirror`. A *no-defect*
+    window has its centre and at least `on_object` of its pixels on the test object, for a sliding window meets the
+    part's edges too, and at most `saturated` of its pixels at full scale, as unattenuated air is.
+
+    Patches from files and folders, and those cut from radiographs, are varied alike by `data.augmentation` and by
+    small movements, continued by reflection: `jitter_rotation` (degrees), `jitter_shift` (pixels) and `jitter_zoom`
+    (share) are half-ranges. `validation_fold` "k/n" holds out fold k of n of the training patches for validation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(32, ge=4)
+    share: float = Field(1 / 3, gt=0, le=1)
+    per_image: int = Field(100, ge=1)
+    rotation_step: float | None = Field(60.0, gt=0, le=360)
+    mirror: bool = True
+    on_object: float = Field(0.5, ge=0, le=1)
+    saturated: float = Field(0.25, ge=0, le=1)
+    jitter_rotation: float = Field(0.0, ge=0, le=180)
+    jitter_shift: float = Field(0.0, ge=0)
+    jitter_zoom: float = Field(0.0, ge=0, lt=1)
+    validation_fold: str | None = None
+
+    @field_validator("validation_fold")
+    @classmethod
+    def _a_fold(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_fold(value)
+        return value
+
+
+class Place(NamedTuple):
+    """Where a window lies: radiograph, centre in pixels, degrees turned, whether mirrored."""
+
+    image: int
+    x: float
+    y: float
+    angle: float = 0.0
+    mirrored: bool = False
+
+
+class PatchSource(Protocol):
+    """What patches of each class can be drawn from."""
+
+    def __len__(self) -> int:
+        """Return the number of patches of an epoch."""
+        ...
+
+    def has(self, label: int) -> bool:
+        """Return whether there are patches of this class."""
+        ...
+
+    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None) -> np.ndarray:
+        """Return a patch of a class, float32 [S, S]; the one whose `turn` it is, where the source keeps an order."""
+        ...
+
+
+def label_window(
+    place: Place, boxes: np.ndarray, size: int, share: float = 1 / 3, ignored: np.ndarray | None = None
+) -> int:
+    """Return DEFECT, CLEAN (no annotated pixel) or NEITHER for a window of `size` pixels.
+
+    Args:
+        place: centre and angle of the window.
+        boxes: [N, 4] x1 y1 x2 y2 of the defects in pixels.
+        size: side of the window.
+        share: least part of a defect, or of as much of it as fits into a window.
+        ignored: bool [N], boxes (crowds) that are no defect to learn, but no sound material either.
+
+    """
+    inside = _areas_inside(place, boxes, size)
+    fitting = np.minimum(boxes[:, 2] - boxes[:, 0], size) * np.minimum(boxes[:, 3] - boxes[:, 1], size)
+    held = inside >= share * fitting - ROUNDING * size**2
+    if ignored is not None:
+        held &= ~ignored
+    if (held & (inside > 0)).any():
+        return DEFECT
+    return NEITHER if (inside > 0).any() else CLEAN
+
+
+def cut_window(levels: np.ndarray, place: Place, size: int) -> np.ndarray:
+    """Return the window at `place`, float32 [size, size] in [0, 1].
+
+    Turned windows are interpolated linearly from the radiograph around them; what lies beyond its edge is
+    reflected. An upright window at whole pixels keeps its values.
+    """
+    left, top = place.x - size / 2, place.y - size / 2
+    height, width = levels.shape
+    if place.angle % 180 == 0 and left == int(left) and top == int(top):
+        x, y = int(left), int(top)
+        if 0 <= x <= width - size and 0 <= y <= height - size:
+            patch = scaled(levels[y : y + size, x : x + size])
+            patch = patch[::-1, ::-1] if place.angle % 360 else patch
+            return np.ascontiguousarray(patch[:, ::-1] if place.mirrored else patch)
+    reach = math.ceil(size * 0.71) + 2
+    x0, y0 = max(int(place.x) - reach, 0), max(int(place.y) - reach, 0)
+    around = scaled(levels[y0 : int(place.y) + reach + 1, x0 : int(place.x) + reach + 1])
+    cos, sin = math.cos(math.radians(place.angle)), math.sin(math.radians(place.angle))
+    sign = -1.0 if place.mirrored else 1.0
+    matrix = np.array([[sign * cos, -sin, 0.0], [sign * sin, cos, 0.0]])
+    matrix[:, 2] = [place.x - x0 - 0.5, place.y - y0 - 0.5] - matrix[:, :2] @ np.full(2, (size - 1) / 2)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(around, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+
+
+class RadiographPatches:
+    """Patches drawn on the fly from COCO data; the radiographs stay in memory, 1 or 2 bytes a pixel.
+
+    A *defect* patch is drawn around a random defect, a *no-defect* patch in a random radiograph, its place at random
+    among all that qualify. `window` maps grey values of the whole radiograph first.
+
+    Raises InputError for a missing image file, a file whose size is not the one recorded, and no image at all.
+    """
+
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        image_dir: Path,
+        config: PatchConfig,
+        window: PercentileWindow | None = None,
+        repeat: int = 1,
+        keep_negatives: bool = True,
+    ) -> None:
+        self.config = config
+        self.path = dataset.path
+        self.files: list[str] = []
+        self._levels: list[np.ndarray] = []
+        self._boxes: list[np.ndarray] = []
+        self._crowds: list[np.ndarray] = []
+        self._clean: list[dict[int, np.ndarray]] = []
+        for image in dataset.images:
+            annotations = dataset.boxes_of(image["id"])
+            if annotations or keep_negatives:
+                self._add(image, annotations, Path(image_dir), window)
+        if not self.files:
+            raise InputError(f"{dataset.path}: no image to cut patches from; give a data set with images")
+        self._defects = [
+            (image, k) for image, crowds in enumerate(self._crowds) for k in np.flatnonzero(~crowds).tolist()
+        ]
+        self._sound = [k for k, clean in enumerate(self._clean) if any(len(rows) for rows in clean.values())]
+        self._length = 2 * config.per_image * len(self.files) * repeat
+
+    def __len__(self) -> int:
+        """Return the number of patches of an epoch, both classes together."""
+        return self._length
+
+    def has(self, label: int) -> bool:
+        """Return whether there is a place for patches of this class."""
+        return bool(self._defects if label else self._sound)
+
+    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None) -> np.ndarray:
+        """Return a patch of a class, float32 [S, S]; `turn` is of no use here."""
+        return self.cut(self.place(label, rng))
+
+    def cut(self, place: Place) -> np.ndarray:
+        """Return the pixels at a place, float32 [S, S]."""
+        return cut_window(self._levels[place.image], place, self.config.size)
+
+    def place(self, label: int, rng: np.random.Generator) -> Place:
+        """Draw where a patch of a class lies."""
+        return self._place_defect(rng) if label else self._place_clean(rng)
+
+    def sample_set(self, seed: int, origin: str = "real", per_class: int | None = None) -> PatchSet:
+        """Return a balanced, fixed choice of patches, as many as an epoch has or `per_class` of each class.
+
+        Raises InputError where a class has no place.
+        """
+        check_classes(self.path, np.array([label for label in (0, 1) if self.has(label)]))
+        count = 2 * per_class if per_class else len(self)
+        deep = any(levels.dtype == np.uint16 for levels in self._levels)
+        patches, places = [], []
+        for index in range(count):
+            place = self.place(index % 2, np.random.default_rng([seed, 0, index]))
+            patches.append(to_levels(self.cut(place), 16 if deep else 8))
+            places.append(place)
+        labels = np.arange(count) % 2
+        files = np.array([self.files[place.image] for place in places])
+        where = np.array([(place.x, place.y, place.angle) for place in places], dtype=np.float32)
+        return PatchSet(stack_levels(patches), labels, files, where, np.full(count, origin), self.path)
+
+    def _add(self, image: dict, annotations: list[dict], folder: Path, window: PercentileWindow | None) -> None:
+        path = folder / image["file_name"]
+        if not path.is_file():
+            raise InputError(f"{path}: no such file, for image {image['id']}; check the image folder")
+        radiograph = read_radiograph(path)
+        height, width = radiograph.pixels.shape
+        if (height, width) != (image["height"], image["width"]):
+            raise InputError(
+                f"{path}: image {image['id']} has {width} x {height} pixels, but the data set says "
+                f"{image['width']} x {image['height']}; correct its width and height"
+            )
+        boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        boxes = boxes.clip(0, [width, height, width, height])
+        self.files.append(image["file_name"])
+        self._boxes.append(boxes)
+        self._crowds.append(np.array([a.get("iscrowd", 0) for a in annotations], dtype=bool))
+        self._clean.append(clean_starts(radiograph.pixels, boxes, self.config))
+        pixels = radiograph.pixels if window is None else window(radiograph.pixels)
+        self._levels.append(to_levels(pixels, radiograph.bit_depth if window is None else 16))
+
+    def _turn(self, rng: np.random.Generator) -> tuple[float, bool]:
+        step = self.config.rotation_step
+        angle = step * int(rng.integers(max(round(360 / step), 1))) if step else 0.0
+        return angle, self.config.mirror and bool(rng.random() < 0.5)
+
+    def _place_defect(self, rng: np.random.Generator) -> Place:
+        """Draw a window that holds enough of a random defect; upright where a turned one finds no room."""
+        image, k = self._defects[int(rng.integers(len(self._defects)))]
+        size, share = self.config.size, self.config.share
+        boxes = self._boxes[image]
+        low, high = boxes[k, :2] - size / 2, boxes[k, 2:] + size / 2
+        angle, mirrored = self._turn(rng)
+        for turned in (angle, 0.0):
+            least, most = self._room(image, turned)
+            for _ in range(DRAWS):
+                x, y = _whole(rng.uniform(low, high), size).clip(least, most).tolist()
+                place = Place(image, x, y, turned, mirrored)
+                if label_window(place, boxes[k : k + 1], size, share) == DEFECT:
+                    return place
+        x, y = _whole(boxes[k].reshape(2, 2).mean(axis=0), size).clip(least, most).tolist()
+        return Place(image, x, y, 0.0, mirrored)
+
+    def _room(self, image: int, angle: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and greatest centre of a window that shows nothing beyond the radiograph's edge."""
+        height, width = self._levels[image].shape
+        half = extent(self.config.size, angle) / 2
+        shape = np.array([width, height], dtype=np.float64)
+        least = np.where(shape >= 2 * half, half, np.floor(shape / 2))
+        return least, np.where(shape >= 2 * half, shape - half, np.floor(shape / 2))
+
+    def _place_clean(self, rng: np.random.Generator) -> Place:
+        """Draw a window without annotated pixels on the test object."""
+        image = self._sound[int(rng.integers(len(self._sound)))]
+        angle, mirrored = self._turn(rng)
+        clean = self._clean[image]
+        side = extent(self.config.size, angle)
+        if side not in clean or not len(clean[side]):
+            angle, side = next((0.0 if s == self.config.size else angle, s) for s in clean if len(clean[s]))
+        y, x = divmod(int(clean[side][int(rng.integers(len(clean[side])))]), self._levels[image].shape[1])
+        return Place(image, x + side / 2, y + side / 2, angle, mirrored)
+
+
+def extent(size: int, angle: float) -> int:
+    """Return the side, in whole pixels, of the upright square that holds a window turned by `angle` degrees."""
+    radians = math.radians(angle)
+    side = size * (abs(math.cos(radians)) + abs(math.sin(radians)))
+    # Even or odd as the window is, so that both have the same centre.
+    whole = math.ceil(side - 1e-9)
+    return whole + (whole - size) % 2
+
+
+def clean_starts(pixels: np.ndarray, boxes: np.ndarray, config: PatchConfig) -> dict[int, np.ndarray]:
+    """Return where *no-defect* windows may start: for each side, flat positions int32 [K] of upper left pixels.
+
+    The sides are those of the upright squares that hold a window at the angles of `config`; the rules hold for the
+    whole square. `pixels` is float32 [H, W] in [0, 1], `boxes` [N, 4] x1 y1 x2 y2, any pixel of them is annotated.
+    """
+    from data.test_object import segment_test_object
+
+    height, width = pixels.shape
+    annotated = np.zeros(pixels.shape, dtype=np.uint8)
+    for x1, y1, x2, y2 in boxes:
+        annotated[math.floor(y1) : math.ceil(y2), math.floor(x1) : math.ceil(x2)] = 1
+    on_object = segment_test_object(pixels)
+    sums = [cv2.integral(a.astype(np.uint8)) for a in (annotated, on_object, pixels >= 1 - 1e-6)]
+    step = config.rotation_step or 360.0
+    turns = (config.size, *(extent(config.size, k * step) for k in range(max(round(360 / step), 1))))
+    found = {}
+    for side in dict.fromkeys(turns):
+        if side > min(height, width):
+            found[side] = np.zeros(0, dtype=np.int32)
+            continue
+        defects, part, white = (_window_sums(table, side) for table in sums)
+        middle = on_object[side // 2 : side // 2 + defects.shape[0], side // 2 : side // 2 + defects.shape[1]]
+        area = side**2
+        good = (defects == 0) & middle & (part >= config.on_object * area) & (white <= config.saturated * area)
+        y, x = np.nonzero(good)
+        found[side] = (y * width + x).astype(np.int32)
+    return found
+
+
+class StoredPatches:
+    """Patches of a file or folder as a source to draw from."""
+
+    def __init__(self, patches: PatchSet) -> None:
+        self.patches = patches
+        self._of = [np.flatnonzero(patches.labels == label) for label in (0, 1)]
+
+    def __len__(self) -> int:
+        """Return twice the patches of the larger class: each of them once an epoch, with as many of the other."""
+        return 2 * max(len(of) for of in self._of)
+
+    def has(self, label: int) -> bool:
+        """Return whether there are patches of this class."""
+        return len(self._of[label]) > 0
+
+    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None) -> np.ndarray:
+        """Return a patch of a class, float32 [S, S]: the one whose `turn` it is, or a random one."""
+        of = self._of[label]
+        place = int(rng.integers(len(of))) if turn is None else turn % len(of)
+        return self.patches.floats(int(of[place]))
+
+
+class PatchDataset(Dataset[PatchSample]):
+    """Balanced, augmented patches of one or several sources; a sample depends on (`seed`, epoch, index).
+
+    Every second sample is a defect. Among several sources each is drawn from by its weight, for each class among
+    those that have it: a file of simulated defects alone takes its share of the defects, and the *no-defect*
+    patches come from the others. One source alone is gone through in order, so that no stored patch is left out.
+
+    Raises InputError where no source has patches of a class, or where the augmentation changes the size.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[PatchSource],
+        weights: Sequence[float],
+        config: PatchConfig,
+        augmentation: AugmentationConfig | None = None,
+        length: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.seed = seed
+        self._config = config
+        self._sources = list(sources)
+        self._length = length or sum(len(source) for source in sources)
+        self._shares = []
+        for label, name in enumerate(CLASSES):
+            share = np.array([w if s.has(label) else 0.0 for s, w in zip(sources, weights, strict=True)])
+            if not share.any():
+                raise InputError(f"no {name} patch (class {label}) in any source of data.train; add some")
+            self._shares.append(share / share.sum())
+        if augmentation is not None and (augmentation.crop is not None or augmentation.scale is not None):
+            raise InputError("data.augmentation.crop and scale change a patch's size; use data.patches.jitter_zoom")
+        varied = augmentation is not None and augmentation != AugmentationConfig()
+        self._transform = build_transform(augmentation) if varied else None
+        # Shared memory, because workers that outlive an epoch hold a copy of this object from the first one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        """Return the number of samples an epoch."""
+        return self._length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the samples of this epoch from now on, in every worker."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> PatchSample:
+        """Return sample `index` of the epoch."""
+        if not 0 <= index < self._length:
+            raise IndexError(f"sample {index} of {self._length}")
+        epoch = int(self._epoch)
+        rng = np.random.default_rng([self.seed, epoch, index])
+        label = index % 2
+        if len(self._sources) == 1:
+            # Epochs that are shorter than the source go on where the last one stopped.
+            turn = index // 2 + epoch * ((self._length + 1 - label) // 2)
+            pixels = self._sources[0].draw(label, rng, turn)
+        else:
+            source = int(rng.choice(len(self._sources), p=self._shares[label]))
+            pixels = self._sources[source].draw(label, rng)
+        pixels = jittered(pixels, self._config, rng)
+        if self._transform is not None:
+            pixels = self._transform(pixels, np.zeros((0, 4)), np.zeros(0), rng).pixels
+        return torch.from_numpy(np.array(pixels, dtype=np.float32))[None], label, index
+
+
+def collate_patches(batch: Sequence[PatchSample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return patches float32 [N, 1, S, S], labels int64 [N] and indices int64 [N]."""
+    patches, labels, indices = zip(*batch, strict=True)
+    return torch.stack(patches), torch.tensor(labels), torch.tensor(indices)
+
+
+def jittered(pixels: np.ndarray, config: PatchConfig, rng: np.random.Generator) -> np.ndarray:
+    """Return a patch turned, moved and zoomed at random within `config`, continued by reflection."""
+    if not (config.jitter_rotation or config.jitter_shift or config.jitter_zoom):
+        return pixels
+    angle, zoom, shift_x, shift_y = rng.uniform(-1, 1, size=4)
+    size = len(pixels)
+    middle = ((size - 1) / 2, (size - 1) / 2)
+    matrix = cv2.getRotationMatrix2D(middle, config.jitter_rotation * angle, 1 + config.jitter_zoom * zoom)
+    matrix[:, 2] += config.jitter_shift * np.array([shift_x, shift_y])
+    return cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _areas_inside(place: Place, boxes: np.ndarray, size: int) -> np.ndarray:
+    """Return the area of each box inside the window, float64 [N], in pixels squared."""
+    if place.angle % 180 == 0:
+        low = np.maximum(boxes[:, :2], np.array([place.x, place.y]) - size / 2)
+        high = np.minimum(boxes[:, 2:], np.array([place.x, place.y]) + size / 2)
+        return (high - low).clip(0).prod(axis=1)
+    # About the window's own centre, where float32 is exact enough.
+    window = cv2.boxPoints(((0.0, 0.0), (float(size), float(size)), place.angle))
+    moved = boxes - [place.x, place.y, place.x, place.y]
+    quads = [np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float32) for x1, y1, x2, y2 in moved]
+    return np.array([cv2.intersectConvexConvex(window, quad)[0] for quad in quads], dtype=np.float64)
+
+
+def _window_sums(table: np.ndarray, side: int) -> np.ndarray:
+    """Return the sum of every window from an integral image [H + 1, W + 1]."""
+    return table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
+
+
+def _whole(centre: np.ndarray, size: int) -> np.ndarray:
+    """Return the nearest centre of a window of `size` that starts at whole pixels."""
+    return np.floor(centre - size / 2) + size / 2
