@@ -63,7 +63,7 @@ class DetectionDataset(Dataset[Sample]):
                 f"{image_dir}: no image to draw from; give a data set with images"
                 + ("" if keep_negatives else ", or keep the negatives")
             )
-        self._cache = [_compact(*self._read(item)) for item in self._items] if cache else None
+        self._cache = [compact(*self._read(item)) for item in self._items] if cache else None
 
     def __len__(self) -> int:
         """Return the number of samples an epoch: images times `repeat`."""
@@ -87,7 +87,7 @@ class DetectionDataset(Dataset[Sample]):
     def sample(self, image: int, rng: np.random.Generator) -> Sample:
         """Draw one sample of the radiograph at position `image`, every random choice from `rng`."""
         item = self._items[image]
-        pixels = _restore(*self._cache[image]) if self._cache is not None else self._read(item)[0]
+        pixels = restore(*self._cache[image]) if self._cache is not None else self._read(item)[0]
         boxes = item["boxes"]
         kept = np.arange(len(boxes))
         if self._transform is not None:
@@ -228,13 +228,13 @@ def _box(annotation: dict[str, Any], image: dict[str, Any], path: Path) -> np.nd
     return box
 
 
-def _compact(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int]:
+def compact(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int]:
     """Return grey values as integers and their full scale; as they are and 1 if that would change them."""
     full = 2**bit_depth - 1
     levels = np.rint(pixels * full).astype(np.uint8 if bit_depth <= 8 else np.uint16)
-    return (levels, full) if np.array_equal(_restore(levels, full), pixels) else (pixels, 1)
+    return (levels, full) if np.array_equal(restore(levels, full), pixels) else (pixels, 1)
 
 
-def _restore(levels: np.ndarray, full: int) -> np.ndarray:
-    """Undo `_compact`."""
+def restore(levels: np.ndarray, full: int) -> np.ndarray:
+    """Undo `compact`."""
     return levels if full == 1 else levels.astype(np.float32) / np.float32(full)

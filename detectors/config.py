@@ -72,6 +72,9 @@ class DataConfig(Strict):
 
     `val` chooses the best checkpoint and the threshold; `test` is looked at once, at the end. Without `test`
     the run ends with an evaluation on `val`. `patches` says how patch classifiers get theirs.
+    `regions`, for segmentation, is the number of regions of the crop's size that are cut once from each
+    training source, around defects and elsewhere, and then augmented (the paper on welds: 360); without it every
+    sample is a crop of its own.
     """
 
     train: list[SourceConfig] = [SourceConfig(phantoms=PhantomConfig())]
@@ -79,6 +82,7 @@ class DataConfig(Strict):
     test: SourceConfig | None = None
     window: WindowConfig | None = None
     augmentation: AugmentationConfig = AugmentationConfig()
+    regions: int | None = Field(None, ge=1)
     patches: PatchConfig = PatchConfig()
     workers: int = Field(2, ge=0)
     cache: bool = False

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch.utils.data import Dataset
@@ -9,14 +10,19 @@ from torch.utils.data import Dataset
 from data.coco import CocoDataset, read_coco
 from data.datasets import DetectionDataset, MixedDataset, Sample
 from data.errors import InputError
+from data.masks import read_mask_folder
 from data.patch_files import PatchSet, read_patches
 from data.radiograph import PercentileWindow
+from data.segmentation import SegmentationDataset, SegmentationSample
 from data.synthesis.phantom_set import GENERATOR, write_phantoms
 from detectors.config import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
 
 
 def load_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
     """Return the COCO data of a source and the folder of its images, making phantoms that are not there yet."""
+    if source.masks is not None:
+        dataset, folder = read_mask_folder(source.images or "", source.masks), Path(source.images or "")
+        return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
     path = make_phantoms(source.phantoms) if source.phantoms else Path(source.json_file or "")
     folder = Path(source.images) if source.images else path.parent
     if not folder.is_dir():
@@ -89,30 +95,67 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
     Raises InputError when two sources do not name the same categories.
     """
     data = config.data
-    datasets, categories = [], None
-    for source in data.train:
-        coco, folder = load_source(source)
+    sources = [load_source(source) for source in data.train]
+    categories = _common_categories([coco for coco, _ in sources])
+    datasets = [
+        DetectionDataset(
+            coco,
+            folder,
+            data.augmentation,
+            percentile_window(data),
+            keep_negatives=source.keep_negatives,
+            seed=config.seed,
+            repeat=source.repeat,
+            cache=data.cache,
+        )
+        for source, (coco, folder) in zip(data.train, sources, strict=True)
+    ]
+    return _mixed(datasets, config), categories
+
+
+def _common_categories(datasets: Sequence[CocoDataset]) -> list[dict]:
+    """Return the categories (id, name) that all data sets share. Raises InputError where they differ or are none."""
+    categories: list[dict] | None = None
+    for coco in datasets:
         found = [{"id": c["id"], "name": c["name"]} for c in sorted(coco.categories, key=lambda c: c["id"])]
         if categories is not None and found != categories:
             raise InputError(f"{coco.path}: its categories {found} are not those of the first source, {categories}")
         categories = found
-        datasets.append(
-            DetectionDataset(
-                coco,
-                folder,
-                data.augmentation,
-                percentile_window(data),
-                keep_negatives=source.keep_negatives,
-                seed=config.seed,
-                repeat=source.repeat,
-                cache=data.cache,
-            )
-        )
     if not categories:
         raise InputError("data.train names no category; give the COCO file at least one, such as 'defect'")
+    return categories
+
+
+def _mixed(datasets: Sequence[DetectionDataset], config: ExperimentConfig) -> DetectionDataset | MixedDataset:
+    """Return the one data set as it is, or draw from several in shares of their weights."""
     length = config.train.samples_per_epoch
     if len(datasets) == 1 and length is None:
-        return datasets[0], categories
-    weights = [source.weight for source in data.train]
-    length = length or sum(len(dataset) for dataset in datasets)
-    return MixedDataset(datasets, weights, length, config.seed), categories
+        return datasets[0]
+    weights = [source.weight for source in config.data.train]
+    return MixedDataset(datasets, weights, length or sum(len(dataset) for dataset in datasets), config.seed)
+
+
+def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[SegmentationSample], list[dict]]:
+    """Return the augmented training samples of a segmentation task and the categories that they name.
+
+    Several sources come in shares of their `weight`. Raises InputError when two sources do not name the same
+    categories and for annotations without a segmentation.
+    """
+    data = config.data
+    sources = [load_source(source) for source in data.train]
+    categories = _common_categories([coco for coco, _ in sources])
+    datasets = [
+        SegmentationDataset(
+            coco,
+            folder,
+            data.augmentation,
+            percentile_window(data),
+            keep_negatives=source.keep_negatives,
+            seed=config.seed,
+            repeat=source.repeat,
+            cache=data.cache,
+            regions=data.regions,
+        )
+        for source, (coco, folder) in zip(data.train, sources, strict=True)
+    ]
+    return _mixed(datasets, config), categories
