@@ -6,24 +6,17 @@ holds no annotated pixel and lies on the test object. All other windows are neit
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from torch.utils.data import Dataset
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from data.patch_files import CLASSES, PatchSet, check_classes, parse_fold, scaled, stack_levels, to_levels
+from data.patch_files import PatchSet, check_classes, parse_fold, scaled, stack_levels, to_levels
 from data.radiograph import PercentileWindow, read_radiograph
-from data.transforms import AugmentationConfig, build_transform
-
-PatchSample = tuple[torch.Tensor, int, int]
-"""Pixels float32 [1, S, S] in [0, 1], label 0 or 1, index of the sample."""
 
 DEFECT, CLEAN, NEITHER = 1, 0, -1
 ROUNDING = 1e-6  # of a window: a share of exactly a third counts in spite of rounding
@@ -74,22 +67,6 @@ class Place(NamedTuple):
     y: float
     angle: float = 0.0
     mirrored: bool = False
-
-
-class PatchSource(Protocol):
-    """What patches of each class can be drawn from."""
-
-    def __len__(self) -> int:
-        """Return the number of patches of an epoch."""
-        ...
-
-    def has(self, label: int) -> bool:
-        """Return whether there are patches of this class."""
-        ...
-
-    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None) -> np.ndarray:
-        """Return a patch of a class, float32 [S, S]; the one whose `turn` it is, where the source keeps an order."""
-        ...
 
 
 def label_window(
@@ -315,110 +292,6 @@ def clean_starts(pixels: np.ndarray, boxes: np.ndarray, config: PatchConfig) -> 
         y, x = np.nonzero(good)
         found[side] = (y * width + x).astype(np.int32)
     return found
-
-
-class StoredPatches:
-    """Patches of a file or folder as a source to draw from."""
-
-    def __init__(self, patches: PatchSet) -> None:
-        self.patches = patches
-        self._of = [np.flatnonzero(patches.labels == label) for label in (0, 1)]
-
-    def __len__(self) -> int:
-        """Return twice the patches of the larger class: each of them once an epoch, with as many of the other."""
-        return 2 * max(len(of) for of in self._of)
-
-    def has(self, label: int) -> bool:
-        """Return whether there are patches of this class."""
-        return len(self._of[label]) > 0
-
-    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None) -> np.ndarray:
-        """Return a patch of a class, float32 [S, S]: the one whose `turn` it is, or a random one."""
-        of = self._of[label]
-        place = int(rng.integers(len(of))) if turn is None else turn % len(of)
-        return self.patches.floats(int(of[place]))
-
-
-class PatchDataset(Dataset[PatchSample]):
-    """Balanced, augmented patches of one or several sources; a sample depends on (`seed`, epoch, index).
-
-    Every second sample is a defect. Among several sources each is drawn from by its weight, for each class among
-    those that have it: a file of simulated defects alone takes its share of the defects, and the *no-defect*
-    patches come from the others. One source alone is gone through in order, so that no stored patch is left out.
-
-    Raises InputError where no source has patches of a class, or where the augmentation changes the size.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[PatchSource],
-        weights: Sequence[float],
-        config: PatchConfig,
-        augmentation: AugmentationConfig | None = None,
-        length: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.seed = seed
-        self._config = config
-        self._sources = list(sources)
-        self._length = length or sum(len(source) for source in sources)
-        self._shares = []
-        for label, name in enumerate(CLASSES):
-            share = np.array([w if s.has(label) else 0.0 for s, w in zip(sources, weights, strict=True)])
-            if not share.any():
-                raise InputError(f"no {name} patch (class {label}) in any source of data.train; add some")
-            self._shares.append(share / share.sum())
-        if augmentation is not None and (augmentation.crop is not None or augmentation.scale is not None):
-            raise InputError("data.augmentation.crop and scale change a patch's size; use data.patches.jitter_zoom")
-        varied = augmentation is not None and augmentation != AugmentationConfig()
-        self._transform = build_transform(augmentation) if varied else None
-        # Shared memory, because workers that outlive an epoch hold a copy of this object from the first one.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def __len__(self) -> int:
-        """Return the number of samples an epoch."""
-        return self._length
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the samples of this epoch from now on, in every worker."""
-        self._epoch.fill_(epoch)
-
-    def __getitem__(self, index: int) -> PatchSample:
-        """Return sample `index` of the epoch."""
-        if not 0 <= index < self._length:
-            raise IndexError(f"sample {index} of {self._length}")
-        epoch = int(self._epoch)
-        rng = np.random.default_rng([self.seed, epoch, index])
-        label = index % 2
-        if len(self._sources) == 1:
-            # Epochs that are shorter than the source go on where the last one stopped.
-            turn = index // 2 + epoch * ((self._length + 1 - label) // 2)
-            pixels = self._sources[0].draw(label, rng, turn)
-        else:
-            source = int(rng.choice(len(self._sources), p=self._shares[label]))
-            pixels = self._sources[source].draw(label, rng)
-        pixels = jittered(pixels, self._config, rng)
-        if self._transform is not None:
-            pixels = self._transform(pixels, np.zeros((0, 4)), np.zeros(0), rng).pixels
-        return torch.from_numpy(np.array(pixels, dtype=np.float32))[None], label, index
-
-
-def collate_patches(batch: Sequence[PatchSample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return patches float32 [N, 1, S, S], labels int64 [N] and indices int64 [N]."""
-    patches, labels, indices = zip(*batch, strict=True)
-    return torch.stack(patches), torch.tensor(labels), torch.tensor(indices)
-
-
-def jittered(pixels: np.ndarray, config: PatchConfig, rng: np.random.Generator) -> np.ndarray:
-    """Return a patch turned, moved and zoomed at random within `config`, continued by reflection."""
-    if not (config.jitter_rotation or config.jitter_shift or config.jitter_zoom):
-        return pixels
-    angle, zoom, shift_x, shift_y = rng.uniform(-1, 1, size=4)
-    size = len(pixels)
-    middle = ((size - 1) / 2, (size - 1) / 2)
-    matrix = cv2.getRotationMatrix2D(middle, config.jitter_rotation * angle, 1 + config.jitter_zoom * zoom)
-    matrix[:, 2] += config.jitter_shift * np.array([shift_x, shift_y])
-    return cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _areas_inside(place: Place, boxes: np.ndarray, size: int) -> np.ndarray:

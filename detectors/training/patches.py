@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.montage import draw_boxes
+from data.patch_datasets import PatchDataset, PatchSource, StoredPatches, collate_patches
 from data.patch_files import PatchSet, check_classes, parse_fold, read_patches, split_folds
-from data.patches import PatchDataset, PatchSource, RadiographPatches, StoredPatches, collate_patches
+from data.patches import RadiographPatches
 from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, patch_metrics, score_patches, write_patch_evaluation
