@@ -1,0 +1,167 @@
+"""Cavities superimposed on a radiograph: the grey-level law, unsharpness and noise.
+
+With I = A exp(-mu x) + B for the grey value I behind the thickness x, a cavity of depth d along the ray gives
+I' = (I - B) exp(mu d) + B (Mery 2001); depth 0 changes nothing. Where mu and the exposure are not known, as with
+most radiographs that were stored for the eye, the cavity's shape comes from its chords alone and its strength is
+stated as the peak contrast, a share of the grey value around it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from data.errors import InputError
+from data.synthesis.ellipsoid import Cavity
+
+
+@dataclass(frozen=True)
+class GreyLaw:
+    """The grey-level law: `mu` in 1/mm, `offset` B in the unit of the pixels, `brighter` False for weld films.
+
+    On film welds a cavity is darker: the exponent changes its sign.
+    """
+
+    mu: float
+    offset: float
+    brighter: bool = True
+
+    @classmethod
+    def from_darkest(cls, mu: float, xmax: float, full: float = 1.0, brighter: bool = True) -> "GreyLaw":
+        """Return the law of an image that is `full` (255 for 8 bits) at thickness 0 and 0 at `xmax` mm.
+
+        B = full / (1 - exp(mu xmax)). Raises InputError unless mu and xmax are above 0.
+        """
+        if not (mu > 0 and xmax > 0):
+            raise InputError(f"mu {mu} 1/mm and xmax {xmax} mm must be above 0")
+        return cls(mu, float(-full / np.expm1(mu * xmax)), brighter)
+
+    def change(self, values: np.ndarray, chord: np.ndarray) -> np.ndarray:
+        """Return I' - I, float64 of the same shape, for grey values I and chords in mm; exactly 0 for chord 0."""
+        exponent = (self.mu if self.brighter else -self.mu) * np.asarray(chord, dtype=np.float64)
+        return (values - self.offset) * np.expm1(exponent, out=exponent)
+
+
+def superimpose(pixels: np.ndarray, cavities: Iterable[Cavity], law: GreyLaw, sigma: float = 0.0) -> np.ndarray:
+    """Return the radiograph with all cavities, one after the other; the argument is left as it is.
+
+    `pixels` is `[H, W]`: float32 in [0, 1], uint8 or uint16 (of any depth up to 16 bits: saturation is at the dtype's
+    full scale); `law` is in the same unit. `sigma` in pixels blurs what a cavity changes. Integers are rounded to
+    the nearest level and saturate, floats are clipped to [0, 1]; pixels that no cavity touches do not change.
+    """
+    out = np.array(pixels)
+    integer = out.dtype.kind == "u"
+    full = np.iinfo(out.dtype).max if integer else 1.0
+    for cavity in cavities:
+        patch, chord = window_of(out, cavity, sigma)
+        if not patch.size:
+            continue
+        change = law.change(patch, chord)
+        if sigma > 0:
+            change = cv2.GaussianBlur(change, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+        change += patch
+        if integer:
+            np.rint(change, out=change)
+        patch[...] = np.clip(change, 0, full, out=change)
+    return out
+
+
+def window_of(pixels: np.ndarray, cavity: Cavity, sigma: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the view of the image `[h, w]` that a cavity blurred by `sigma` pixels touches, and its chords there."""
+    if sigma <= 0:
+        x1, y1, x2, y2 = cavity.box
+        return pixels[y1:y2, x1:x2], cavity.chord
+    pad, (height, width) = reach_of(sigma), pixels.shape
+    x1, y1, x2, y2 = cavity.box
+    left, top = max(x1 - pad, 0), max(y1 - pad, 0)
+    right, bottom = min(x2 + pad, width), min(y2 + pad, height)
+    chord = np.zeros((bottom - top, right - left), np.float32)
+    chord[y1 - top : y2 - top, x1 - left : x2 - left] = cavity.chord
+    return pixels[top:bottom, left:right], chord
+
+
+def reach_of(sigma: float) -> int:
+    """Return how many pixels a blur of `sigma` pixels reaches."""
+    return int(np.ceil(3 * sigma)) + 1
+
+
+def estimate_unsharpness(pixels: np.ndarray) -> float:
+    """Return the sigma in pixels of the blur of a radiograph float32 `[H, W]`, read off its sharpest edges.
+
+    Blurring an edge of unsharpness s once more, with sigma 1, lowers its steepest slope by s / sqrt(s^2 + 1). Most
+    edges are oblique walls, wider than the blur: the lowest tenth of the strong edges counts. The answer is in
+    [0.4, 4], and 1.0 for an image without edges.
+    """
+    image = np.asarray(pixels, dtype=np.float32)
+    slope, softer = (_slope(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (0.5, float(np.sqrt(1.25))))
+    crest = slope >= cv2.dilate(slope, np.ones((3, 3), np.uint8))
+    noise = noise_level(image)
+    strong = crest & (slope > max(0.5 * float(np.quantile(slope, 0.995)), 4 * noise, 1e-6))
+    if strong.sum() < 20:
+        return 1.0
+    ratio = np.clip(softer[strong] / slope[strong], 0.05, 0.999)
+    # Without the first, protecting blur, and without that of a difference over two pixels.
+    variance = ratio**2 / (1 - ratio**2) - 0.25 - 1 / 3
+    return float(np.clip(np.sqrt(max(float(np.quantile(variance, 0.1)), 0.0)), 0.4, 4.0))
+
+
+def _slope(image: np.ndarray) -> np.ndarray:
+    """Return the gradient magnitude a pixel, float32 `[H, W]`."""
+    dx, dy = (cv2.Sobel(image, cv2.CV_32F, a, b, scale=0.125) for a, b in ((1, 0), (0, 1)))
+    return cv2.magnitude(dx, dy)
+
+
+def noise_level(pixels: np.ndarray) -> float:
+    """Return the standard deviation of the noise of a patch `[H, W]`, from second differences, robustly.
+
+    Plane and gently bent backgrounds cancel. Patches smaller than 3 x 3 have level 0.
+    """
+    image = np.asarray(pixels, dtype=np.float32)
+    if min(image.shape) < 3:
+        return 0.0
+    across = image[:, :-2] - 2 * image[:, 1:-1] + image[:, 2:]
+    both = across[:-2] - 2 * across[1:-1] + across[2:]  # variance 36 times that of white noise
+    return float(np.median(np.abs(both)) / 0.6745 / 6)
+
+
+def matching_noise(patch: np.ndarray, gain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the noise float32 `[h, w]` that a signal multiplied by `gain` adds to that of its patch.
+
+    Quantum noise grows with the root of the signal: the patch already has noise of variance s^2, the brighter
+    signal has s^2 gain, so s^2 (gain - 1) is missing. Where the signal falls nothing is added, for noise cannot be
+    taken away. The grain (the correlation of neighbours) is the patch's own.
+    """
+    sigma = noise_level(patch)
+    noise = rng.standard_normal(patch.shape, dtype=np.float32)
+    grain = _grain(patch)
+    if grain > 0.2:
+        noise = cv2.GaussianBlur(noise, (0, 0), grain) * np.float32(_gain_of(grain))
+    return noise * np.sqrt(np.maximum(gain - 1, 0)).astype(np.float32) * np.float32(sigma)
+
+
+def _grain(patch: np.ndarray) -> float:
+    """Return the sigma in pixels of the Gaussian that would give white noise the patch's correlation."""
+    if min(patch.shape) < 8:
+        return 0.0
+    rest = np.asarray(patch, dtype=np.float32)
+    rest = rest - cv2.GaussianBlur(rest, (0, 0), 2.0)
+    variance = float(np.mean(rest * rest))
+    if variance <= 0:
+        return 0.0
+    neighbours = float(np.mean(rest[:, 1:] * rest[:, :-1]) + np.mean(rest[1:] * rest[:-1])) / 2 / variance
+    # Two Gaussians a pixel apart overlap by exp(-1 / (4 s^2)).
+    return float(np.sqrt(-0.25 / np.log(min(neighbours, 0.8)))) if neighbours > 0.05 else 0.0
+
+
+@lru_cache(maxsize=64)
+def _kernel_sum(sigma: float) -> float:
+    """Return the sum of squares of the two-dimensional Gaussian that `cv2.GaussianBlur` applies to floats."""
+    kernel = cv2.getGaussianKernel(round(8 * sigma + 1) | 1, sigma)
+    return float((kernel**2).sum() ** 2)
+
+
+def _gain_of(sigma: float) -> float:
+    """Return the factor that brings blurred white noise back to unit variance."""
+    return 1 / np.sqrt(_kernel_sum(round(sigma, 2)))
