@@ -77,7 +77,8 @@ def main(n: int) -> None:
         difference = superimpose(pixels, project(few, PROJECTION, SHAPE), LAW) - plainly(pixels, few, side)
         if np.abs(difference).max() > 1e-5:
             raise SystemExit(f"the two ways differ by {np.abs(difference).max()}")
-        table.add_row(f"{side:.0f} px", f"{1 / fast:,.0f}", f"{1 / soft:,.0f}", f"{1 / slow:,.0f}", f"{slow / fast:.0f}")
+        rates = (f"{1 / each:,.0f}" for each in (fast, soft, slow))
+        table.add_row(f"{side:.0f} px", *rates, f"{slow / fast:.0f}")
     console.print(table)
 
 

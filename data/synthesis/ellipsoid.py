@@ -6,7 +6,7 @@ ellipsoid's own coordinates, scaled to the unit sphere, a ray is q + t m, and it
 
     d = 2 sqrt(p) |ray| / (m' m),    p = m' m - |m x q|^2,    where p > 0
 
-which is the p = m' L m and d = 2 sqrt(p) |m| / (m' Phi m) of Mery (2001). Both are quadratic in the pixel's
+which is the p = m' L m and d = 2 sqrt(p) |m| / (m' Phi m) of Mery (2001). All are quadratic in the pixel's
 coordinates, so that p > 0 is an ellipse whose bounding box is known beforehand: no pixel outside it is touched.
 """
 
@@ -75,7 +75,8 @@ class Ellipsoids:
 class Cavity:
     """One cavity on the detector: `chord` float32 [h, w] in mm, whose first pixel is (`x0`, `y0`).
 
-    The chord map is cut to the cavity's own pixels. It is empty where no ray through a pixel's centre meets it.
+    The chord map is the least that holds the cavity's outline; its outermost rows and columns may be 0 where the
+    outline passes between the pixels' centres.
     """
 
     x0: int
@@ -89,9 +90,12 @@ class Cavity:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """The tight box x1 y1 x2 y2 in pixels; of no area where the chord map is empty."""
-        height, width = self.chord.shape
-        return self.x0, self.y0, self.x0 + width, self.y0 + height
+        """The tight box x1 y1 x2 y2 of the mask in pixels; of no area where no ray meets the cavity."""
+        columns, rows = np.flatnonzero(self.chord.any(axis=0)), np.flatnonzero(self.chord.any(axis=1))
+        if not len(columns):
+            return self.x0, self.y0, self.x0, self.y0
+        x, y = self.x0, self.y0
+        return x + int(columns[0]), y + int(rows[0]), x + int(columns[-1]) + 1, y + int(rows[-1]) + 1
 
 
 def random_rotations(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -113,7 +117,7 @@ def project(
     """
     outlines = _outlines(ellipsoids, projection, shape)
     if groups is None:
-        return [_cut(window[0], window[1], outlines.chord(k, window)) for k, window in enumerate(outlines.windows)]
+        return [Cavity(*window[:2], outlines.chord(k, window)) for k, window in enumerate(outlines.windows)]
     if len(groups) != len(ellipsoids):
         raise InputError(f"{len(groups)} group numbers for {len(ellipsoids)} ellipsoids; give one each")
     numbers = np.asarray(groups)
@@ -122,39 +126,47 @@ def project(
 
 @dataclass(frozen=True)
 class _Outlines:
-    """Quadratics c0 + c1 x + c2 y + c3 x^2 + c4 x y + c5 y^2 in pixels from each ellipsoid's projected centre.
+    """Quadratics of each ellipsoid in pixels (x, y) from its projected centre: [1 y y^2] C [1 x x^2]', C [3, 3].
 
-    `p`, `mm` (m' m) and `ray` (|ray|^2) are [N, 6], `mid` [N, 6] is -m' q; `origin` [N, 2] is the projected centre
-    and `shift` [N] what the middle's distance along a parallel ray starts from. `windows` are x1 y1 x2 y2.
+    `quadratics` [N, 4, 3, 3] are p, |ray|^2, m' m and -m' q; `origin` [N, 2] is the projected centre and `shift` [N]
+    what the middle's distance along a parallel ray starts from. `windows` are x1 y1 x2 y2.
     """
 
-    p: np.ndarray
-    mm: np.ndarray
-    ray: np.ndarray
-    mid: np.ndarray
+    quadratics: np.ndarray
     origin: np.ndarray
     shift: np.ndarray
     windows: list[tuple[int, int, int, int]]
     parallel: bool
 
     def chord(self, k: int, window: tuple[int, int, int, int]) -> np.ndarray:
-        """Return the chords float64 [h, w] in mm of ellipsoid `k` over a window."""
-        x, y = self._axes(k, window)
-        p = np.maximum(_evaluate(self.p[k], x, y), 0)
+        """Return the chords float32 [h, w] in mm of ellipsoid `k` over a window."""
         if self.parallel:
-            return np.sqrt(p) * (2 / self.mm[k, 0])
-        p *= _evaluate(self.ray[k], x, y)
-        return np.sqrt(p, out=p) * 2 / _evaluate(self.mm[k], x, y)
+            (p,) = self._values(k, window, slice(0, 1))
+            p = np.sqrt(np.maximum(p, 0, out=p), out=p) * (2 / self.quadratics[k, 2, 0, 0])
+            return p.astype(np.float32)
+        p, ray, mm = self._values(k, window, slice(0, 3))
+        np.maximum(p, 0, out=p)
+        p *= ray
+        np.sqrt(p, out=p)
+        p /= mm
+        p += p
+        return p.astype(np.float32)
 
     def middle(self, k: int, window: tuple[int, int, int, int]) -> np.ndarray:
         """Return where each chord's middle lies along its ray, float64 [h, w] in mm."""
-        x, y = self._axes(k, window)
-        along = _evaluate(self.mid[k], x, y) * np.sqrt(_evaluate(self.ray[k], x, y)) / _evaluate(self.mm[k], x, y)
-        return along + self.shift[k]
+        ray, mm, mid = self._values(k, window, slice(1, 4))
+        return mid * np.sqrt(ray) / mm + self.shift[k]
 
-    def _axes(self, k: int, window: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def _values(self, k: int, window: tuple[int, int, int, int], which: slice) -> np.ndarray:
         x1, y1, x2, y2 = window
-        return np.arange(x1, x2) + (0.5 - self.origin[k, 0]), np.arange(y1, y2) + (0.5 - self.origin[k, 1])
+        left, top = self.origin[k]
+        x, y = np.empty((3, x2 - x1)), np.empty((y2 - y1, 3))
+        x[0] = y[:, 0] = 1
+        x[1] = np.arange(x1 + 0.5 - left, x2 - left)
+        y[:, 1] = np.arange(y1 + 0.5 - top, y2 - top)
+        x[2] = x[1] * x[1]
+        y[:, 2] = y[:, 1] * y[:, 1]
+        return (y @ self.quadratics[k, which]) @ x
 
 
 def _outlines(ellipsoids: Ellipsoids, projection: Projection, shape: tuple[int, int]) -> _Outlines:
@@ -188,14 +200,16 @@ def _outlines(ellipsoids: Ellipsoids, projection: Projection, shape: tuple[int, 
     mm = _quadratic(m, F)
     p = mm - _quadratic(np.zeros_like(m), moment)
     mid = np.zeros((count, 6))
-    if parallel:
-        mid[:, 1:3] = -np.einsum("ni,nij->nj", m, G)
-    else:
+    if not parallel:  # parallel rays start beside the centre, where m' q is 0
         mid[:, 0] = -(m * q).sum(axis=1)
-        mid[:, 1:3] = -np.einsum("ni,nij->nj", q, G)
+    mid[:, 1:3] = -np.einsum("ni,nij->nj", q, G)
     lengths = _quadratic(ray, np.broadcast_to(steps, G.shape))
     origin = foot / pixel + projection.principal
-    return _Outlines(p, mm, lengths, mid, origin, shift, _windows(p, origin, shape), parallel)
+    quadratics = np.zeros((count, 4, 9))
+    # Places of the terms 1, x, y, x^2, x y, y^2 in [1 y y^2] C [1 x x^2]'.
+    quadratics[:, :, [0, 1, 3, 2, 4, 6]] = np.stack([p, lengths, mm, mid], axis=1)
+    windows = _windows(p, origin, shape)
+    return _Outlines(quadratics.reshape(count, 4, 3, 3), origin, shift, windows, parallel)
 
 
 def _quadratic(base: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -222,24 +236,6 @@ def _windows(p: np.ndarray, origin: np.ndarray, shape: tuple[int, int]) -> list[
     return [(int(a), int(b), int(c), int(d)) for a, b, c, d in np.hstack([first, last])]
 
 
-def _evaluate(c: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return a quadratic's values float64 [len(y), len(x)]."""
-    values = np.multiply.outer(y, c[4] * x)
-    values += (c[0] + c[1] * x + c[3] * x * x)[None]
-    values += (c[2] * y + c[5] * y * y)[:, None]
-    return values
-
-
-def _cut(x0: int, y0: int, chord: np.ndarray) -> Cavity:
-    """Return the cavity whose chord map is cut to its pixels."""
-    columns, rows = np.flatnonzero(chord.any(axis=0)), np.flatnonzero(chord.any(axis=1))
-    if not len(columns):
-        return Cavity(x0, y0, np.zeros((0, 0), np.float32))
-    left, top = int(columns[0]), int(rows[0])
-    own = chord[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float32)
-    return Cavity(x0 + left, y0 + top, own)
-
-
 def _union(outlines: _Outlines, members: np.ndarray) -> Cavity:
     """Return the one cavity that several ellipsoids form."""
     windows = np.array([outlines.windows[k] for k in members])
@@ -248,7 +244,7 @@ def _union(outlines: _Outlines, members: np.ndarray) -> Cavity:
         return Cavity(0, 0, np.zeros((0, 0), np.float32))
     low, high = windows[:, :2].min(axis=0), windows[:, 2:].max(axis=0)
     window = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-    half = np.stack([outlines.chord(k, window) for k in members]) / 2
+    half = np.stack([outlines.chord(k, window) for k in members]).astype(np.float64) / 2
     middle = np.stack([outlines.middle(k, window) for k in members])
     start, end = middle - half, middle + half
     order = np.argsort(start, axis=0)
@@ -258,4 +254,4 @@ def _union(outlines: _Outlines, members: np.ndarray) -> Cavity:
     fresh = np.concatenate([start[:1], np.maximum(start[1:], reached[:-1])])
     length = np.maximum(end - fresh, 0).sum(axis=0)
     length[~(half > 0).any(axis=0)] = 0  # rounding of empty pieces
-    return _cut(window[0], window[1], length)
+    return Cavity(*window[:2], length.astype(np.float32))

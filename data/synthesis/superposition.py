@@ -40,8 +40,10 @@ class GreyLaw:
 
     def change(self, values: np.ndarray, chord: np.ndarray) -> np.ndarray:
         """Return I' - I, float64 of the same shape, for grey values I and chords in mm; exactly 0 for chord 0."""
-        exponent = (self.mu if self.brighter else -self.mu) * np.asarray(chord, dtype=np.float64)
-        return (values - self.offset) * np.expm1(exponent, out=exponent)
+        exponent = np.multiply(chord, self.mu if self.brighter else -self.mu, dtype=np.float64)
+        np.expm1(exponent, out=exponent)
+        exponent *= values - np.float64(self.offset)
+        return exponent
 
 
 def superimpose(pixels: np.ndarray, cavities: Iterable[Cavity], law: GreyLaw, sigma: float = 0.0) -> np.ndarray:
@@ -64,21 +66,22 @@ def superimpose(pixels: np.ndarray, cavities: Iterable[Cavity], law: GreyLaw, si
         change += patch
         if integer:
             np.rint(change, out=change)
-        patch[...] = np.clip(change, 0, full, out=change)
+        np.maximum(change, 0, out=change)
+        np.minimum(change, full, out=patch, casting="unsafe")
     return out
 
 
 def window_of(pixels: np.ndarray, cavity: Cavity, sigma: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the view of the image `[h, w]` that a cavity blurred by `sigma` pixels touches, and its chords there."""
+    x1, y1 = cavity.x0, cavity.y0
+    rows, columns = cavity.chord.shape
     if sigma <= 0:
-        x1, y1, x2, y2 = cavity.box
-        return pixels[y1:y2, x1:x2], cavity.chord
+        return pixels[y1 : y1 + rows, x1 : x1 + columns], cavity.chord
     pad, (height, width) = reach_of(sigma), pixels.shape
-    x1, y1, x2, y2 = cavity.box
     left, top = max(x1 - pad, 0), max(y1 - pad, 0)
-    right, bottom = min(x2 + pad, width), min(y2 + pad, height)
+    right, bottom = min(x1 + columns + pad, width), min(y1 + rows + pad, height)
     chord = np.zeros((bottom - top, right - left), np.float32)
-    chord[y1 - top : y2 - top, x1 - left : x2 - left] = cavity.chord
+    chord[y1 - top : y1 - top + rows, x1 - left : x1 - left + columns] = cavity.chord
     return pixels[top:bottom, left:right], chord
 
 
