@@ -8,11 +8,16 @@ from detectors.faster_rcnn import FasterRCNNConfig, build_faster_rcnn
 from detectors.rfcn import RFCNConfig, build_rfcn
 from detectors.schema import ModelSection
 from detectors.ssd import SSDConfig, build_ssd
+from detectors.weld_fcn import WeldFCNConfig, build_weld_fcn
+from detectors.xnet import XnetConfig, XnetV2Config, build_xnet
 
 MODELS: dict[str, tuple[type[ModelSection], Callable[..., nn.Module]]] = {
     "faster_rcnn": (FasterRCNNConfig, build_faster_rcnn),
     "rfcn": (RFCNConfig, build_rfcn),
     "ssd": (SSDConfig, build_ssd),
+    "weld_fcn": (WeldFCNConfig, build_weld_fcn),
+    "xnet": (XnetConfig, build_xnet),
+    "xnet_v2": (XnetV2Config, build_xnet),
 }
 
 

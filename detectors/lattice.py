@@ -1,0 +1,112 @@
+"""Windows that overlap share their layers: a patch network over a whole radiograph, at any stride.
+
+A window's cells of a layer lie `native` pixels apart. Where windows start every `stride` pixels, all the cells of
+all windows lie on a lattice of gcd(stride, native) pixels, so that each layer is computed once on that lattice, with
+its taps `native` pixels apart ("à trous", dilated). At stride 8 a pool of stride 2 is a plain one until cells are 8
+pixels apart, and a dilated one after that; nothing is shifted and run again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Where the cells of a map lie, alike in x and y.
+
+    Attributes:
+        origin: pixel of the first cell; the first window starts at pixel 0.
+        spacing: pixels between neighbouring cells of the map.
+        native: pixels between neighbouring cells of one window.
+        stride: pixels between the starts of neighbouring windows.
+
+    """
+
+    origin: int
+    spacing: int
+    native: int
+    stride: int
+
+    def after(self, layer: nn.Conv2d | nn.MaxPool2d) -> Lattice:
+        """Return the lattice of a layer's output, without the cells that lack a tap on the left."""
+        native = self.native * _square(layer.stride)
+        spacing = math.gcd(self.stride, native)
+        first = self.origin + _square(layer.padding) * self.native
+        return Lattice(-(-first // spacing) * spacing, spacing, native, self.stride)
+
+
+def slide_layers(layers: Iterable[nn.Module], maps: Tensor, lattice: Lattice) -> tuple[Tensor, Lattice]:
+    """Apply layers to float maps [1, C, H, W] and return the result and its lattice.
+
+    Convolutions and max-pools see the pixels around a window where a patch of its own would be padded with zeros;
+    other layers act on each cell, and dropout is expected to be off.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            maps, lattice = _slide(layer, maps, lattice)
+        else:
+            maps = layer(maps)
+    return maps, lattice
+
+
+def margin(layers: Iterable[nn.Module], stride: int) -> int:
+    """Return the pixels around all windows that `slide_layers` needs."""
+    lattice, total = Lattice(0, 1, 1, stride), 0
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            total += _square(layer.padding) * lattice.native
+            lattice = lattice.after(layer)
+            total += lattice.spacing - 1  # the first cell may be that much further on
+    return total
+
+
+def cells_per_window(layers: Iterable[nn.Module], size: int) -> int:
+    """Return the cells along one side of a window of `size` pixels after some layers."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            size = (size + 2 * _square(layer.padding) - _square(layer.kernel_size)) // _square(layer.stride) + 1
+    return size
+
+
+def floats_per_pixel(layers: Iterable[nn.Module], stride: int) -> float:
+    """Return the values that the largest map holds for each pixel of the radiograph."""
+    lattice, channels, largest = Lattice(0, 1, 1, stride), 1, 1.0
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            lattice = lattice.after(layer)
+            channels = layer.out_channels if isinstance(layer, nn.Conv2d) else channels
+            largest = max(largest, channels / lattice.spacing**2)
+    return largest
+
+
+def cut_windows(maps: Tensor, lattice: Lattice, rows: range, columns: int, cells: int) -> Tensor:
+    """Return the cells of some rows of windows, [len(rows) * columns, C, cells, cells], from maps [1, C, H, W]."""
+    dilation = lattice.native // lattice.spacing
+    step = lattice.stride // lattice.spacing
+    skip = -lattice.origin // lattice.spacing
+    extent = (cells - 1) * dilation + 1
+    top = skip + rows.start * step
+    maps = maps[0, :, top : top + (len(rows) - 1) * step + extent, skip : skip + (columns - 1) * step + extent]
+    windows = maps.unfold(1, extent, step).unfold(2, extent, step)[..., ::dilation, ::dilation]
+    return windows.permute(1, 2, 0, 3, 4).reshape(-1, maps.shape[0], cells, cells)
+
+
+def _slide(layer: nn.Conv2d | nn.MaxPool2d, maps: Tensor, lattice: Lattice) -> tuple[Tensor, Lattice]:
+    out = lattice.after(layer)
+    skip = (out.origin - _square(layer.padding) * lattice.native - lattice.origin) // lattice.spacing
+    maps = maps[..., skip:, skip:]
+    step, dilation = out.spacing // lattice.spacing, lattice.native // lattice.spacing
+    if isinstance(layer, nn.MaxPool2d):
+        return F.max_pool2d(maps, layer.kernel_size, step, dilation=dilation), out
+    return F.conv2d(maps, layer.weight, layer.bias, step, dilation=dilation), out
+
+
+def _square(value: int | tuple[int, ...]) -> int:
+    """Return the one number of a setting that is the same along both axes."""
+    return value if isinstance(value, int) else value[0]
