@@ -11,9 +11,9 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import PercentileWindow, read_radiograph
 from detectors.contract import Detections
+from detectors.heat_map import HeatMap, HeatMapModel
 
 
-@torch.inference_mode()
 def detect(
     model: nn.Module,
     path: Path,
@@ -26,6 +26,18 @@ def detect(
     The percentile window, if the run has one, is applied before the model as it was in training. `size` is the
     (width, height) that a record promises; raises InputError if the file has another.
     """
+    return detect_with_map(model, path, window, device, size)[0]
+
+
+@torch.inference_mode()
+def detect_with_map(
+    model: nn.Module,
+    path: Path,
+    window: PercentileWindow | None,
+    device: torch.device,
+    size: tuple[int, int] | None = None,
+) -> tuple[Detections, HeatMap | None]:
+    """Return the detections as `detect` does, and the heat map that they come from, None from other models."""
     pixels = read_radiograph(path).pixels
     if size is not None and (pixels.shape[1], pixels.shape[0]) != size:
         raise InputError(
@@ -34,8 +46,10 @@ def detect(
         )
     if window is not None:
         pixels = window(pixels)
-    output = model([torch.from_numpy(pixels)[None].to(device)])[0]
-    return {name: value.cpu() for name, value in output.items()}
+    image = torch.from_numpy(pixels)[None].to(device)
+    heat_map = model.heat_map(image) if isinstance(model, HeatMapModel) else None
+    output = model([image])[0] if heat_map is None else model.detections(image, heat_map)
+    return {name: value.cpu() for name, value in output.items()}, heat_map
 
 
 def coco_results(image_id: int, detections: Detections, categories: Sequence[dict]) -> list[dict]:
@@ -62,6 +76,7 @@ def detect_dataset(
     window: PercentileWindow | None,
     device: torch.device,
     advance: Callable[[], None] = lambda: None,
+    look: Callable[[dict, HeatMap], None] | None = None,
 ) -> tuple[list[dict], float | None]:
     """Run a model over every image of a COCO data set, clean ones included.
 
@@ -73,6 +88,7 @@ def detect_dataset(
         window: the run's grey-value window, if any.
         device: where the model lies.
         advance: called after each image.
+        look: called with each image's record and heat map, where the model makes one; its time is not counted.
 
     Returns:
         COCO results, and the seconds an image took (reading, pre- and post-processing included), or None
@@ -82,12 +98,15 @@ def detect_dataset(
     mode = model.training
     model.eval()
     results = []
-    start = time.perf_counter()
+    spent = 0.0
     for image in dataset.images:
         path, size = Path(image_dir) / image["file_name"], (image["width"], image["height"])
-        detections = detect(model, path, window, device, size)
+        start = time.perf_counter()
+        detections, heat_map = detect_with_map(model, path, window, device, size)
         results += coco_results(image["id"], detections, categories)
+        spent += time.perf_counter() - start
+        if look is not None and heat_map is not None:
+            look(image, heat_map)
         advance()
-    seconds = (time.perf_counter() - start) / len(dataset.images) if dataset.images else None
     model.train(mode)
-    return results, seconds
+    return results, spent / len(dataset.images) if dataset.images else None

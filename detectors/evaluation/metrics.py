@@ -11,7 +11,9 @@ Metrics = dict[str, float | int | None]
 
 NO_METRICS: Metrics = dict.fromkeys(
     ("ap50", "ap30", "ap75", "ap50_center_hit", "recall50", "best_f1", "threshold", "false_calls_per_image", "images",
-     "objects", "seconds_per_image", "pixel_f1", "pixel_iou", "accuracy", "roc_auc")
+     "objects", "seconds_per_image", "pixel_f1", "pixel_iou", "pixel_precision", "pixel_recall",
+     "pixel_threshold", "pixel_ap", "pixel_best_f1", "pixel_best_threshold", "defect_rate", "false_regions_per_image",
+     "accuracy", "roc_auc")
 )  # fmt: skip
 """Every figure of `metrics.json`, none of them applicable; a task fills in its own."""
 
@@ -41,7 +43,7 @@ def metrics_of(overlaps: Overlaps, seconds_per_image: float | None = None) -> Me
     false_calls = (float(curve.false_calls[place]) if some else 0.0) if curve.images else None
     found = (float(curve.recall[-1]) if some else 0.0) if curve.objects else None
     best_f1 = (float(curve.f1[place]) if some else 0.0) if curve.objects else None
-    return {
+    return NO_METRICS | {
         "ap50": precision_recall(table).ap,
         "ap30": precision_recall(overlaps.match(0.3)).ap,
         "ap75": precision_recall(overlaps.match(0.75)).ap,
@@ -53,10 +55,6 @@ def metrics_of(overlaps: Overlaps, seconds_per_image: float | None = None) -> Me
         "images": curve.images,
         "objects": curve.objects,
         "seconds_per_image": seconds_per_image,
-        "pixel_f1": None,
-        "pixel_iou": None,
-        "accuracy": None,
-        "roc_auc": None,
     }
 
 

@@ -47,15 +47,16 @@ def write_evaluation(
     image_dir: str | Path,
     seconds_per_image: float | None = None,
     name: str = "",
+    extra: Metrics | None = None,
 ) -> Metrics:
-    """Judge COCO `results` and write everything about it into `folder`; returns the figures.
+    """Judge COCO `results` and write everything about it into `folder`; returns the figures, `extra` ones included.
 
     Writes `detections.json`, `ground_truth.json`, `matches.csv`, `plots/pr_curve.png`, `plots/examples.png`
     and last `metrics.json`. Raises InputError as `match_detections`, before anything is written.
     """
     folder = Path(folder)
     overlaps = find_overlaps(dataset, results)
-    metrics = metrics_of(overlaps, seconds_per_image)
+    metrics = metrics_of(overlaps, seconds_per_image) | (extra or {})
     write_results(folder / "detections.json", results)
     write_ground_truth(folder / "ground_truth.json", dataset, image_dir, name or folder.name)
     table = overlaps.match(0.5)
