@@ -4,6 +4,7 @@ import difflib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from detectors.config import ExperimentConfig
 from detectors.schema import ModelSection
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+ORIGINS = ("json", "phantoms", "masks", "patches")  # of a source's radiographs
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _merged(layers: list[Layer]) -> dict:
 
 def _merge(base: dict, over: dict) -> dict:
     """Lay `over` on `base`, section by section."""
-    if any(new in over and old in base for new, old in (("json", "phantoms"), ("phantoms", "json"))):
+    if any(new in over and old in base for new, old in permutations(ORIGINS, 2)):
         # Another origin of data: what was said of the old one, such as its margin, does not hold for it.
         return dict(over)
     merged = dict(base)
