@@ -19,7 +19,8 @@ def evaluate_run(
 ) -> tuple[Path, Metrics]:
     """Evaluate a run's best weights on its own test data, or on other data.
 
-    `json_file` is COCO, a patch file or folder, or, where `images` is given too, a folder of masks. Results go into the run's folder for its own data; into `<run>/eval/<name of the JSON>` for other data; into
+    `json_file` is COCO, a patch file or folder, or, where `images` is given too, a folder of masks. Results go into
+    the run's folder for its own data; into `<run>/eval/<name of the JSON>` for other data; into
     `<run>/eval/<name of the checkpoint>` if `run` is a checkpoint and not a folder; or into `out`.
     Returns the folder and the figures. Raises InputError for a missing run or bad data.
     """

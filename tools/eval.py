@@ -16,7 +16,7 @@ from detectors.reevaluation import evaluate_run, evaluate_weights
 @click.option("--cfg", help="A configuration, instead of a run; needs --weights.")
 @click.option("--weights", type=click.Path(path_type=Path), help="A checkpoint that fits --cfg.")
 @click.option("--data", "json_file", type=click.Path(path_type=Path), help="COCO file, patches, or folder of masks.")
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of its radiographs; a COCO file's own by default.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of its radiographs; the file's own by default.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a field of --cfg.")
 @click.option("--out", type=click.Path(path_type=Path), help="Output folder; inside the run by default.")
 def main(
