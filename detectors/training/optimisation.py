@@ -56,10 +56,14 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     """Return an exponential moving average of the weights.
 
     The decay grows as (1 + n) / (10 + n) up to `decay`, so that the random start is forgotten in short runs.
+    Statistics of batch norm are averaged likewise: those of the current weights would not fit averaged ones.
     """
 
     def average(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
         count = int(n)
+        if not averaged[0].is_floating_point():  # batch norm counts its batches
+            torch._foreach_copy_(averaged, current)
+            return
         torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + count) / (10 + count)))
 
-    return AveragedModel(model, multi_avg_fn=average)
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)

@@ -236,3 +236,16 @@ def test_unknown_metrics_stay_empty_in_the_log(tmp_path: Path) -> None:
     assert len(RunLog(tmp_path, 1).rows) == 1
 
 
+
+
+def test_averaged_weights_come_with_averaged_batch_norm() -> None:
+    """Statistics of the current weights would not fit the averaged ones; the count of batches is no average."""
+    norm = nn.BatchNorm1d(1)
+    averaged = averaged_model(norm, 0.5)
+    averaged.update_parameters(norm)
+    with torch.no_grad():
+        norm.running_mean.fill_(4.0)
+        norm.num_batches_tracked.fill_(7)
+    averaged.update_parameters(norm)
+    assert averaged.module.running_mean.item() == pytest.approx(4 * (1 - 2 / 11))
+    assert averaged.module.num_batches_tracked.item() == 7
