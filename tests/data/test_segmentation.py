@@ -58,6 +58,7 @@ AUGMENTATIONS = {
     "crop": {"crop": CROP},
     "flips": {"crop": CROP, "horizontal_flip": 0.5, "vertical_flip": 0.5, "rotate90": 0.5},
     "scale": {"crop": CROP, "scale": (0.6, 1.7)},
+    "turned and moved": {"crop": CROP, "rotate": 180, "translate": 20},
     "grey values": {"crop": CROP, "contrast": 0.1, "brightness": 0.1, "gamma": (0.9, 1.1), "noise": 0.02},
     "beyond the border": {"crop": {"size": 150, "around_defect": 1}},
 }
@@ -92,7 +93,7 @@ def test_negation_turns_images_and_not_masks(folder: Path) -> None:
 def test_a_sample_depends_on_seed_epoch_and_index(folder: Path, regions: int | None) -> None:
     everything = {
         "crop": CROP, "scale": (0.8, 1.2), "horizontal_flip": 0.5, "vertical_flip": 0.5, "rotate90": 0.5,
-        "contrast": 0.1, "negate": 0.5, "noise": 0.02,
+        "rotate": 20, "translate": 5, "contrast": 0.1, "negate": 0.5, "noise": 0.02,
     }  # fmt: skip
 
     def draw(seed: int, epoch: int, index: int, cache: bool = False) -> tuple:

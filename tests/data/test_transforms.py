@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from data.crops import Augmented, CropConfig, Turn, crop
 from data.errors import InputError
 from data.transforms import AugmentationConfig, build_transform
 
@@ -192,6 +193,78 @@ def test_small_images_are_reflected_and_so_are_their_boxes():
     assert bright_outside(sample) == 0
 
 
+# Turned and moved crops
+
+
+def discs(shape, centres):
+    """A dark image with a disc of the given (x, y, radius) each, and their boxes."""
+    y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+    image = np.zeros(shape, dtype=np.float32)
+    for cx, cy, radius in centres:
+        image[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = 1
+    return image, np.array([[cx - r, cy - r, cx + r, cy + r] for cx, cy, r in centres]).reshape(-1, 4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(12, 60), st.sampled_from([0.7, 1.0, 1.6]), st.floats(0, 180), st.floats(0, 30), st.integers(0, 999))
+def test_turned_masks_and_boxes_follow_the_image(size, factor, rotate, translate, seed):
+    image, boxes = discs((50, 70), [(12, 14, 6), (40, 30, 8), (60, 42, 5)])
+    config = {
+        "crop": {"size": size, "around_defect": 0.5}, "scale": (factor, factor), "rotate": rotate,
+        "translate": translate, "horizontal_flip": 0.5,
+    }  # fmt: skip
+    flat = augment(config, image, boxes, (image > 0).astype(np.uint8), seed)
+    assert flat.pixels.shape == flat.masks.shape == (size, size)
+    # Away from the rim, where one interpolates and the other does not, the two are the same.
+    kernel = np.ones((5, 5), np.uint8)
+    sure = cv2.erode(flat.masks, kernel) == cv2.dilate(flat.masks, kernel)
+    sure[:2] = sure[-2:] = sure[:, :2] = sure[:, -2:] = False
+    np.testing.assert_array_equal((flat.pixels > 0.5)[sure], (flat.masks > 0)[sure])
+    assert bright_outside(flat, tolerance=1.5) == 0
+    stack = np.stack([discs((50, 70), [disc])[0] for disc in [(12, 14, 6), (40, 30, 8), (60, 42, 5)]])
+    each = augment(config, image, boxes, stack.astype(np.uint8), seed)
+    np.testing.assert_array_equal(each.boxes, flat.boxes)
+    assert len(each.masks) == len(each.boxes)
+    # What no box shows is at most the rim of a disc at the edge.
+    assert int((each.masks.max(axis=0, initial=0) != flat.masks).sum()) <= 6
+
+
+def test_a_quarter_turn_is_exact():
+    image = np.random.default_rng(0).random((40, 50), dtype=np.float32)
+    scene = Augmented(image, np.array([[20.0, 12, 24, 18]]), np.array([7]), (image > 0.5).astype(np.uint8))
+    config = CropConfig(size=16, around_defect=1)
+    upright = crop(scene, config, 1, None, np.random.default_rng(3))
+    turned = crop(scene, config, 1, Turn(np.pi / 2, np.zeros(2)), np.random.default_rng(3))
+    np.testing.assert_allclose(turned.pixels, np.rot90(upright.pixels, -1), atol=1e-5)
+    np.testing.assert_array_equal(turned.masks, np.rot90(upright.masks, -1))
+    (x1, y1, x2, y2), labels = upright.boxes[0], turned.labels.tolist()
+    np.testing.assert_allclose(turned.boxes, [[16 - y2, x1, 16 - y1, x2]], atol=1e-9)
+    assert labels == [7]
+
+
+def test_a_moved_crop_shows_what_lies_beside_it():
+    image = np.random.default_rng(0).random((60, 60), dtype=np.float32)
+    scene = Augmented(image, np.zeros((0, 4)), np.zeros(0, np.int64), None)
+    upright = crop(scene, CropConfig(size=20), 1, None, np.random.default_rng(4)).pixels
+    moved = crop(scene, CropConfig(size=20), 1, Turn(0.0, np.array([3.0, -5.0])), np.random.default_rng(4)).pixels
+    np.testing.assert_allclose(moved[5:, :17], upright[:15, 3:], atol=1e-6)
+
+
+def test_turning_keeps_most_of_the_noise():
+    image = np.clip(np.random.default_rng(0).normal(0.5, 0.05, (300, 300)), 0, 1)
+    spread = [augment({"crop": {"size": 150}, "rotate": 180}, image, seed=seed).pixels.std() for seed in range(8)]
+    assert 0.038 < np.mean(spread) < 0.051
+
+
+def test_angles_and_moves_vary_both_ways():
+    image, boxes = discs((200, 200), [(100, 100, 4)])
+    region = {"crop": {"size": 200}, "translate": 20}
+    middles = np.array([augment(region, image, boxes, seed=seed).boxes[0].reshape(2, 2).mean(0) for seed in range(40)])
+    assert (np.abs(middles - 100) <= 20.01).all()
+    assert (middles.min(axis=0) < 88).all()
+    assert (middles.max(axis=0) > 112).all()
+
+
 # Grey values
 
 
@@ -345,7 +418,7 @@ def test_nothing_configured_changes_nothing():
 @pytest.mark.parametrize(
     "config",
     [{"flip": 0.5}, {"crop": {"size": 0}}, {"crop": {"size": 8, "min_visble": 1}}, {"gamma": (1.2, 0.8)},
-     {"horizontal_flip": 1.5}, {"scale": (0, 1)}, {"noise": -0.1}],
+     {"horizontal_flip": 1.5}, {"rotate": 10}, {"translate": 4}, {"scale": (0, 1)}, {"noise": -0.1}],
 )
 def test_bad_configuration_is_refused(config):
     with pytest.raises(ValidationError):
