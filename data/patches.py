@@ -17,6 +17,7 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.patch_files import PatchSet, check_classes, parse_fold, scaled, stack_levels, to_levels
 from data.radiograph import PercentileWindow, read_radiograph
+from data.test_object import segment_test_object
 
 DEFECT, CLEAN, NEITHER = 1, 0, -1
 ROUNDING = 1e-6  # of a window: a share of exactly a third counts in spite of rounding
@@ -270,8 +271,6 @@ def clean_starts(pixels: np.ndarray, boxes: np.ndarray, config: PatchConfig) -> 
     The sides are those of the upright squares that hold a window at the angles of `config`; the rules hold for the
     whole square. `pixels` is float32 [H, W] in [0, 1], `boxes` [N, 4] x1 y1 x2 y2, any pixel of them is annotated.
     """
-    from data.test_object import segment_test_object
-
     height, width = pixels.shape
     annotated = np.zeros(pixels.shape, dtype=np.uint8)
     for x1, y1, x2, y2 in boxes:
