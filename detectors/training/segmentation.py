@@ -1,0 +1,91 @@
+"""The segmentation task: masks in, weighted losses out; judged by pixels and by boxes on whole radiographs."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from data.console import progress
+from data.masks import IGNORED, rasterise
+from data.montage import TRUTH_COLOR
+from data.segmentation import SegmentationBatch, SegmentationSample, stack_segmentation
+from detectors.config import ExperimentConfig
+from detectors.evaluation.metrics import Metrics, compute_metrics
+from detectors.evaluation.pixel_scores import PixelCounts
+from detectors.heat_map import HeatMap
+from detectors.inference import detect_dataset
+from detectors.judging import judge, validated_pixel_threshold
+from detectors.sources import load_judged_source, percentile_window, segmentation_dataset
+
+
+class SegmentationTask:
+    """What the loop needs to know of segmentation.
+
+    Attributes:
+        metric: the validation figure that chooses `best.ckpt`; larger is better.
+        train_set: the training samples.
+        categories: COCO categories, whose order gives the labels 1..K.
+
+    """
+
+    metric = "pixel_f1"
+    collate = staticmethod(stack_segmentation)
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+        self.window = percentile_window(config.data)
+        self.train_set: Dataset[SegmentationSample]
+        self.train_set, self.categories = segmentation_dataset(config)
+        data = config.data
+        self._val = load_judged_source(data.val, self.categories) if data.val else None
+        self._judged = data.test or data.val
+        if data.test:
+            load_judged_source(data.test, self.categories)  # faults come now and not after the training
+
+    def losses(self, model: nn.Module, batch: SegmentationBatch, device: torch.device) -> dict[str, Tensor]:
+        """Return the weighted losses of a batch, to be summed."""
+        images, masks, _ = batch
+        return model(images.to(device, non_blocking=True), masks.to(device, non_blocking=True))
+
+    def batch_name(self, batch: SegmentationBatch) -> str:
+        """Return words that name the radiographs of a batch."""
+        return "image ids " + ", ".join(str(identity) for identity in batch[2])
+
+    def validate(self, model: nn.Module, accelerator: Accelerator) -> Metrics | None:
+        """Return the figures on the validation radiographs, or None where the configuration names none."""
+        if self._val is None or not accelerator.is_main_process:
+            return None
+        dataset, folder = self._val
+        counts = PixelCounts()
+
+        def count(image: dict, heat_map: HeatMap) -> None:
+            values = heat_map.per_pixel(image["height"], image["width"]).float().cpu().numpy()
+            counts.add(values, rasterise(dataset, image["id"]))
+
+        with progress(transient=True) as bar:
+            task = bar.add_task("validating", total=len(dataset.images))
+            results, seconds = detect_dataset(
+                model, dataset, folder, self.categories, self.window, accelerator.device,
+                lambda: bar.advance(task), count,
+            )  # fmt: skip
+        return compute_metrics(dataset, results, seconds) | counts.metrics()
+
+    def finish(self, model: nn.Module, accelerator: Accelerator, folder: Path) -> Metrics | None:
+        """Evaluate on the test radiographs (the validation ones without a test set) and write all results."""
+        if self._judged is None or not accelerator.is_main_process:
+            return None
+        threshold = validated_pixel_threshold(folder)
+        return judge(model, self._judged, self.categories, self.config, accelerator.device, folder, threshold)
+
+    def picture(self, batch: SegmentationBatch, count: int = 4) -> np.ndarray:
+        """Return some training samples side by side, their masks below them, uint8 [H, W, 3]."""
+        images, masks, _ = batch
+        grey = np.hstack([np.rint(image[0].numpy() * 255) for image in images[:count]]).astype(np.uint8)
+        shown = np.hstack([mask.numpy() for mask in masks[:count]])
+        painted = np.zeros((*shown.shape, 3), np.uint8)
+        painted[shown == IGNORED] = 128
+        painted[(shown > 0) & (shown != IGNORED)] = TRUTH_COLOR
+        return np.vstack([np.repeat(grey[..., None], 3, axis=2), painted])
