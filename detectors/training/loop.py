@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from detectors.checkpoint import (
 from detectors.config import ExperimentConfig
 from detectors.config_files import write_config
 from detectors.evaluation.metrics import Metrics
+from detectors.training.batch_norm import BATCHES, has_batch_norm, settle_batch_norm
 from detectors.training.detection import DetectionTask
 from detectors.training.logs import RunLog
 from detectors.training.optimisation import averaged_model, build_optimizer, build_schedule
@@ -196,7 +198,11 @@ class Trainer:
         return done % train.validate_every == 0 or done == train.epochs
 
     def _validate(self) -> Metrics | None:
-        return self.task.validate(self._best_guess(), self.accelerator)
+        model, device = self._best_guess(), self.accelerator.device
+        if has_batch_norm(model):
+            batches = islice(self.loader, BATCHES)
+            settle_batch_norm(model, lambda model, batch: self.task.losses(model, batch, device), batches)
+        return self.task.validate(model, self.accelerator)
 
     def _plain_model(self) -> nn.Module:
         return self.accelerator.unwrap_model(self.model)
