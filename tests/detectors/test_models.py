@@ -16,7 +16,9 @@ from detectors.build import MODELS, build_model
 from detectors.evaluation.metrics import compute_metrics
 from detectors.faster_rcnn import FasterRCNNConfig
 from detectors.inference import coco_results
+from detectors.rfcn import RFCNConfig
 from detectors.schema import ModelSection
+from detectors.ssd import SSDConfig
 
 SMALL_ANCHORS = {"anchor_sizes": [[8, 16], [24, 32], [48, 64]], "proposals": 50, "proposals_before_nms": 200}
 
@@ -29,11 +31,29 @@ MODELS_UNDER_TEST: dict[str, ModelSection] = {
         backbone="resnet18", width=0.25, min_size=128, max_size=256, roi_batch=16,
         rpn={"anchor_sizes": [[12, 24, 48]], "proposals": 32, "batch": 64},
     ),
+    "rfcn": RFCNConfig(
+        backbone="resnet18", width=0.25, stride=8, stage=4, reduction=64, min_size=None, crop_size=6, roi_batch=16,
+        input="contrast", rpn={"anchor_sizes": [[12, 24, 48]], "proposals": 50, "proposals_before_nms": 200},
+    ),
+    "ssd_fpn": SSDConfig(
+        backbone="resnet18", width=0.25, pyramid=True, fpn_channels=32, input="contrast", further=[32], head_layers=1,
+        boxes=[{"sizes": [10]}, {"sizes": [20]}, {"sizes": [40]}, {"sizes": [80]}], tile=128, tile_stride=64,
+    ),
+    "ssd_vgg16": SSDConfig(
+        backbone="vgg16", width=0.125, input="contrast", further=[32], tile=128, tile_stride=64,
+        boxes=[{"sizes": [20]}, {"sizes": [40]}, {"sizes": [80]}],
+    ),
 }  # fmt: skip
 
 
 # Mean and standard deviation of the first feature map; see test_features_have_not_changed.
-REFERENCE_FEATURES = {"faster_rcnn_fpn": (-0.0235214, 0.1795263), "faster_rcnn_c4": (0.2332340, 0.3499904)}
+REFERENCE_FEATURES = {
+    "faster_rcnn_fpn": (-0.0235214, 0.1795263),
+    "faster_rcnn_c4": (0.2332340, 0.3499904),
+    "rfcn": (0.2313025, 0.3425308),
+    "ssd_fpn": (-0.0290345, 0.1799717),
+    "ssd_vgg16": (0.0125850, 0.0180020),
+}
 
 
 @pytest.fixture(params=MODELS_UNDER_TEST)
