@@ -286,7 +286,6 @@ def load_coco(backbone: FurtherMaps) -> None:
     kernels = [name for name in kernels if name.startswith(("features.", "extra."))]
     layers = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
     with torch.no_grad():
-        backbone.base.norm4.scale.copy_(source["scale_weight"])
         for layer, name in zip(layers, kernels, strict=False):
             weight = source[name]
             if weight.shape != layer.weight.shape:
@@ -296,6 +295,7 @@ def load_coco(backbone: FurtherMaps) -> None:
                 )
             layer.weight.copy_(weight)
             layer.bias.copy_(source[name.removesuffix("weight") + "bias"])
+        backbone.base.norm4.scale.copy_(source["scale_weight"])
         # The published network takes grey values of 0 to 255 less a mean, ours takes them normalised.
         first, grey = layers[0], 255 * torch.tensor(IMAGENET_MEAN).sub(torch.tensor([0.48235, 0.45882, 0.40784]))
         first.bias += (first.weight * grey.view(1, 3, 1, 1)).sum(dim=(1, 2, 3))

@@ -73,7 +73,7 @@ class VGG16FC7(nn.Module):
         """Take every third of VGG-16's 7 x 7 cells and every fourth of its 4,096 units into fc6 and fc7, in place."""
         fc6, fc7 = classifier[0], classifier[3]
         with torch.no_grad():
-            self.fc6.weight.copy_(fc6.weight.view(4096, 512, 7, 7)[::4, :, ::3, ::3])
+            self.fc6.weight.copy_(fc6.weight.view(-1, self.fc6.in_channels, 7, 7)[::4, :, ::3, ::3])
             self.fc6.bias.copy_(fc6.bias[::4])
             self.fc7.weight.copy_(fc7.weight[::4, ::4, None, None])
             self.fc7.bias.copy_(fc7.bias[::4])
