@@ -17,7 +17,7 @@ LEAST_EDGE_DROP = 0.08  # a wall of metal is at least so much darker than air
 DARK_LEVELS = (0.08, 0.11, 0.14, 0.18, 0.24)  # tried in turn to part a lit field from its surround
 DARKEST_SURROUND = 0.13  # of the surround's pixels, three in four are no brighter
 LEAST_RADIUS = 0.35  # of a field of view, of the longer side of the radiograph
-CIRCLE_TOLERANCE = 2.5  # pixels
+CIRCLE_TOLERANCE = 0.01  # of the radius; image intensifiers distort a little
 
 
 def segment_test_object(pixels: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ def _field_of_view(calm: np.ndarray) -> np.ndarray:
         if circle is None:
             continue
         x, y, radius = circle
-        inside = (columns - x) ** 2 + (rows - y) ** 2 <= (radius + 1) ** 2
+        inside = (columns - x) ** 2 + (rows - y) ** 2 <= ((1 + CIRCLE_TOLERANCE) * radius) ** 2
         outside = calm[~inside]
         if outside.size and np.percentile(outside, 75) <= DARKEST_SURROUND < np.median(calm[inside]):
             return inside
@@ -112,8 +112,8 @@ def _circle_around(lit: np.ndarray) -> tuple[float, float, float] | None:
     for _ in range(5):  # points that lie off are left out of the next fit
         x, y, radius = _fit_circle(rim[good])
         off = np.abs(np.hypot(*(rim - [x, y]).T) - radius)
-        good = off <= max(CIRCLE_TOLERANCE, float(np.median(off)))
-    fits = (off <= CIRCLE_TOLERANCE).mean() >= 0.8
+        good = off <= max(CIRCLE_TOLERANCE * radius, float(np.median(off)))
+    fits = (off <= CIRCLE_TOLERANCE * radius).mean() >= 0.75
     return (x, y, radius) if fits and radius >= LEAST_RADIUS * max(lit.shape) else None
 
 
