@@ -10,13 +10,15 @@ from torch import nn
 
 from data.coco import read_coco, write_coco
 from data.masks import read_mask_folder
-from data.radiograph import write_radiograph
+from data.radiograph import read_radiograph, write_radiograph
+from data.segmentation import stack_segmentation
 from detectors.config import ExperimentConfig, SourceConfig
 from detectors.contract import Detections
 from detectors.heat_map import HeatMap
-from detectors.judging import judge
+from detectors.judging import MapJudge, judge
 from detectors.reevaluation import _named_source
 from detectors.schema import ModelSection
+from detectors.sources import segmentation_dataset
 
 CATEGORIES = [{"id": 1, "name": "defect"}]
 CPU = torch.device("cpu")
@@ -77,9 +79,13 @@ def test_maps_are_judged_by_pixels_and_boxes_in_one_go(welds: Path, tmp_path: Pa
         assert (tmp_path / f"run/plots/{name}.png").stat().st_size > 2000
 
 
-def test_the_threshold_is_the_one_given(welds: Path, tmp_path: Path) -> None:
-    source = SourceConfig(masks=str(welds), images=str(welds))
-    metrics = judge(Negative(), source, CATEGORIES, config(), CPU, tmp_path / "run", pixel_threshold=0.9)
+def test_the_threshold_is_the_one_given(welds: Path) -> None:
+    dataset = read_mask_folder(welds, welds)
+    maps = MapJudge(dataset, welds, threshold=0.9)
+    for image in dataset.images:
+        pixels = read_radiograph(welds / image["file_name"]).pixels
+        maps.add(image, Negative().heat_map(torch.from_numpy(pixels)[None]))
+    metrics = maps.metrics()
     assert (metrics["pixel_threshold"], metrics["pixel_f1"], metrics["pixel_recall"]) == (0.9, 0, 0)
     assert metrics["pixel_best_f1"] == pytest.approx(72 / 90)
 
@@ -93,6 +99,19 @@ def test_data_of_boxes_alone_is_judged_by_boxes(welds: Path, tmp_path: Path) -> 
     metrics = judge(Negative(), source, CATEGORIES, config(), CPU, tmp_path / "run")
     assert (metrics["ap50"], metrics["pixel_f1"], metrics["pixel_threshold"]) == (1, None, None)
     assert len(read_coco(welds / "boxes.json").annotations) == 1
+
+
+def test_training_samples_come_from_folders_of_masks_in_shares(welds: Path) -> None:
+    folder = {"masks": str(welds), "images": str(welds)}
+    augmentation = {"crop": {"size": 32, "around_defect": 0.5}}
+    both = {"train": [folder, {**folder, "keep_negatives": False, "weight": 3}], "augmentation": augmentation}
+    settings = {"model": NegativeSection(name="negative"), "train": {"samples_per_epoch": 50}}
+    samples, categories = segmentation_dataset(ExperimentConfig(data=both | {"regions": 6}, **settings))
+    assert categories == CATEGORIES
+    assert len(samples) == 50
+    images, masks, ids = stack_segmentation([samples[k] for k in range(50)])
+    assert (images.shape, masks.shape) == ((50, 1, 32, 32), (50, 32, 32))
+    assert 1 <= ids.count(2) <= 15
 
 
 def test_what_the_evaluation_command_is_given_is_told_apart(welds: Path) -> None:
