@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from scipy import ndimage
 from torchvision.ops import nms
 
 from detectors.schema import Strict
@@ -118,22 +119,25 @@ def _finished(
     return boxes[keep], scores[keep]
 
 
+Box = tuple[int, int, int, int]
+
+
 @dataclass(frozen=True)
 class _Level:
-    """The regions of the map above one level; row k of the arrays is region k + 1 of `labels`.
+    """The regions of the map above one level that are large enough; number k is region k + 1 of `labels`.
 
     Attributes:
         value: the level.
         labels: int32 [H, W], 0 outside of every region.
-        boxes: float64 [R, 4].
-        areas, means, peaks: float64 [R], of the undilated pixels.
+        boxes: the R boxes of the undilated pixels, x1, y1, x2, y2.
+        areas, means, peaks: [R], of the undilated pixels.
         places: int64 [R], the flat index of some pixel of each region.
 
     """
 
     value: float
     labels: np.ndarray
-    boxes: np.ndarray
+    boxes: list[Box]
     areas: np.ndarray
     means: np.ndarray
     peaks: np.ndarray
@@ -145,7 +149,7 @@ class _Summit:
     """A peak of the map and the region that stands for it so far: (box, mean probability)."""
 
     peak: float
-    region: tuple[np.ndarray, float] | None
+    region: tuple[Box, float] | None
 
 
 def _summits(values: np.ndarray, config: RegionConfig, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -154,15 +158,14 @@ def _summits(values: np.ndarray, config: RegionConfig, inside: np.ndarray | None
     above: _Level | None = None
     summits: list[list[_Summit]] = []  # of each region of the level above
     for value in np.linspace(config.highest, config.lowest, config.levels):
-        level = _cut(values, float(value), config.dilation, inside)
+        level = _cut(values, float(value), config, inside)
         # Regions only grow on the way down, so each region above lies in exactly one region of this level.
         inner: list[list[_Summit]] = [[] for _ in level.areas]
         if above is not None:
             for parent, found in zip(level.labels.flat[above.places] - 1, summits, strict=True):
                 inner[parent] += found
-        for k in np.flatnonzero(level.areas >= config.min_area):
-            inner[k] = _merged(inner[k], level, k, config, largest)
-        above, summits = level, inner
+        summits = [_merged(found, level, k, config, largest) for k, found in enumerate(inner)]
+        above = level
     regions = [summit.region for found in summits for summit in found if summit.region is not None]
     boxes = np.array([box for box, _ in regions], dtype=np.float64).reshape(-1, 4)
     return boxes, np.array([score for _, score in regions], dtype=np.float64)
@@ -182,35 +185,34 @@ def _merged(inner: list[_Summit], level: _Level, k: int, config: RegionConfig, l
     return [highest]
 
 
-def _cut(values: np.ndarray, value: float, dilation: int, inside: np.ndarray | None) -> _Level:
+def _cut(values: np.ndarray, value: float, config: RegionConfig, inside: np.ndarray | None) -> _Level:
     """Return the 8-connected regions above one level, dilated with a disc and inside the test object."""
     hot = (values > value).astype(np.uint8)
     if inside is not None:
         hot &= inside
     joined = hot
-    if dilation:
-        reach = np.arange(-dilation, dilation + 1)
-        disc = (reach[:, None] ** 2 + reach**2 <= dilation**2).astype(np.uint8)
+    if config.dilation:
+        reach = np.arange(-config.dilation, config.dilation + 1)
+        disc = (reach[:, None] ** 2 + reach**2 <= config.dilation**2).astype(np.uint8)
         joined = cv2.dilate(hot, disc)
         if inside is not None:
             joined &= inside
-    count, labels, *_ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    count, labels = cv2.connectedComponents(joined, connectivity=8)
     places = np.flatnonzero(hot)
-    regions = labels.ravel()[places] - 1
-    count -= 1
-    rows, columns = np.divmod(places, values.shape[1])
-    boxes = np.empty((count, 4))
-    for axis, position in enumerate((columns, rows)):
-        boxes[:, axis], boxes[:, axis + 2] = np.inf, -np.inf
-        np.minimum.at(boxes[:, axis], regions, position)
-        np.maximum.at(boxes[:, axis + 2], regions, position + 1)
-    found = values.ravel()[places]
-    peaks = np.zeros(count)
-    np.maximum.at(peaks, regions, found)
+    regions = labels.ravel()[places]
     areas = np.bincount(regions, minlength=count)
-    some = np.zeros(count, dtype=np.int64)
+    # Regions that are too small hold none that are not: noise is left out before anything is measured.
+    large = areas >= config.min_area
+    numbers = np.where(large, np.cumsum(large), 0).astype(np.int32)
+    keep = large[regions]
+    places, regions, labels, areas = places[keep], numbers[regions[keep]] - 1, numbers[labels], areas[large]
+    found = values.ravel()[places]
+    peaks, some = np.zeros(len(areas), np.float32), np.zeros(len(areas), np.int64)
+    np.maximum.at(peaks, regions, found)
     some[regions] = places
-    return _Level(value, labels, boxes, areas, np.bincount(regions, found, minlength=count) / areas, peaks, some)
+    means = np.bincount(regions, found, minlength=len(areas)) / areas
+    boxes = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(labels * hot)]
+    return _Level(value, labels, boxes, areas, means, peaks, some)
 
 
 def _searched(values: np.ndarray, config: RegionConfig) -> tuple[np.ndarray, np.ndarray]:
