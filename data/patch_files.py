@@ -1,6 +1,5 @@
 """Patches on disk: one compact file with an index, or a folder of pictures sorted by class."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,6 @@ from data.radiograph import find_radiographs, read_radiograph
 CLASSES = ("no-defect", "defect")
 ORIGINS = ("real", "ellipsoid", "gan", "phantom")
 COLUMNS = ("pixels", "labels", "files", "file_index", "places", "origins", "origin_index")
-# What a file name says of a patch that was turned, flipped or numbered among the views of one place.
-VIEW = re.compile(r"(?:[_-]+(?:r|rot|turn|a)\d+|[_-]+(?:flip|mirror|fh|fv|h|v|lr|ud)+)+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -169,36 +166,3 @@ def check_classes(path: Path | None, labels: np.ndarray) -> None:
     for label, name in enumerate(CLASSES):
         if not (labels == label).any():
             raise InputError(f"{path}: no {name} patch (class {label}) among {len(labels)}; add some")
-
-
-def parse_fold(text: str) -> tuple[int, int]:
-    """Return (k, n) of a fold written "k/n", 1 <= k <= n and n >= 2. Raises ValueError for anything else."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    k, n = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not (n >= 2 and 1 <= k <= n):
-        raise ValueError(f"the fold {text!r} is not k/n such as 1/5, with k from 1 to n")
-    return k, n
-
-
-def split_folds(patches: PatchSet, n: int) -> np.ndarray:
-    """Return the fold 1 ... n of every patch, int64 [N]: as many of each class in each, nothing near on two sides.
-
-    Patches cut from one radiograph stay together, and so do files whose names differ only in how a patch was
-    turned or flipped (a_r60.png, a_flip.png). The split depends on the patches alone, not on a run's seed. Raises
-    InputError where there are fewer radiographs than folds.
-    """
-    groups = np.array([VIEW.sub("", str(Path(name).with_suffix(""))) for name in patches.files])
-    names, group = np.unique(groups, return_inverse=True)
-    if len(names) < n:
-        raise InputError(f"{patches.path}: patches of {len(names)} radiographs cannot be split into {n} folds")
-    counts = np.stack([np.bincount(group[patches.labels == label], minlength=len(names)) for label in (0, 1)], axis=1)
-    order = np.random.default_rng(0).permutation(len(names))
-    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
-    filled = np.zeros((n, 2))
-    fold = np.zeros(len(names), dtype=np.int64)
-    for name in order:
-        # The fold that is furthest behind in this group's classes; the shares keep a rare class in balance.
-        behind = (filled * (counts[name] / counts[name].sum())).sum(axis=1)
-        fold[name] = int(np.lexsort((filled.sum(axis=1), behind))[0])
-        filled[fold[name]] += counts[name]
-    return fold[group] + 1

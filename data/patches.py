@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from data.patch_files import PatchSet, check_classes, parse_fold, scaled, stack_levels, to_levels
+from data.patch_files import PatchSet, check_classes, scaled, stack_levels, to_levels
+from data.patch_folds import parse_fold
 from data.radiograph import PercentileWindow, read_radiograph
 from data.test_object import segment_test_object
 
@@ -35,7 +36,9 @@ class PatchConfig(BaseModel):
 
     Patches from files and folders, and those cut from radiographs, are varied alike by `data.augmentation` and by
     small movements, continued by reflection: `jitter_rotation` (degrees), `jitter_shift` (pixels) and `jitter_zoom`
-    (share) are half-ranges. `validation_fold` "k/n" holds out fold k of n of the training patches for validation.
+    (share) are half-ranges. `validation_fold` "k/n" holds out fold k of n of the training patches for validation;
+    `views_together` keeps flipped and turned views of one place in one fold, without which a classifier is judged on
+    defects it has seen.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +54,7 @@ class PatchConfig(BaseModel):
     jitter_shift: float = Field(0.0, ge=0)
     jitter_zoom: float = Field(0.0, ge=0, lt=1)
     validation_fold: str | None = None
+    views_together: bool = True
 
     @field_validator("validation_fold")
     @classmethod

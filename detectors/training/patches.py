@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from data.errors import InputError
 from data.montage import draw_boxes
 from data.patch_datasets import PatchDataset, PatchSource, StoredPatches, collate_patches
-from data.patch_files import PatchSet, check_classes, parse_fold, read_patches, split_folds
+from data.patch_files import PatchSet, check_classes, read_patches
+from data.patch_folds import parse_fold, split_folds
 from data.patches import RadiographPatches
 from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics
@@ -121,8 +122,9 @@ class PatchTask:
         """Return the patches that are not in the validation fold, which is set aside."""
         if self._val is not None:
             raise InputError("data.patches.validation_fold splits one source of patches; data.train names several")
-        k, n = parse_fold(self.config.data.patches.validation_fold or "")
-        held_out = split_folds(stored, n) == k
+        patches = self.config.data.patches
+        k, n = parse_fold(patches.validation_fold or "")
+        held_out = split_folds(stored, n, patches.views_together) == k
         self._val = stored.subset(held_out)
         return stored.subset(~held_out)
 
