@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 @dataclass(frozen=True)
@@ -21,29 +22,37 @@ class Lattice:
     """Where the cells of a map lie, alike in x and y.
 
     Attributes:
-        origin: pixel of the first cell; the first window starts at pixel 0.
         spacing: pixels between neighbouring cells of the map.
         native: pixels between neighbouring cells of one window.
         stride: pixels between the starts of neighbouring windows.
 
     """
 
-    origin: int
     spacing: int
     native: int
     stride: int
 
     def after(self, layer: nn.Conv2d | nn.MaxPool2d) -> Lattice:
-        """Return the lattice of a layer's output, without the cells that lack a tap on the left."""
+        """Return the lattice of a layer's output."""
         native = self.native * _square(layer.stride)
-        spacing = math.gcd(self.stride, native)
-        first = self.origin + _square(layer.padding) * self.native
-        return Lattice(-(-first // spacing) * spacing, spacing, native, self.stride)
+        return Lattice(math.gcd(self.stride, native), native, self.stride)
+
+
+def fold_norms(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return layers in evaluation with each batch norm taken into the convolution before it: a pass less over maps."""
+    folded: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d) and folded and isinstance(folded[-1], nn.Conv2d):
+            folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+        else:
+            folded.append(layer)
+    return folded
 
 
 def slide_layers(layers: Iterable[nn.Module], maps: Tensor, lattice: Lattice) -> tuple[Tensor, Lattice]:
     """Apply layers to float maps [1, C, H, W] and return the result and its lattice.
 
+    The maps start `margin` pixels above and left of the first window, the result with the first window's first cell.
     Convolutions and max-pools see the pixels around a window where a patch of its own would be padded with zeros;
     other layers act on each cell, and dropout is expected to be off.
     """
@@ -56,13 +65,12 @@ def slide_layers(layers: Iterable[nn.Module], maps: Tensor, lattice: Lattice) ->
 
 
 def margin(layers: Iterable[nn.Module], stride: int) -> int:
-    """Return the pixels around all windows that `slide_layers` needs."""
-    lattice, total = Lattice(0, 1, 1, stride), 0
+    """Return the pixels around the windows that `slide_layers` sees: what the paddings of all layers add up to."""
+    lattice, total = Lattice(1, 1, stride), 0
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
             total += _square(layer.padding) * lattice.native
             lattice = lattice.after(layer)
-            total += lattice.spacing - 1  # the first cell may be that much further on
     return total
 
 
@@ -74,33 +82,28 @@ def cells_per_window(layers: Iterable[nn.Module], size: int) -> int:
     return size
 
 
-def floats_per_pixel(layers: Iterable[nn.Module], stride: int) -> float:
-    """Return the values that the largest map holds for each pixel of the radiograph."""
-    lattice, channels, largest = Lattice(0, 1, 1, stride), 1, 1.0
+def floats_per_pixel(layers: Iterable[nn.Module], stride: int, start: int = 0) -> float:
+    """Return the values that the largest map from layer `start` on holds for each pixel of the radiograph."""
+    lattice, channels, sizes = Lattice(1, 1, stride), 1, [1.0]
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
             lattice = lattice.after(layer)
             channels = layer.out_channels if isinstance(layer, nn.Conv2d) else channels
-            largest = max(largest, channels / lattice.spacing**2)
-    return largest
+        sizes.append(channels / lattice.spacing**2)
+    return max(sizes[start:])
 
 
 def cut_windows(maps: Tensor, lattice: Lattice, rows: range, columns: int, cells: int) -> Tensor:
     """Return the cells of some rows of windows, [len(rows) * columns, C, cells, cells], from maps [1, C, H, W]."""
-    dilation = lattice.native // lattice.spacing
-    step = lattice.stride // lattice.spacing
-    skip = -lattice.origin // lattice.spacing
+    dilation, step = lattice.native // lattice.spacing, lattice.stride // lattice.spacing
     extent = (cells - 1) * dilation + 1
-    top = skip + rows.start * step
-    maps = maps[0, :, top : top + (len(rows) - 1) * step + extent, skip : skip + (columns - 1) * step + extent]
+    maps = maps[0, :, rows.start * step : (rows.stop - 1) * step + extent, : (columns - 1) * step + extent]
     windows = maps.unfold(1, extent, step).unfold(2, extent, step)[..., ::dilation, ::dilation]
     return windows.permute(1, 2, 0, 3, 4).reshape(-1, maps.shape[0], cells, cells)
 
 
 def _slide(layer: nn.Conv2d | nn.MaxPool2d, maps: Tensor, lattice: Lattice) -> tuple[Tensor, Lattice]:
     out = lattice.after(layer)
-    skip = (out.origin - _square(layer.padding) * lattice.native - lattice.origin) // lattice.spacing
-    maps = maps[..., skip:, skip:]
     step, dilation = out.spacing // lattice.spacing, lattice.native // lattice.spacing
     if isinstance(layer, nn.MaxPool2d):
         return F.max_pool2d(maps, layer.kernel_size, step, dilation=dilation), out

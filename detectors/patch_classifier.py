@@ -12,13 +12,13 @@ from data.errors import InputError
 from data.test_object import segment_test_object
 from detectors.contract import Detections, check_images
 from detectors.heat_map import HeatMap
-from detectors.lattice import Lattice, cells_per_window, cut_windows, floats_per_pixel, margin, slide_layers
+from detectors.lattice import Lattice, cells_per_window, cut_windows, floats_per_pixel, fold_norms, margin, slide_layers
 from detectors.regions import RegionConfig, find_regions
 from detectors.schema import ModelSection
 
 WINDOW = 32  # pixels; both papers' networks are made for it
-BATCH = 256  # windows at once; larger ones leave the processor's cache
-STRIP_FLOATS = 2**25  # values of the largest map at once: 128 MiB
+STRIP_FLOATS = 2**25  # values of the largest map of a strip of a radiograph: 128 MiB
+BATCH_FLOATS = 2**22  # likewise of a batch of windows that share nothing; more leave the processor's cache
 
 
 class PatchClassifierConfig(ModelSection):
@@ -102,16 +102,19 @@ class PatchClassifier(nn.Module):
     def heat_map(self, image: Tensor) -> HeatMap:
         """Return the defect probability of the windows of one radiograph, float32 [1, H, W] in [0, 1]."""
         stride = self.config.heat_stride
-        shared = self.layers[: self.window_from if self.config.mode == "dense" else 0]
+        count = self.window_from if self.config.mode == "dense" else 0
+        shared, rest = self.layers[:count], nn.Sequential(*self.layers[count:], self.head)
+        if count:
+            shared, rest = fold_norms(shared), nn.Sequential(*fold_norms(self.layers[count:]), self.head)
         border = margin(shared, stride)
         padded, (height, width) = _pad(image, stride, border)
-        strip = _strip_rows(shared, stride, border, padded.shape[-1])
+        strip = _rows_at_once(padded.shape[-1] * floats_per_pixel(shared, stride), stride, border)
         values = []
         for first in range(0, height, strip):
             rows = min(strip, height - first)
             part = padded[..., first * stride :, :][..., : (rows - 1) * stride + WINDOW + 2 * border, :]
-            maps, lattice = slide_layers(shared, part, Lattice(-border, 1, 1, stride))
-            values.append(self._classify_windows(len(shared), maps, lattice, rows, width))
+            maps, lattice = slide_layers(shared, part, Lattice(1, 1, stride))
+            values.append(self._classify_windows(rest, maps, lattice, (rows, width), count))
         return HeatMap(torch.cat(values), stride, stride // 2)
 
     def detections(self, image: Tensor, heat_map: HeatMap) -> Detections:
@@ -126,14 +129,18 @@ class PatchClassifier(nn.Module):
             "labels": torch.ones(len(boxes), dtype=torch.int64, device=image.device),
         }
 
-    def _classify_windows(self, shared: int, maps: Tensor, lattice: Lattice, rows: int, columns: int) -> Tensor:
-        """Return the probabilities [rows, columns] of windows, from the maps after the first `shared` layers."""
+    def _classify_windows(
+        self, rest: nn.Module, maps: Tensor, lattice: Lattice, shape: tuple[int, int], shared: int
+    ) -> Tensor:
+        """Return the probabilities of (rows, columns) of windows, from the maps after the first `shared` layers."""
+        rows, columns = shape
         cells = cells_per_window(self.layers[:shared], WINDOW)
-        step = max(1, BATCH // columns)
+        largest = floats_per_pixel(self.layers, WINDOW, shared) * WINDOW**2
+        step = max(1, int((STRIP_FLOATS if shared else BATCH_FLOATS) / (largest * columns)))
         values = []
         for first in range(0, rows, step):
             windows = cut_windows(maps, lattice, range(first, min(first + step, rows)), columns, cells)
-            values.append(_probability(self.head(self.layers[shared:](windows))))
+            values.append(_probability(rest(windows)))
         return torch.cat(values).reshape(rows, columns)
 
 
@@ -158,7 +165,7 @@ def _pad(image: Tensor, stride: int, border: int) -> tuple[Tensor, tuple[int, in
     return padded, (counts[0], counts[1])
 
 
-def _strip_rows(shared: nn.Sequential, stride: int, border: int, width: int) -> int:
-    """Return the rows of windows whose maps fit into `STRIP_FLOATS`, at least enough to be worth their overlap."""
-    pixels = STRIP_FLOATS / (floats_per_pixel(shared, stride) * width)
+def _rows_at_once(floats_per_row: float, stride: int, border: int) -> int:
+    """Return the rows of windows whose maps hold `STRIP_FLOATS` values, at least enough to be worth their overlap."""
+    pixels = STRIP_FLOATS / floats_per_row
     return max(math.ceil(WINDOW / stride), int((pixels - WINDOW - 2 * border) / stride))
