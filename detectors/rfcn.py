@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torchvision.ops import PSRoIAlign, PSRoIPool
+from torchvision.ops import PSRoIAlign
 
 from detectors.backbones import ResNetC4
 from detectors.region_proposals import RegionDetector, RegionDetectorConfig, build_body, keep_stride
@@ -18,9 +18,9 @@ class RFCNConfig(RegionDetectorConfig):
 
     `stride` is that of the shared maps in pixels: 16 in the paper, 8 for defects of 20 px that the image is not
     enlarged for. The maps come out of the ResNet's `stage` 5 (conv5), or 4, which costs a third where the network
-    is small. `reduction` is the depth between the two. `bins` x `bins` parts of a region vote from maps of their own.
-    `pool` averages inside a bin: `align` at (`crop_size` / `bins`)^2 interpolated points, so that a region is
-    sampled at `crop_size` x `crop_size`; `cells` over the whole cells that the bin touches (Dai et al. 2016).
+    is small. `reduction` is the depth between the two. `bins` x `bins` parts of a region vote from maps of their own,
+    each the average of (`crop_size` / `bins`)^2 interpolated points, so that a region is sampled at `crop_size` x
+    `crop_size`.
     """
 
     name: Literal["rfcn"] = "rfcn"
@@ -29,7 +29,6 @@ class RFCNConfig(RegionDetectorConfig):
     stage: Literal[4, 5] = 5
     reduction: int = Field(1024, ge=8)
     bins: int = Field(3, ge=1)
-    pool: Literal["align", "cells"] = "align"
     crop_size: int = Field(18, ge=1)
 
     @model_validator(mode="after")
@@ -65,12 +64,8 @@ class PositionSensitiveVotes(nn.Module):
         self.box = nn.Conv2d(config.reduction, config.bins**2 * 4, 1)
         # PyTorch's default would shrink the signal by more than half, and these layers learn slowly as it is.
         nn.init.kaiming_normal_(self.reduce[0].weight, nonlinearity="relu")
-        scale = 1 / config.stride
-        self.pool = (
-            PSRoIAlign(config.bins, scale, config.crop_size // config.bins)
-            if config.pool == "align"
-            else PSRoIPool(config.bins, scale)
-        )
+        # Not PSRoIPool: torchvision's leaves out the map's last row and column, and only in the forward pass.
+        self.pool = PSRoIAlign(config.bins, 1 / config.stride, config.crop_size // config.bins)
 
     def forward(self, features: dict[str, Tensor], regions: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
         """Return float32 [R, K + 1 + 4], class scores before box offsets, of all regions of the batch.
