@@ -59,14 +59,16 @@ class XnetConfig(PatchClassifierConfig):
     """The `model` section for the Xnet family: a `row` of Table 3 (0 is Xnet, 6 Xnet-II), or `layers` of your own.
 
     `window_cells`: in dense mode, blocks whose input has at most this many cells along a window's side are computed
-    inside each window, padded with zeros as in training. On 2 x 2 cells a 3 x 3 kernel has five of its nine taps
-    in that padding, so that the last block of Xnet-II knows nothing else; 0 shares every block.
+    inside each window, padded with zeros as in training; 0 shares every block and is the fastest. On 2 x 2 cells a
+    3 x 3 kernel has five of its nine taps in that padding, so that 2 brings the maps of five blocks nearer to those
+    of `sliding`. The deeper the network, the more the two differ: compare them on a trained one
+    (benchmarks/dense_heat_map.py --run RUN --image RADIOGRAPH) before trusting dense maps of it.
     """
 
     name: Literal["xnet"] = "xnet"
     row: int | None = Field(0, ge=0, lt=len(ROWS))
     layers: XnetLayers | None = None
-    window_cells: int = Field(2, ge=0, le=WINDOW)
+    window_cells: int = Field(0, ge=0, le=WINDOW)
 
     @model_validator(mode="after")
     def _one_description(self) -> "XnetConfig":
