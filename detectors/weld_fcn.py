@@ -91,9 +91,11 @@ class WeldFCN(nn.Module):
         self.stride = 2 ** (config.depth + 1)
         encoder, before = [], 3
         for width in widths:
+            # A kernel of 4 looks at as many pixels left as right of its cell's centre. One of 3 would move the map by
+            # half a pixel a step, and enlarging it again would not move it back.
             encoder.append(
                 nn.Sequential(
-                    nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), norm(width), first(),
+                    nn.Conv2d(before, width, 4, stride=2, padding=1, bias=False), norm(width), first(),
                     nn.Conv2d(width, width, 3, padding=1, bias=False), norm(width), first(),
                 )
             )  # fmt: skip

@@ -174,3 +174,15 @@ def test_what_cannot_be_is_refused() -> None:
         build_weld_fcn(TINY, 2)
     with pytest.raises(ValidationError, match="must be under window"):
         WeldFCNConfig(window=64, overlap=64)
+
+
+def test_a_step_down_and_up_moves_nothing() -> None:
+    """Kernels that are their own mirror images give a mirrored radiograph a mirrored map."""
+    torch.manual_seed(0)
+    model = WeldFCN(WeldFCNConfig(width=4, depth=2)).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.copy_((module.weight + module.weight.flip(3)) / 2)
+        image = torch.rand(1, 1, 32, 48)
+        torch.testing.assert_close(model.logits(image.flip(3)), model.logits(image).flip(2), atol=1e-4, rtol=1e-4)
