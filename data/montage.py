@@ -1,4 +1,4 @@
-"""Boxes drawn on radiographs, and sheets of several radiographs to look at."""
+"""Boxes and heat maps drawn on radiographs, and sheets of several radiographs to look at."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ TRUTH_COLOR = (0, 200, 83)  # RGB: green for annotations
 PREDICTION_COLOR = (255, 64, 64)  # RGB: red for detections
 CAPTION_HEIGHT, GAP = 22, 6  # pixels of a sheet
 PAPER = 225  # grey, so that white radiographs show their frame
+LEAST_TINT, STRONGEST_TINT = 0.15, 0.6  # share of a heat map's colour at probability 0 and 1, over the radiograph
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -42,6 +43,21 @@ def draw_boxes(pixels: np.ndarray, boxes: Sequence | np.ndarray, scores: Sequenc
             corner = (max(left, 0), baseline)
             cv2.putText(canvas, f"{scores[k]:.2f}", corner, _FONT, scale, color, thickness, cv2.LINE_AA)
     return canvas
+
+
+def draw_heat_map(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the radiograph under its heat map as RGB uint8 [H, W, 3]: red where a defect is likely, blue where not.
+
+    `pixels` is float [H, W] in [0, 1], `values` the probability of every pixel, float [H, W] in [0, 1]. The tint
+    grows with the probability, so that little of it hides little. Raises ValueError for other shapes.
+    """
+    values = np.asarray(values, dtype=np.float32)
+    if np.ndim(pixels) != 2 or values.shape != np.shape(pixels):
+        raise ValueError(f"a heat map of {list(values.shape)} for pixels of {list(np.shape(pixels))}; both are [H, W]")
+    values = values.clip(0, 1)
+    tint = cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
+    share = (LEAST_TINT + (STRONGEST_TINT - LEAST_TINT) * values)[..., None]
+    return np.rint((1 - share) * _as_rgb(pixels) + share * tint).astype(np.uint8)
 
 
 def write_montage(path: str | Path, dataset: CocoDataset, image_dir: str | Path, count: int = 12, columns: int = 4,

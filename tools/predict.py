@@ -15,12 +15,17 @@ from detectors.prediction import Predictor, default_threshold, predict_files
 @click.option("--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True)
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score drawn; the run's own by default.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Draw the boxes on the radiographs.")
+@click.option(
+    "--heat-maps/--no-heat-maps", default=True, show_default=True, help="Keep and draw heat maps, of models with any."
+)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-def main(run: Path, out: Path, threshold: float | None, overlays: bool, paths: tuple[Path, ...]) -> None:
-    """Write COCO results and overlays for radiographs (PNG, TIFF, DICONDE) or folders of them."""
+def main(
+    run: Path, out: Path, threshold: float | None, overlays: bool, heat_maps: bool, paths: tuple[Path, ...]
+) -> None:
+    """Write COCO results, overlays and heat maps for radiographs (PNG, TIFF, DICONDE) or folders of them."""
     predictor = Predictor(run)
     lowest = default_threshold(run) if threshold is None else threshold
-    images, results = predict_files(predictor, paths, out, lowest, overlays)
+    images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps)
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
     for image in images:
         scores = [r["score"] for r in results if r["image_id"] == image["id"]]
