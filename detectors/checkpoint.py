@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from data.errors import InputError
 from data.files import atomic_path
 from detectors.build import build_model
 from detectors.config import ExperimentConfig
@@ -53,13 +54,19 @@ def save_checkpoint(
 def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[dict]]:
     """Return the model of a checkpoint or run folder in evaluation mode, its configuration and categories.
 
-    Raises InputError for a missing or foreign file.
+    Raises InputError for a missing or foreign file, and for weights that do not fit their configuration.
     """
     checkpoint = read_checkpoint(path)
     config = check_config(checkpoint["config"])
     # The starting weights are in the checkpoint already: nothing is downloaded again.
     model = build_model(config.model.blank(), len(checkpoint["categories"]))
-    model.load_state_dict(checkpoint["model"])
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: its weights do not fit the {config.model.name} that its configuration describes "
+            f"({str(error).splitlines()[-1].strip()}); it is of another version of this toolkit: train again"
+        ) from error
     # Convolutions in this layout are about a fifth faster on a CPU.
     return model.to(memory_format=torch.channels_last).eval(), config, checkpoint["categories"]
 

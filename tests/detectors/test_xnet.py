@@ -268,3 +268,11 @@ def test_sixteen_patches_are_learned_by_heart() -> None:
         optimizer.step()
     with torch.inference_mode():
         assert ((model.eval().classify(patches) > 0.5).long() == labels).all()
+
+
+def test_weights_that_do_not_fit_their_configuration_are_one_line(tmp_path: Path) -> None:
+    """A run made before the layers changed is refused by name, without a traceback."""
+    config = ExperimentConfig(model=XnetConfig(row=1))
+    save_checkpoint(tmp_path / "best.ckpt", nn.Linear(2, 2), config, [{"id": 1, "name": "defect"}], 1, {})
+    with pytest.raises(InputError, match="do not fit the xnet"):
+        load_model(tmp_path)
