@@ -67,10 +67,7 @@ class ContrastGrey(nn.Module):
         self.offset = offset
         self.scales = scales
         for index, scale in enumerate(scales):
-            radius = round(3 * scale)
-            positions = torch.arange(-radius, radius + 1, dtype=torch.float32)
-            kernel = torch.exp(-0.5 * (positions / scale) ** 2)
-            self.register_buffer(f"kernel{index}", kernel / kernel.sum(), persistent=False)
+            self.register_buffer(f"kernel{index}", _gaussian(scale), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return [N, 3, H, W], float32 under any precision: contrasts of 1 % are lost in bfloat16."""
@@ -82,6 +79,40 @@ class ContrastGrey(nn.Module):
                 contrast = (images - smooth) / (smooth + self.offset)
                 channels.append(torch.asinh(contrast / self.unit))
             return torch.cat(channels, dim=1)
+
+
+class SoftContrast(nn.Module):
+    """Turn [N, 1, H, W] in [0, 1] into relative contrast in (-1, 1), one channel as before.
+
+    tanh of the relative contrast of `ContrastGrey` at one scale: a pore of 3 % contrast gives 0.7, the edge of the
+    part no more than 1. A patch classifier with one input channel keeps the layers that its paper states.
+
+    Args:
+        scale: standard deviation of the Gaussian in pixels.
+        unit: the relative contrast that becomes tanh(1).
+        offset: grey level added to the denominator; see `ContrastGrey`.
+
+    """
+
+    def __init__(self, scale: float = 6.0, unit: float = 1 / 30, offset: float = 0.15) -> None:
+        super().__init__()
+        self.unit = unit
+        self.offset = offset
+        self.register_buffer("kernel", _gaussian(scale), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return [N, 1, H, W], float32 under any precision."""
+        with torch.autocast(images.device.type, enabled=False):
+            images = images.float()
+            smooth = _blur(images, self.kernel)
+            return torch.tanh((images - smooth) / (smooth + self.offset) / self.unit)
+
+
+def _gaussian(scale: float) -> Tensor:
+    """Return a Gaussian of 3 standard deviations to either side, float32 [K], its sum 1."""
+    radius = round(3 * scale)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float32) / scale) ** 2)
+    return kernel / kernel.sum()
 
 
 def _blur(images: Tensor, kernel: Tensor) -> Tensor:

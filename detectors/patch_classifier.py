@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.test_object import segment_test_object
+from detectors.backbones import SoftContrast
 from detectors.contract import Detections, check_images
 from detectors.heat_map import HeatMap
 from detectors.lattice import Lattice, cells_per_window, cut_windows, floats_per_pixel, fold_norms, margin, slide_layers
@@ -26,12 +27,15 @@ class PatchClassifierConfig(ModelSection):
 
     `mode` says how a heat map is made: `dense` computes what overlapping windows share once, `sliding` cuts real
     windows and is the reference. `heat_stride` is the pixels between windows. `object_mask` leaves out detections
-    beside the test object. `regions` turns the map into boxes.
+    beside the test object. `regions` turns the map into boxes. `input` is what the first layer sees: grey, as
+    published, or the contrast to the surroundings (`detectors.backbones.SoftContrast`), which tells a faint pore from
+    the part's own grey values, whatever the exposure.
     """
 
     task: ClassVar[str] = "patches"
 
     dropout: float = Field(0.25, ge=0, lt=1)
+    input: Literal["grey", "contrast"] = "grey"
     mode: Literal["dense", "sliding"] = "dense"
     heat_stride: int = Field(8, ge=1, le=WINDOW)
     object_mask: bool = False
@@ -53,8 +57,9 @@ class PatchClassifier(nn.Module):
 
     The map is the probability of a defect in the window around each cell's place. The windows' centres start
     `heat_stride // 2` pixels from the border; beyond the border the radiograph is continued by its last pixels.
-    `dense` differs from `sliding` in one thing: where a layer pads a patch with zeros, a window in a radiograph
-    goes on into the pixels beside it. Layers from `window_from` on are computed inside each window in either mode.
+    `dense` differs from `sliding` in one thing: where a layer pads a patch with zeros (and the contrast input with
+    the patch's edge), a window in a radiograph goes on into the pixels beside it. Layers from `window_from` on are
+    computed inside each window in either mode.
 
     Args:
         layers: convolutions, pools and layers that act on each cell, for patches [N, 1, 32, 32].
@@ -68,6 +73,7 @@ class PatchClassifier(nn.Module):
         self, layers: nn.Sequential, head: nn.Module, config: PatchClassifierConfig, window_from: int | None = None
     ) -> None:
         super().__init__()
+        self.expand = SoftContrast() if config.input == "contrast" else nn.Identity()
         self.layers = layers
         self.head = head
         self.config = config
@@ -80,7 +86,7 @@ class PatchClassifier(nn.Module):
                 f"patches have shape {tuple(patches.shape)} and type {patches.dtype}; '{self.config.name}' takes "
                 f"float [N, 1, {WINDOW}, {WINDOW}]: make patches of {WINDOW} pixels"
             )
-        return self.head(self.layers(patches))
+        return self.head(self.layers(self.expand(patches)))
 
     def classify(self, patches: Tensor) -> Tensor:
         """Return the probability of a defect, float32 [N] in [0, 1], of patches float32 [N, 1, 32, 32]."""
@@ -103,9 +109,10 @@ class PatchClassifier(nn.Module):
         """Return the defect probability of the windows of one radiograph, float32 [1, H, W] in [0, 1]."""
         stride = self.config.heat_stride
         count = self.window_from if self.config.mode == "dense" else 0
-        shared, rest = self.layers[:count], nn.Sequential(*self.layers[count:], self.head)
+        shared, rest = self.layers[:count], nn.Sequential(self.expand, *self.layers, self.head)
         if count:
             shared, rest = fold_norms(shared), nn.Sequential(*fold_norms(self.layers[count:]), self.head)
+            image = self.expand(image[None])[0]
         border = margin(shared, stride)
         padded, (height, width) = _pad(image, stride, border)
         strip = _rows_at_once(padded.shape[-1] * floats_per_pixel(shared, stride), stride, border)

@@ -276,3 +276,23 @@ def test_weights_that_do_not_fit_their_configuration_are_one_line(tmp_path: Path
     save_checkpoint(tmp_path / "best.ckpt", nn.Linear(2, 2), config, [{"id": 1, "name": "defect"}], 1, {})
     with pytest.raises(InputError, match="do not fit the xnet"):
         load_model(tmp_path)
+
+
+def test_contrast_input_is_blind_to_exposure_and_keeps_the_published_parameters() -> None:
+    """A flat patch gives 0 whatever its grey value, a pore gives more than its surroundings, and nothing is added."""
+    contrast = v2(input="contrast")
+    assert sum(p.numel() for p in contrast.parameters()) == 320_674
+    flat = contrast.expand(torch.tensor([0.1, 0.9]).view(2, 1, 1, 1).expand(2, 1, 32, 32))
+    assert flat.abs().max() < 1e-4
+    pore = torch.full((1, 1, 32, 32), 0.3)
+    pore[..., 14:18, 14:18] += 0.015
+    assert contrast.expand(pore)[0, 0, 15, 15] > 0.5 > contrast.expand(pore)[0, 0, 3, 3].abs()
+
+
+def test_contrast_input_reaches_dense_maps_and_windows_alike() -> None:
+    """Away from the edges of a bright square, dense and cut windows see the same contrast of a flat radiograph."""
+    model = v2(input="contrast")
+    image = torch.full((1, 64, 64), 0.4)
+    torch.testing.assert_close(
+        heat(model, image, mode="dense"), heat(model, image, mode="sliding"), atol=1e-4, rtol=1e-3
+    )
