@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import PercentileWindow, read_radiograph
+from data.synthesis.simulated_defects import Background, DefectSimulator, SimulationConfig
 from data.transforms import THINNEST, AugmentationConfig, build_transform
 
 Sample = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -30,7 +31,8 @@ class DetectionDataset(Dataset[Sample]):
     whole radiograph before anything else. `keep_negatives` False leaves out images without an annotation
     (crowds do not count). `repeat` draws each radiograph so many
     times an epoch. `cache` reads every radiograph once, here, and keeps it in memory, which forked
-    workers share: 1 or 2 bytes a pixel, 4 with a `window`; no value changes.
+    workers share: 1 or 2 bytes a pixel, 4 with a `window`; no value changes. `simulation` puts fresh simulated
+    defects into each sample before its augmentation; their boxes get `simulated_margin` pixels on each side.
 
     Raises `InputError` here for an image file that is missing, a box thinner than 0.01 pixels inside its image, or no
     image at all; and on reading, for a file whose size is not the one recorded.
@@ -46,10 +48,16 @@ class DetectionDataset(Dataset[Sample]):
         seed: int = 0,
         repeat: int = 1,
         cache: bool = False,
+        simulation: SimulationConfig | None = None,
+        simulated_margin: float = 0.0,
     ) -> None:
         self.seed = seed
         self.repeat = repeat
         self._window = window
+        self._simulator = DefectSimulator(simulation) if simulation is not None else None
+        self._simulated_label = _label_named(dataset, simulation.category) if simulation is not None else 0
+        self._simulated_margin = simulated_margin
+        self._backgrounds: dict[int, tuple[Background, int | None]] = {}
         self._transform = build_transform(augmentation) if augmentation is not None else None
         # Shared memory, because workers that outlive an epoch hold a copy of this object from the first one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -64,6 +72,9 @@ class DetectionDataset(Dataset[Sample]):
                 + ("" if keep_negatives else ", or keep the negatives")
             )
         self._cache = [compact(*self._read(item)) for item in self._items] if cache else None
+        if cache and self._simulator is not None:
+            for image in range(len(self._items)):  # once, here, and not once in every worker
+                self._background(image, restore(*self._cache[image]))
 
     def __len__(self) -> int:
         """Return the number of samples an epoch: images times `repeat`."""
@@ -88,20 +99,49 @@ class DetectionDataset(Dataset[Sample]):
         """Draw one sample of the radiograph at position `image`, every random choice from `rng`."""
         item = self._items[image]
         pixels = restore(*self._cache[image]) if self._cache is not None else self._read(item)[0]
-        boxes = item["boxes"]
+        boxes, labels, iscrowd = item["boxes"], item["labels"], item["iscrowd"]
+        if self._simulator is not None:
+            pixels, boxes, labels, iscrowd = self._simulate(image, pixels, rng)
         kept = np.arange(len(boxes))
         if self._transform is not None:
             pixels, boxes, kept, _ = self._transform(pixels, boxes, kept, rng)
         boxes = torch.from_numpy(np.array(boxes, dtype=np.float32))
         target = {
             "boxes": boxes,
-            "labels": torch.from_numpy(item["labels"][kept]),
+            "labels": torch.from_numpy(labels[kept]),
             "image_id": torch.tensor(item["id"], dtype=torch.int64),
             "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
-            "iscrowd": torch.from_numpy(item["iscrowd"][kept]),
+            "iscrowd": torch.from_numpy(iscrowd[kept]),
         }
         # A copy, so that nobody writes into the cache.
         return torch.from_numpy(np.array(pixels, dtype=np.float32))[None], target
+
+    def _simulate(
+        self, image: int, pixels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return pixels, boxes, labels and crowd flags of the radiograph with fresh simulated defects."""
+        assert self._simulator is not None
+        item, (background, levels) = self._items[image], self._background(image, pixels)
+        simulated = self._simulator(pixels, background, rng, levels=levels)
+        height, width = pixels.shape
+        grown = simulated.boxes + np.float32(self._simulated_margin) * np.array([-1, -1, 1, 1], np.float32)
+        boxes = grown.clip(0, [width, height, width, height]).astype(np.float32)
+        labels = np.full(len(boxes), self._simulated_label, dtype=np.int64)
+        iscrowd = np.zeros(len(boxes), dtype=np.int64)
+        if self._simulator.config.real_defects == "keep":
+            boxes = np.concatenate([item["boxes"], boxes])
+            labels, iscrowd = np.concatenate([item["labels"], labels]), np.concatenate([item["iscrowd"], iscrowd])
+        return simulated.pixels, boxes, labels, iscrowd
+
+    def _background(self, image: int, pixels: np.ndarray) -> tuple[Background, int | None]:
+        """Return what a radiograph offers to simulated defects, and its grey levels less one, if it has any."""
+        assert self._simulator is not None
+        if image not in self._backgrounds:
+            item = self._items[image]
+            full = self._cache[image][1] if self._cache is not None else compact(*self._read(item))[1]
+            study = self._simulator.study(pixels, item["boxes"])
+            self._backgrounds[image] = study, (full if full > 1 else None)
+        return self._backgrounds[image]
 
     def _read(self, item: dict[str, Any]) -> tuple[np.ndarray, int]:
         """Read a radiograph and apply the window; return float32 `[H, W]` and the bits of a stored value."""
@@ -211,6 +251,16 @@ def _item(
         "labels": np.array([dataset.label_of[a["category_id"]] for a in annotations], dtype=np.int64),
         "iscrowd": np.array([a.get("iscrowd", 0) for a in annotations], dtype=np.int64),
     }
+
+
+def _label_named(dataset: CocoDataset, category: str | None) -> int:
+    """Return the label of a category, of the first one without a name."""
+    names = dataset.class_names
+    if category is None:
+        return 1
+    if category not in names:
+        raise InputError(f"{dataset.path}: no category {category!r} for simulated defects; it has {', '.join(names)}")
+    return names.index(category) + 1
 
 
 def _box(annotation: dict[str, Any], image: dict[str, Any], path: Path) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
 
 from data.patches import PatchConfig
+from data.synthesis.simulated_defects import SimulationConfig
 from data.transforms import AugmentationConfig
 from detectors.schema import ModelSection, Strict
 
@@ -31,7 +32,8 @@ class SourceConfig(Strict):
     folder `images`. `patches` is a patch file or a folder of patches sorted by class, for patch classifiers.
     `weight` is the share of this source among several in training. `box_margin` pixels are added to every side
     of every box: annotators draw loose boxes, simulated ones are tight. `repeat` draws every radiograph
-    that many times an epoch.
+    that many times an epoch. `simulate` puts simulated defects into the radiographs of a detector's training;
+    the margin is then that of the simulated boxes, and boxes drawn by annotators stay as they are.
     """
 
     json_file: str | None = Field(None, alias="json")
@@ -43,6 +45,7 @@ class SourceConfig(Strict):
     box_margin: float = Field(0.0, ge=0)
     keep_negatives: bool = True
     repeat: int = Field(1, ge=1)
+    simulate: SimulationConfig | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> "SourceConfig":

@@ -95,7 +95,7 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
     Raises InputError when two sources do not name the same categories.
     """
     data = config.data
-    sources = [load_source(source) for source in data.train]
+    sources = [_load_for_training(source) for source in data.train]
     categories = _common_categories([coco for coco, _ in sources])
     datasets = [
         DetectionDataset(
@@ -107,10 +107,18 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
             seed=config.seed,
             repeat=source.repeat,
             cache=data.cache,
+            simulation=source.simulate,
+            simulated_margin=source.box_margin,
         )
         for source, (coco, folder) in zip(data.train, sources, strict=True)
     ]
     return _mixed(datasets, config), categories
+
+
+def _load_for_training(source: SourceConfig) -> tuple[CocoDataset, Path]:
+    """Return the COCO data of a source; its margin is not for annotators' boxes beside simulated ones."""
+    drawn_by_hand = source.simulate is not None and source.phantoms is None
+    return load_source(source.model_copy(update={"box_margin": 0.0}) if drawn_by_hand else source)
 
 
 def _common_categories(datasets: Sequence[CocoDataset]) -> list[dict]:

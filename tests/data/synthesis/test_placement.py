@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from data.coco import CocoDataset
+from data.errors import InputError
+from data.synthesis.placement import CELL, Distribution, box_sizes, draw_place, room_map
+
+
+def test_lognormal_has_nine_in_ten_in_its_range():
+    rng = np.random.default_rng(0)
+    spread = Distribution(low=2, high=18)
+    values = np.array([spread.draw(rng) for _ in range(4000)])
+    assert np.quantile(values, [0.05, 0.5, 0.95]) == pytest.approx([2, 6, 18], rel=0.07)  # the median is sqrt(2 * 18)
+    assert (values.min() >= 1, values.max() <= 36) == (True, True)
+
+
+@pytest.mark.parametrize(("kind", "median"), [("uniform", 10), ("loguniform", 6)])
+def test_the_others_stay_inside(kind, median):
+    rng = np.random.default_rng(0)
+    spread = Distribution(kind=kind, low=2, high=18)
+    values = np.array([spread.draw(rng) for _ in range(2000)])
+    assert np.median(values) == pytest.approx(median, rel=0.07)
+    assert (values.min() >= 2, values.max() <= 18) == (True, True)
+
+
+def test_distribution_upside_down():
+    with pytest.raises(ValidationError, match="low"):
+        Distribution(low=3, high=2)
+
+
+def scene():
+    """A part of 0.3 with a window of air on the right."""
+    pixels = np.full((100, 160), 0.3, np.float32)
+    pixels[20:80, 100:150] = 0.98
+    return pixels
+
+
+def test_room_is_the_distance_to_air_border_and_boxes():
+    room = room_map(scene(), np.array([[40.0, 40.0, 52.0, 60.0]]), clearance=3)
+    assert room.shape == (25, 40)
+    assert room[15, 10] == 0  # (40, 60): in the box with its clearance
+    assert room[12, 30] == 0  # (120, 48): air
+    assert room[12, 4] == pytest.approx(17, abs=1)  # (16, 48): to the border
+    assert room[12, 18] == pytest.approx(17, abs=1)  # (72, 48): to the box's clearance at 55
+
+
+def test_places_keep_their_distance():
+    rng = np.random.default_rng(0)
+    room = room_map(scene(), np.zeros((0, 4)), clearance=3)
+    taken = np.array([[10.0, 10.0, 70.0, 60.0]])
+    places = np.array([draw_place(room, 9, taken, rng) for _ in range(200)])
+    x, y = places.T
+    assert (x.min() >= 9, y.min() >= 9, x.max() <= 151, y.max() <= 91) == (True, True, True, True)
+    assert not ((x > 100 - 9 + CELL) & (x < 150 + 9 - CELL) & (y > 20 - 9 + CELL) & (y < 80 + 9 - CELL)).any()
+    assert not ((x > 1) & (x < 79) & (y > 1) & (y < 69)).any()
+    assert places.std(axis=0).min() > 15  # spread over what is left
+
+
+def test_no_place_where_nothing_fits():
+    room = room_map(np.full((40, 40), 0.3, np.float32), np.zeros((0, 4)), 0)
+    assert draw_place(room, 60, np.zeros((0, 4)), np.random.default_rng(0)) is None
+    everything = np.array([[0.0, 0.0, 40.0, 40.0]])
+    assert draw_place(room, 3, everything, np.random.default_rng(0)) is None
+
+
+def test_box_sizes_leave_margin_and_crowds_out():
+    def box(width, height, iscrowd=0):
+        return {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, width, height], "iscrowd": iscrowd}
+
+    image = {"id": 1, "file_name": "a.png", "width": 99, "height": 99}
+    categories = [{"id": 1, "name": "defect"}]
+    sizes = box_sizes(CocoDataset([image], [box(22, 15), box(90, 90, 1), box(3, 3)], categories), margin=3)
+    assert sizes == pytest.approx([12.0, 2.0])
+    with pytest.raises(InputError, match="no boxes"):
+        box_sizes(CocoDataset([image], [], categories), 0)
