@@ -1,23 +1,23 @@
 """What the detectors that propose regions share: settings, input scaling, the RPN, and the toolkit's contract."""
 
 import math
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from accelerate.utils import convert_to_fp32
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection import faster_rcnn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.models.resnet import ResNet
 
-from detectors.backbones import BackboneName, InputKind, Norm, build_resnet
+from detectors.backbone_config import BackboneSection
+from detectors.backbones import build_resnet
 from detectors.contract import Detections, Target, check_images, check_targets
-from detectors.schema import ModelSection, Strict
-from detectors.weights import load_imagenet, read_checkpoint
+from detectors.schema import Strict
+from detectors.weights import load_imagenet
 
 
 class LossWeights(Strict):
@@ -46,7 +46,7 @@ class RegionProposalConfig(Strict):
     batch: int = Field(256, ge=1)
 
 
-class RegionDetectorConfig(ModelSection):
+class RegionDetectorConfig(BackboneSection):
     """The settings that Faster R-CNN and R-FCN share; defaults are the paper's (Ferguson et al. 2017, section III).
 
     Images are scaled to `min_size` px on the shorter edge, at most `max_size` on the longer; None keeps their size.
@@ -54,10 +54,6 @@ class RegionDetectorConfig(ModelSection):
 
     task: ClassVar[str] = "detection"
 
-    backbone: BackboneName = "resnet101"
-    width: float = Field(1.0, gt=0, le=1)
-    norm: Literal["auto"] | Norm = "auto"
-    input: InputKind = "repeat"
     min_size: int | None = Field(600, ge=32)
     max_size: int = Field(1024, ge=32)
     rpn: RegionProposalConfig = RegionProposalConfig()
@@ -68,35 +64,11 @@ class RegionDetectorConfig(ModelSection):
     detections: int = Field(100, ge=1)
     loss_weights: LossWeights = LossWeights()
 
-    @model_validator(mode="after")
-    def _check_published_weights(self) -> Self:
-        if self.width != 1 and self.weights in ("imagenet", "coco"):
-            raise ValueError(f"weights '{self.weights}' are published for width 1 only")
-        if self.weights in ("imagenet", "coco") and self.norm == "group" and self.backbone != "vgg16":
-            raise ValueError(f"weights '{self.weights}' come with batch norm: set norm to auto, frozen or batch")
-        return self
-
     def check_anchors(self, maps: int) -> None:
         """Raise ValueError unless there is one list of anchor sizes for each of `maps` feature maps."""
         lengths = {len(sizes) for sizes in self.rpn.anchor_sizes}
         if len(self.rpn.anchor_sizes) != maps or len(lengths) != 1 or 0 in lengths:
             raise ValueError(f"rpn.anchor_sizes needs {maps} lists of equal, non-zero length, one a feature map")
-
-    def resolved_norm(self) -> Norm:
-        """Return the norm: published weights keep their statistics frozen; groups suit small batches from scratch."""
-        if self.norm != "auto":
-            return self.norm
-        if self.weights in ("none", "imagenet", "coco"):
-            return "group" if self.weights == "none" else "frozen"
-        return read_checkpoint(Path(self.weights))["config"]["model"].get("norm", "group")
-
-    def pinned(self) -> Self:
-        """Return the section with the norm that 'auto' chose, so that loading a run needs no other file."""
-        return self.model_copy(update={"norm": self.resolved_norm()})
-
-    def blank(self) -> Self:
-        """Return the same layers without weights: the norm that 'auto' chose must stay."""
-        return self.pinned().model_copy(update={"weights": "none"})
 
 
 class BorderPadding(GeneralizedRCNNTransform):

@@ -11,22 +11,21 @@ from torchvision.models import vgg16
 from torchvision.models.detection import SSD300_VGG16_Weights
 
 from data.errors import InputError
+from detectors.backbone_config import BackboneSection
 from detectors.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     BackboneName,
-    InputKind,
-    Norm,
     ResNetC4,
     ResNetFPN,
     build_resnet,
 )
 from detectors.contract import Detections, Target, check_images, check_targets
 from detectors.default_boxes import BACKGROUND, CODERS, DefaultBoxShapes, Encoding, default_boxes, match_boxes
-from detectors.schema import ModelSection, Strict
+from detectors.schema import Strict
 from detectors.sliding import clip, detect_in_tiles, pad_to, suppress
 from detectors.ssd_layers import VGG16FC7, FurtherMaps, Heads, thin_vgg16_layers
-from detectors.weights import download, load_imagenet, load_matching, read_checkpoint
+from detectors.weights import download, load_imagenet, load_matching
 
 
 class SSDLossWeights(Strict):
@@ -36,7 +35,7 @@ class SSDLossWeights(Strict):
     box: float = 1.0
 
 
-class SSDConfig(ModelSection):
+class SSDConfig(BackboneSection):
     """The `model` section for SSD; defaults are the paper's VGG-16 (Ferguson et al. 2017, sections III.C and IV).
 
     `further` are the depths of the layers behind the backbone, each with half the cells of the one before. `boxes`
@@ -52,12 +51,9 @@ class SSDConfig(ModelSection):
 
     name: Literal["ssd"] = "ssd"
     backbone: BackboneName = "vgg16"
-    width: float = Field(1.0, gt=0, le=1)
     pyramid: bool = False
     pyramid_levels: Literal[3, 4] = 3
     fpn_channels: int = Field(256, ge=8)
-    norm: Literal["auto"] | Norm = "auto"
-    input: InputKind = "repeat"
     further: list[int] = [512, 256, 256, 256, 256]
     boxes: list[DefaultBoxShapes] = [
         DefaultBoxShapes(sizes=[10, 16, 26]),
@@ -97,30 +93,11 @@ class SSDConfig(ModelSection):
             raise ValueError(f"negative_iou ({self.negative_iou}) must not be over positive_iou ({self.positive_iou})")
         if self.tile is not None and self.tile_stride > self.tile:
             raise ValueError(f"tile_stride ({self.tile_stride}) leaves gaps between tiles of {self.tile} px")
-        published = self.weights in ("imagenet", "coco")
-        if published and (self.width != 1 or self.input != "repeat"):
-            raise ValueError(f"weights '{self.weights}' are published for width 1 and input repeat only")
+        if self.weights in ("imagenet", "coco") and self.input != "repeat":
+            raise ValueError(f"weights '{self.weights}' are published for input repeat only")
         if self.weights == "coco" and self.backbone != "vgg16":
             raise ValueError("weights 'coco' are published for vgg16 only; use imagenet, none, or a path")
-        if published and self.norm == "group" and self.backbone != "vgg16":
-            raise ValueError(f"weights '{self.weights}' come with batch norm: set norm to auto, frozen or batch")
         return self
-
-    def resolved_norm(self) -> Norm:
-        """Return the norm: published weights keep their statistics frozen; groups suit small batches from scratch."""
-        if self.norm != "auto":
-            return self.norm
-        if self.weights in ("none", "imagenet", "coco"):
-            return "group" if self.weights == "none" else "frozen"
-        return read_checkpoint(Path(self.weights))["config"]["model"].get("norm", "group")
-
-    def pinned(self) -> "SSDConfig":
-        """Return the section with the norm that 'auto' chose, so that loading a run needs no other file."""
-        return self.model_copy(update={"norm": self.resolved_norm()})
-
-    def blank(self) -> "SSDConfig":
-        """Return the same layers without weights: the norm that 'auto' chose must stay."""
-        return self.pinned().model_copy(update={"weights": "none"})
 
 
 class SSD(nn.Module):
