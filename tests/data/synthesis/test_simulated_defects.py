@@ -165,7 +165,7 @@ def test_margin_is_for_simulated_boxes_alone(dataset):
         DetectionDataset(*dataset, simulation=plain(), simulated_margin=margin)[0][1]["boxes"] for margin in (0, 2)
     )
     assert (loose[0] == tight[0]).all()
-    expected = (tight[1:].numpy() + [-2, -2, 2, 2]).clip(0, [200, 160, 200, 160])  # the image ends there
+    expected = (tight[1:].numpy() + np.array([-2, -2, 2, 2])).clip(0, [200, 160, 200, 160])  # the image ends there
     assert (loose[1:].numpy() == expected).all()
 
 
