@@ -228,10 +228,13 @@ class RadiographPatches:
         image, k = self._defects[int(rng.integers(len(self._defects)))]
         size, share = self.config.size, self.config.share
         boxes = self._boxes[image]
-        low, high = boxes[k, :2] - size / 2, boxes[k, 2:] + size / 2
         angle, mirrored = self._turn(rng)
         for turned in (angle, 0.0):
             least, most = self._room(image, turned)
+            side = extent(size, turned)
+            # No window further away holds its share, even if it filled the square around it.
+            held = share * np.minimum(boxes[k, 2:] - boxes[k, :2], size) * size / side
+            low, high = boxes[k, :2] - side / 2 + held, boxes[k, 2:] + side / 2 - held
             for _ in range(DRAWS):
                 x, y = _whole(rng.uniform(low, high), size).clip(least, most).tolist()
                 place = Place(image, x, y, turned, mirrored)
