@@ -62,7 +62,7 @@ class RegionConfig(Strict):
     height: float = Field(0.5, ge=0, le=1)
 
     cell: int = Field(4, ge=1)
-    scale: float = Field(1.0, gt=0)
+    scale: float = Field(20.0, gt=0)
     sigma: float = Field(0.5, ge=0)
     min_size: int = Field(4, ge=1)
     min_mean: float = Field(0.5, ge=0, le=1)

@@ -19,14 +19,14 @@ def propose_boxes(values: np.ndarray, cell: int, scale: float, sigma: float, min
     Args:
         values: float32 [H, W] in [0, 1].
         cell: the search works on means over squares of this many pixels, to which boxes are then aligned.
-        scale: of the initial segmentation; larger gives larger regions.
+        scale: of the initial segmentation; larger gives larger regions. A region of n cells takes in a neighbour
+            that differs from it by scale / 255 / n more than its own cells do.
         sigma: blur before it, in cells.
         min_size: smallest initial region in cells.
 
     """
     height, width = values.shape
     cells = cv2.resize(values, (-(-width // cell), -(-height // cell)), interpolation=cv2.INTER_AREA)
-    # The segmentation stretches nothing, but it is made for 8-bit colours: edges weigh 255 times the difference.
     labels = felzenszwalb(cells, scale=scale, sigma=sigma, min_size=min_size, channel_axis=None)
     boxes = _hierarchy(cells, labels.astype(np.int64))
     scales = np.array([width / cells.shape[1], height / cells.shape[0]] * 2)
