@@ -143,13 +143,23 @@ def _mixed(datasets: Sequence[DetectionDataset], config: ExperimentConfig) -> De
     return MixedDataset(datasets, weights, length or sum(len(dataset) for dataset in datasets), config.seed)
 
 
+def refuse_simulation(data: DataConfig) -> None:
+    """Raise InputError where a training source asks for simulated defects on the fly, which only detectors take."""
+    if any(source.simulate is not None for source in data.train):
+        raise InputError(
+            "data.train.simulate puts boxes on the fly and trains detectors alone; for patches and masks write "
+            "radiographs with simulated defects first (tools/simulate_defects.py) and name their COCO file"
+        )
+
+
 def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[SegmentationSample], list[dict]]:
     """Return the augmented training samples of a segmentation task and the categories that they name.
 
     Several sources come in shares of their `weight`. Raises InputError when two sources do not name the same
-    categories and for annotations without a segmentation.
+    categories, for annotations without a segmentation, and for `simulate`.
     """
     data = config.data
+    refuse_simulation(data)
     sources = [load_source(source) for source in data.train]
     categories = _common_categories([coco for coco, _ in sources])
     datasets = [

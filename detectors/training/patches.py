@@ -17,7 +17,13 @@ from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, patch_metrics, score_patches, write_patch_evaluation
 from detectors.judging import judge
-from detectors.sources import load_judged_source, load_source, percentile_window, read_patch_source
+from detectors.sources import (
+    load_judged_source,
+    load_source,
+    percentile_window,
+    read_patch_source,
+    refuse_simulation,
+)
 
 Batch = tuple[Tensor, Tensor, Tensor]
 CATEGORIES = [{"id": 1, "name": "defect"}]
@@ -45,6 +51,7 @@ class PatchTask:
         data = config.data
         if data.val is not None and data.patches.validation_fold:
             raise InputError("data.val and data.patches.validation_fold both name validation patches; give one")
+        refuse_simulation(data)
         self.categories = CATEGORIES
         self._val: PatchSet | None = None
         sources = [self._training_source(source) for source in data.train]
