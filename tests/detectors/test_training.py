@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from data.errors import InputError
 from detectors.checkpoint import load_model
