@@ -12,6 +12,9 @@ BLUR = 1.5  # pixels; calms noise before grey values are compared with levels
 LEAST_AIR_LEVEL = 0.7  # the open beam saturates the detector, or nearly
 AIR_TOLERANCE = 0.03  # grey values of air lie this near to one another
 LEAST_AIR_SHARE = 0.01  # of the radiograph, for the region that shows where the level of air lies
+STEEPEST_AIR = 0.004  # grey values a pixel
+LARGEST_AIR_SPREAD = 0.005  # standard deviation of the calmed grey values of one region
+LEAST_AGREEMENT = 0.8  # of the area of large bright regions that must look like air, for any of them to be air
 LEAST_HOLE = 400  # pixels; a smaller bright spot may be a defect
 LEAST_EDGE_DROP = 0.08  # a wall of metal is at least so much darker than air
 DARK_LEVELS = (0.08, 0.11, 0.14, 0.18, 0.24)  # tried in turn to part a lit field from its surround
@@ -42,40 +45,41 @@ def segment_test_object(pixels: np.ndarray) -> np.ndarray:
 def _air(calm: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Return bool [H, W], True on air."""
     nothing = np.zeros(calm.shape, dtype=bool)
-    level = _brightest_plateau(calm, field)
+    calmer = cv2.GaussianBlur(calm, (0, 0), 2 * BLUR)
+    level = _brightest_plateau(calm, calmer, field)
     if level is None:
         return nothing
     bright = (calm >= level - AIR_TOLERANCE).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA]
     large = [k for k in range(1, count) if areas[k] >= LEAST_AIR_SHARE * calm.size]
-    if not any(_falls_off(calm, labels == k, field, level) for k in large):
+    like_air = [k for k in large if _is_like_air(calm, calmer, labels == k, field, level)]
+    # The bead of a weld is as bright, and here and there as flat, but not throughout.
+    if not large or areas[like_air].sum() < LEAST_AGREEMENT * areas[large].sum():
         return nothing
     kept = np.flatnonzero(areas >= LEAST_HOLE)
     return np.isin(labels, kept[kept > 0])
 
 
-def _brightest_plateau(calm: np.ndarray, field: np.ndarray) -> float | None:
+def _brightest_plateau(calm: np.ndarray, calmer: np.ndarray, field: np.ndarray) -> float | None:
     """Return the grey value of the highest flat region that could be air, if there is one."""
-    flat = field & (_slope(calm) < 0.004)
+    across, down = (cv2.Sobel(calmer, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
+    flat = field & (np.hypot(across, down) < STEEPEST_AIR)
     counts, edges = np.histogram(calm[flat], bins=100, range=(0, 1))
     in_two = counts + np.append(counts[1:], 0)  # a plateau may lie across two bins
     enough = np.flatnonzero((in_two >= LEAST_AIR_SHARE * calm.size) & (edges[1:] > LEAST_AIR_LEVEL))
     return float(edges[enough[-1] + 1]) if len(enough) else None
 
 
-def _slope(calm: np.ndarray) -> np.ndarray:
-    """Return the steepness in grey values a pixel, of a picture calmed once more."""
-    calmer = cv2.GaussianBlur(calm, (0, 0), 2 * BLUR)
-    across, down = (cv2.Sobel(calmer, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
-    return np.hypot(across, down)
-
-
-def _falls_off(calm: np.ndarray, region: np.ndarray, field: np.ndarray, level: float) -> bool:
-    """Return whether a region is flat and its surroundings are darker by a wall of metal, almost everywhere."""
-    near, far = (cv2.dilate(region.astype(np.uint8), np.ones((size, size), np.uint8)) > 0 for size in (13, 25))
+def _is_like_air(
+    calm: np.ndarray, calmer: np.ndarray, region: np.ndarray, field: np.ndarray, level: float
+) -> bool:
+    """Return whether a region is even inside, and walls of darker metal surround almost all of it."""
+    region = region.astype(np.uint8)
+    interior = cv2.erode(region, np.ones((13, 13), np.uint8)) > 0
+    near, far = (cv2.dilate(region, np.ones((size, size), np.uint8)) > 0 for size in (13, 25))
     around = far & ~near & field
-    if not around.any():
+    if not interior.any() or not around.any() or calmer[interior].std() > LARGEST_AIR_SPREAD:
         return False
     return float((calm[around] < level - LEAST_EDGE_DROP).mean()) > 0.8
 
