@@ -28,7 +28,8 @@ class RegionConfig(Strict):
 
     Both methods:
         grow: pixels added to every side of a box; negative shrinks it. A window of 32 pixels sees a defect long
-            before it is centred on it, so the warm region of a patch classifier is wider than the defect.
+            before it is centred on it, so the warm region of a patch classifier is wider than the defect: about -8
+            suits such windows, and 0 or 1 a network with a probability for every pixel.
         min_area, max_area: of a region in pixels; no upper bound by default.
         nms: of two boxes that overlap by a larger IoU the one with the lower score is dropped.
         max_regions: highest scores kept.
@@ -56,17 +57,17 @@ class RegionConfig(Strict):
 
     lowest: float = Field(0.05, ge=0, lt=1)
     highest: float = Field(0.95, ge=0, lt=1)
-    levels: int = Field(19, ge=1)
+    levels: int = Field(31, ge=1)
     dilation: int = Field(0, ge=0)
     summit: float = Field(0.15, ge=0, le=1)
-    height: float = Field(0.5, ge=0, le=1)
+    height: float = Field(0.7, ge=0, le=1)
 
     cell: int = Field(4, ge=1)
     scale: float = Field(20.0, gt=0)
     sigma: float = Field(0.5, ge=0)
     min_size: int = Field(4, ge=1)
     min_mean: float = Field(0.5, ge=0, le=1)
-    surround: float = Field(0.5, ge=0, le=1)
+    surround: float = Field(1.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> "RegionConfig":

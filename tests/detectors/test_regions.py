@@ -9,8 +9,8 @@ from scipy import ndimage
 from detectors.regions import RegionConfig, find_regions
 
 METHODS = ("morphology", "selective_search")
-MORPHOLOGY = RegionConfig(method="morphology")
-SEARCH = RegionConfig(method="selective_search", cell=2)
+MORPHOLOGY = RegionConfig(method="morphology", height=0.5)
+SEARCH = RegionConfig(method="selective_search", cell=2, surround=0.5)
 
 
 def blank(shape: tuple[int, int] = (80, 100)) -> np.ndarray:
