@@ -48,8 +48,8 @@ def detect_in_tiles(
 ) -> Detections:
     """Run a detector of fixed input over a radiograph of any size and merge what its tiles show.
 
-    A box cut by an inner edge of its tile gives way to the whole one of a neighbour, whichever scores more; then
-    one non-maximum suppression a label runs over the radiograph. A defect of at most `tile - stride` pixels
+    A box cut by an inner edge of its tile gives way to the whole (or a larger) one of a neighbour, whichever scores
+    more; then one non-maximum suppression a label runs over the radiograph. A defect of at most `tile - stride` pixels
     is seen whole by some tile. Small radiographs are continued by their border.
 
     Args:
@@ -116,18 +116,21 @@ def _place(found: Detections, x: int, y: int, inner: tuple[bool, bool, bool, boo
 
 
 def _gives_way(merged: Detections) -> Tensor:
-    """Return which boxes are cut and lie for the most part in a whole one of the same label.
+    """Return which boxes are cut and lie for the most part in a whole one of the same label, or in a larger cut one.
 
-    The whole one must have a quarter of the score: a box that is mere noise drives nothing away.
+    The larger cut one is what is left where a box is whole but touches the margin of its only tile. The other box
+    must have a quarter of the score: a box that is mere noise drives nothing away.
     """
     cut, boxes = merged["cut"], merged["boxes"]
     lost = torch.zeros_like(cut)
-    whole = _take(merged, ~cut)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     for rows in cut.nonzero()[:, 0].split(500):
-        low = torch.maximum(boxes[rows, None, :2], whole["boxes"][None, :, :2])
-        high = torch.minimum(boxes[rows, None, 2:], whole["boxes"][None, :, 2:])
-        common = (high - low).clamp(min=0).prod(dim=2)
-        area = (boxes[rows, 2:] - boxes[rows, :2]).prod(dim=1)
-        covers = (common >= 0.5 * area[:, None]) & (merged["labels"][rows, None] == whole["labels"])
-        lost[rows] = (covers & (whole["scores"] >= 0.25 * merged["scores"][rows, None])).any(dim=1)
+        low = torch.maximum(boxes[rows, None, :2], boxes[None, :, :2])
+        high = torch.minimum(boxes[rows, None, 2:], boxes[None, :, 2:])
+        share = (high - low).clamp(min=0).prod(dim=2) / areas[rows, None]
+        larger = cut[None] & (areas[None] > areas[rows, None]) & (share >= 0.75)
+        covers = (~cut[None] & (share >= 0.5)) | larger
+        alike = merged["labels"][rows, None] == merged["labels"]
+        sure = merged["scores"] >= 0.25 * merged["scores"][rows, None]
+        lost[rows] = (covers & alike & sure).any(dim=1)
     return lost

@@ -52,7 +52,7 @@ def detect_squares(image: Tensor) -> Detections:
     return detect_in_tiles(image, TILE, STRIDE, 4, find_squares, nms=0.4, limit=100)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data(), width=st.integers(20, 200), height=st.integers(20, 200))
 def test_a_defect_anywhere_is_reported_once(data: st.DataObject, width: int, height: int) -> None:
     """Corners and seams included, up to the width that two tiles share."""
@@ -124,3 +124,10 @@ def test_small_images_are_continued_by_their_border() -> None:
     assert padded.shape == (1, 1, 4, 5)
     assert torch.equal(padded[..., :2, :3], image)
     assert torch.equal(padded[0, 0, 3], torch.tensor([3.0, 4, 5, 5, 5]))
+
+
+def test_a_box_that_only_touches_the_margin_of_its_tile_is_reported_once() -> None:
+    """It lies whole in one tile, 3 px from the edge, and every other tile cuts it: the largest piece is the defect."""
+    image = torch.zeros(1, 20, 106)
+    image[:, 0:2, 29:57] = 1
+    assert detect_squares(image)["boxes"].tolist() == [[29, 0, 57, 2]]
