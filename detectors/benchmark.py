@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from data.errors import InputError
 from data.files import write_json, write_text
@@ -127,6 +128,8 @@ def measure(configuration: str | None, run: Path | None, radiograph: Path, condi
     device = torch.device(conditions.device)
     model, method, window = _load(configuration, run)
     model = model.to(device)
+    if run is None:
+        fit_frozen_norms(model, radiograph, window, device)
     seconds = []
     for _ in range(conditions.repeats + 1):
         start = time.perf_counter()
@@ -159,6 +162,28 @@ def _load(configuration: str | None, run: Path | None) -> tuple[nn.Module, str, 
     # Speed does not depend on the weights, so published ones need not be fetched.
     model = build_model(config.model.blank(), 1).to(memory_format=torch.channels_last)
     return model.eval(), config.name, percentile_window(config.data)
+
+
+@torch.no_grad()
+def fit_frozen_norms(
+    model: nn.Module, radiograph: Path, window: PercentileWindow | None, device: torch.device
+) -> None:
+    """Give frozen norms the statistics of one radiograph, as published weights have those of their data.
+
+    With random weights alone a deep network's signal grows until no proposal is finite, and the second stage has
+    nothing to do.
+    """
+
+    def fit(norm: FrozenBatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].numel():
+            norm.running_mean.copy_(inputs[0].mean(dim=(0, 2, 3)))
+            norm.running_var.copy_(inputs[0].var(dim=(0, 2, 3)))
+
+    norms = [module for module in model.modules() if isinstance(module, FrozenBatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(fit) for norm in norms]
+    detect(model, radiograph, window, device)
+    for hook in hooks:
+        hook.remove()
 
 
 def _peak_memory(device: Device) -> int:

@@ -4,13 +4,26 @@ import json
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from data.errors import InputError
-from detectors.benchmark import PAPER, Conditions, benchmark, benchmark_table, parse_size, write_benchmark
+from data.radiograph import write_radiograph
+from detectors.benchmark import (
+    PAPER,
+    Conditions,
+    benchmark,
+    benchmark_table,
+    fit_frozen_norms,
+    parse_size,
+    write_benchmark,
+)
 from detectors.build import build_model
 from detectors.config_files import CONFIGS, read_config
+from detectors.faster_rcnn import FasterRCNNConfig
+from detectors.inference import detect
 
 ROOT = Path(__file__).parents[2]
 TINY = """
@@ -104,3 +117,22 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], word: str, tmp_path: 
     assert word in done.output
     assert len(done.output.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_frozen_norms_of_random_weights_keep_the_signal_in_bounds(tmp_path: Path) -> None:
+    """Without statistics of their own, 33 residual blocks let it grow a thousandfold and no proposal survives."""
+    torch.manual_seed(0)
+    config = FasterRCNNConfig(
+        backbone="resnet101", width=0.25, norm="frozen", min_size=64, max_size=96,
+        rpn={"anchor_sizes": [[12, 24, 48]], "proposals": 16},
+    )  # fmt: skip
+    model = build_model(config, 1).eval()
+    largest = []
+    model.backbone.register_forward_hook(lambda module, inputs, maps: largest.append(float(maps["0"].abs().max())))
+    path = tmp_path / "radiograph.png"
+    write_radiograph(path, np.random.default_rng(0).random((64, 96), dtype=np.float32))
+    detect(model, path, None, torch.device("cpu"))
+    fit_frozen_norms(model, path, None, torch.device("cpu"))
+    detect(model, path, None, torch.device("cpu"))
+    assert largest[0] > 1000
+    assert largest[-1] < 100
