@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -101,18 +102,25 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
         DetectionDataset(
             coco,
             folder,
-            data.augmentation,
-            percentile_window(data),
-            keep_negatives=source.keep_negatives,
-            seed=config.seed,
-            repeat=source.repeat,
-            cache=data.cache,
+            **_sampling(source, config),
             simulation=source.simulate,
             simulated_margin=source.box_margin,
         )
         for source, (coco, folder) in zip(data.train, sources, strict=True)
     ]
     return _mixed(datasets, config), categories
+
+
+def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
+    """Return how samples are drawn from a source, whatever they are: arguments of `DetectionDataset`."""
+    return {
+        "augmentation": config.data.augmentation,
+        "window": percentile_window(config.data),
+        "keep_negatives": source.keep_negatives,
+        "seed": config.seed,
+        "repeat": source.repeat,
+        "cache": config.data.cache,
+    }
 
 
 def _load_for_training(source: SourceConfig) -> tuple[CocoDataset, Path]:
@@ -163,17 +171,7 @@ def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[Segmentation
     sources = [load_source(source) for source in data.train]
     categories = _common_categories([coco for coco, _ in sources])
     datasets = [
-        SegmentationDataset(
-            coco,
-            folder,
-            data.augmentation,
-            percentile_window(data),
-            keep_negatives=source.keep_negatives,
-            seed=config.seed,
-            repeat=source.repeat,
-            cache=data.cache,
-            regions=data.regions,
-        )
+        SegmentationDataset(coco, folder, **_sampling(source, config), regions=data.regions)
         for source, (coco, folder) in zip(data.train, sources, strict=True)
     ]
     return _mixed(datasets, config), categories
