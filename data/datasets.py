@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import PercentileWindow, read_radiograph
-from data.synthesis.simulated_defects import Background, DefectSimulator, SimulationConfig
+from data.synthesis.fresh_defects import FreshDefects
+from data.synthesis.simulated_defects import Simulated, SimulationConfig
 from data.transforms import THINNEST, AugmentationConfig, build_transform
 
 Sample = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -54,10 +55,8 @@ class DetectionDataset(Dataset[Sample]):
         self.seed = seed
         self.repeat = repeat
         self._window = window
-        self._simulator = DefectSimulator(simulation) if simulation is not None else None
+        self._fresh = FreshDefects(simulation, simulated_margin) if simulation is not None else None
         self._simulated_label = _label_named(dataset, simulation.category) if simulation is not None else 0
-        self._simulated_margin = simulated_margin
-        self._backgrounds: dict[int, tuple[Background, int | None]] = {}
         self._transform = build_transform(augmentation) if augmentation is not None else None
         # Shared memory, because workers that outlive an epoch hold a copy of this object from the first one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -72,9 +71,10 @@ class DetectionDataset(Dataset[Sample]):
                 + ("" if keep_negatives else ", or keep the negatives")
             )
         self._cache = [compact(*self._read(item)) for item in self._items] if cache else None
-        if cache and self._simulator is not None:
-            for image in range(len(self._items)):  # once, here, and not once in every worker
-                self._background(image, restore(*self._cache[image]))
+        if cache and self._fresh is not None:
+            for image, item in enumerate(self._items):  # once, here, and not once in every worker
+                levels, full = self._cache[image]
+                self._fresh.study(image, restore(levels, full), item["boxes"], full)
 
     def __len__(self) -> int:
         """Return the number of samples an epoch: images times `repeat`."""
@@ -100,8 +100,9 @@ class DetectionDataset(Dataset[Sample]):
         item = self._items[image]
         pixels = restore(*self._cache[image]) if self._cache is not None else self._read(item)[0]
         boxes, labels, iscrowd = item["boxes"], item["labels"], item["iscrowd"]
-        if self._simulator is not None:
-            pixels, boxes, labels, iscrowd = self._simulate(image, pixels, rng)
+        if self._fresh is not None:
+            pixels, fresh, _ = self._simulate(self._fresh, image, pixels, rng)
+            boxes, labels, iscrowd = self._targets(self._fresh, item, fresh)
         kept = np.arange(len(boxes))
         if self._transform is not None:
             pixels, boxes, kept, _ = self._transform(pixels, boxes, kept, rng)
@@ -116,32 +117,23 @@ class DetectionDataset(Dataset[Sample]):
         # A copy, so that nobody writes into the cache.
         return torch.from_numpy(np.array(pixels, dtype=np.float32))[None], target
 
-    def _simulate(
-        self, image: int, pixels: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return pixels, boxes, labels and crowd flags of the radiograph with fresh simulated defects."""
-        assert self._simulator is not None
-        item, (background, levels) = self._items[image], self._background(image, pixels)
-        simulated = self._simulator(pixels, background, rng, levels=levels)
-        height, width = pixels.shape
-        grown = simulated.boxes + np.float32(self._simulated_margin) * np.array([-1, -1, 1, 1], np.float32)
-        boxes = grown.clip(0, [width, height, width, height]).astype(np.float32)
+    def _simulate(self, fresh: FreshDefects, image: int, pixels: np.ndarray, rng: np.random.Generator) -> Simulated:
+        """Return a radiograph with fresh simulated defects; what it offers is found out at the first time."""
+        if image not in fresh:
+            item = self._items[image]
+            fresh.study(image, pixels, item["boxes"], compact(*self._read(item))[1])
+        return fresh(image, pixels, rng)
+
+    def _targets(
+        self, fresh: FreshDefects, item: dict[str, Any], boxes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return boxes, labels and crowd flags of simulated defects, behind those of the real ones that are kept."""
         labels = np.full(len(boxes), self._simulated_label, dtype=np.int64)
         iscrowd = np.zeros(len(boxes), dtype=np.int64)
-        if self._simulator.config.real_defects == "keep":
-            boxes = np.concatenate([item["boxes"], boxes])
-            labels, iscrowd = np.concatenate([item["labels"], labels]), np.concatenate([item["iscrowd"], iscrowd])
-        return simulated.pixels, boxes, labels, iscrowd
-
-    def _background(self, image: int, pixels: np.ndarray) -> tuple[Background, int | None]:
-        """Return what a radiograph offers to simulated defects, and its grey levels less one, if it has any."""
-        assert self._simulator is not None
-        if image not in self._backgrounds:
-            item = self._items[image]
-            full = self._cache[image][1] if self._cache is not None else compact(*self._read(item))[1]
-            study = self._simulator.study(pixels, item["boxes"])
-            self._backgrounds[image] = study, (full if full > 1 else None)
-        return self._backgrounds[image]
+        if not fresh.keeps_real:
+            return boxes, labels, iscrowd
+        real = item["boxes"], item["labels"], item["iscrowd"]
+        return tuple(np.concatenate(pair) for pair in zip(real, (boxes, labels, iscrowd), strict=True))
 
     def _read(self, item: dict[str, Any]) -> tuple[np.ndarray, int]:
         """Read a radiograph and apply the window; return float32 `[H, W]` and the bits of a stored value."""

@@ -28,8 +28,11 @@ class PatchSource(Protocol):
         """Return whether there are patches of this class."""
         ...
 
-    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None) -> np.ndarray:
-        """Return a patch of a class, float32 [S, S]; the one whose `turn` it is, where the source keeps an order."""
+    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None, epoch: int = 0) -> np.ndarray:
+        """Return a patch of a class, float32 [S, S]; the one whose `turn` it is, where the source keeps an order.
+
+        `epoch` is for sources that change from one epoch to the next.
+        """
         ...
 
 
@@ -48,7 +51,7 @@ class StoredPatches:
         """Return whether there are patches of this class."""
         return len(self._of[label]) > 0
 
-    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None) -> np.ndarray:
+    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None, epoch: int = 0) -> np.ndarray:
         """Return a patch of a class, float32 [S, S]: the one whose `turn` it is, or a random one."""
         of = self._of[label]
         place = int(rng.integers(len(of))) if turn is None else turn % len(of)
@@ -109,10 +112,10 @@ class PatchDataset(Dataset[PatchSample]):
         if len(self._sources) == 1:
             # Epochs that are shorter than the source go on where the last one stopped.
             turn = index // 2 + epoch * ((self._length + 1 - label) // 2)
-            pixels = self._sources[0].draw(label, rng, turn)
+            pixels = self._sources[0].draw(label, rng, turn, epoch)
         else:
             source = int(rng.choice(len(self._sources), p=self._shares[label]))
-            pixels = self._sources[source].draw(label, rng)
+            pixels = self._sources[source].draw(label, rng, epoch=epoch)
         pixels = jittered(pixels, self._config, rng)
         if self._transform is not None:
             pixels = self._transform(pixels, np.zeros((0, 4)), np.zeros(0), rng).pixels

@@ -167,17 +167,14 @@ class RadiographPatches:
         """Return whether there is a place for patches of this class."""
         return bool(self._defects if label else self._sound)
 
-    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None) -> np.ndarray:
+    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None, epoch: int = 0) -> np.ndarray:
         """Return a patch of a class, float32 [S, S]; `turn` is of no use here."""
-        return self.cut(self.place(label, rng))
+        return self.draw_placed(label, rng, epoch)[0]
 
-    def cut(self, place: Place) -> np.ndarray:
-        """Return the pixels at a place, float32 [S, S]."""
-        return cut_window(self._levels[place.image], place, self.config.size)
-
-    def place(self, label: int, rng: np.random.Generator) -> Place:
-        """Draw where a patch of a class lies."""
-        return self._place_defect(rng) if label else self._place_clean(rng)
+    def draw_placed(self, label: int, rng: np.random.Generator, epoch: int = 0) -> tuple[np.ndarray, Place]:
+        """Return a patch of a class and where it lies."""
+        place = self._place_clean(rng) if label == CLEAN else self._place_defect(*self._draw_defect(rng, epoch), rng)
+        return cut_window(self._shown(place.image, label, epoch), place, self.config.size), place
 
     def sample_set(self, seed: int, origin: str = "real", per_class: int | None = None) -> PatchSet:
         """Return a balanced, fixed choice of patches, as many as an epoch has or `per_class` of each class.
@@ -189,8 +186,9 @@ class RadiographPatches:
         deep = any(levels.dtype == np.uint16 for levels in self._levels)
         patches, places = [], []
         for index in range(count):
-            place = self.place(index % 2, np.random.default_rng([seed, 0, index]))
-            patches.append(to_levels(self.cut(place), 16 if deep else 8))
+            rng = np.random.default_rng([seed, 0, index])
+            pixels, place = self.draw_placed(index % 2, rng, index // len(self))
+            patches.append(to_levels(pixels, 16 if deep else 8))
             places.append(place)
         labels = np.arange(count) % 2
         files = np.array([self.files[place.image] for place in places])
@@ -217,30 +215,41 @@ class RadiographPatches:
         self._clean.append(clean_starts(radiograph.pixels, boxes, self.config))
         pixels = radiograph.pixels if window is None else window(radiograph.pixels)
         self._levels.append(to_levels(pixels, radiograph.bit_depth if window is None else 16))
+        self._study(len(self.files) - 1, pixels, 2**radiograph.bit_depth - 1 if window is None else 1)
+
+    def _study(self, image: int, pixels: np.ndarray, full: int) -> None:
+        """Look at a radiograph that was added: its grey values after the window, their full scale in whole levels."""
+
+    def _shown(self, image: int, label: int, epoch: int) -> np.ndarray:
+        """Return the grey levels that patches of a class are cut from."""
+        return self._levels[image]
+
+    def _draw_defect(self, rng: np.random.Generator, epoch: int) -> tuple[int, np.ndarray]:
+        """Return a random defect: its radiograph and its box x1 y1 x2 y2."""
+        image, k = self._defects[int(rng.integers(len(self._defects)))]
+        return image, self._boxes[image][k]
 
     def _turn(self, rng: np.random.Generator) -> tuple[float, bool]:
         step = self.config.rotation_step
         angle = step * int(rng.integers(max(round(360 / step), 1))) if step else 0.0
         return angle, self.config.mirror and bool(rng.random() < 0.5)
 
-    def _place_defect(self, rng: np.random.Generator) -> Place:
-        """Draw a window that holds enough of a random defect; upright where a turned one finds no room."""
-        image, k = self._defects[int(rng.integers(len(self._defects)))]
+    def _place_defect(self, image: int, box: np.ndarray, rng: np.random.Generator) -> Place:
+        """Draw a window that holds enough of a defect; upright where a turned one finds no room."""
         size, share = self.config.size, self.config.share
-        boxes = self._boxes[image]
         angle, mirrored = self._turn(rng)
         for turned in (angle, 0.0):
             least, most = self._room(image, turned)
             side = extent(size, turned)
             # No window further away holds its share, even if it filled the square around it.
-            held = share * np.minimum(boxes[k, 2:] - boxes[k, :2], size) * size / side
-            low, high = boxes[k, :2] - side / 2 + held, boxes[k, 2:] + side / 2 - held
+            held = share * np.minimum(box[2:] - box[:2], size) * size / side
+            low, high = box[:2] - side / 2 + held, box[2:] + side / 2 - held
             for _ in range(DRAWS):
                 x, y = _whole(rng.uniform(low, high), size).clip(least, most).tolist()
                 place = Place(image, x, y, turned, mirrored)
-                if label_window(place, boxes[k : k + 1], size, share) == DEFECT:
+                if label_window(place, box[None], size, share) == DEFECT:
                     return place
-        x, y = _whole(boxes[k].reshape(2, 2).mean(axis=0), size).clip(least, most).tolist()
+        x, y = _whole(box.reshape(2, 2).mean(axis=0), size).clip(least, most).tolist()
         return Place(image, x, y, 0.0, mirrored)
 
     def _room(self, image: int, angle: float) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from data.datasets import DetectionDataset, compact, restore
 from data.errors import InputError
 from data.masks import rasterise
 from data.radiograph import PercentileWindow
+from data.synthesis.simulated_defects import SimulationConfig
 from data.transforms import AugmentationConfig, build_transform
 
 SegmentationSample = tuple[torch.Tensor, torch.Tensor, int]
@@ -29,7 +30,9 @@ class SegmentationDataset(DetectionDataset):
 
     Parameters: as `DetectionDataset`; `cache` keeps the masks too, 1 byte a pixel. With `regions`, so many regions of
     the crop's size are cut once from the radiographs in turn, as the crop's settings say and by `seed` alone, and kept
-    in memory; an epoch draws each of them `repeat` times, augmented.
+    in memory; an epoch draws each of them `repeat` times, augmented. `simulation` puts fresh simulated defects into
+    each sample before its augmentation, and their masks join the real ones; into `regions` when they are cut. Where
+    it inpaints the real defects, their boxes need no segmentation.
 
     Raises `InputError` as `DetectionDataset`, for an annotation without a segmentation, and for `regions` without a
     crop's size.
@@ -46,14 +49,20 @@ class SegmentationDataset(DetectionDataset):
         repeat: int = 1,
         cache: bool = False,
         regions: int | None = None,
+        simulation: SimulationConfig | None = None,
+        simulated_margin: float = 0.0,
     ) -> None:
-        super().__init__(dataset, image_dir, augmentation, window, keep_negatives, seed, repeat)
+        super().__init__(
+            dataset, image_dir, augmentation, window, keep_negatives, seed, repeat,
+            simulation=simulation, simulated_margin=simulated_margin,
+        )  # fmt: skip
         self._dataset = dataset
         self._scenes: list[tuple[np.ndarray, int, np.ndarray]] | None = None
         # The first fault of the segmentations is named now and not after hours of training.
-        masks = (rasterise(dataset, item["id"]) for item in self._items)
+        masks = (self._real_mask(item) for item in self._items)
         if regions is not None:
             self._items, self._scenes = self._draw_regions(regions, augmentation, list(masks))
+            self._fresh = None  # the regions have theirs
         elif cache:
             self._scenes = [
                 (*compact(*self._read(item)), mask) for item, mask in zip(self._items, masks, strict=True)
@@ -69,12 +78,33 @@ class SegmentationDataset(DetectionDataset):
             levels, full, mask = self._scenes[image]
             pixels = restore(levels, full)
         else:
-            pixels, mask = self._read(item)[0], rasterise(self._dataset, item["id"])
+            pixels, mask = self._read(item)[0], self._real_mask(item)
+        pixels, boxes, mask = self._with_simulated(image, pixels, mask, rng)
         if self._transform is not None:
-            pixels, _, _, mask = self._transform(pixels, item["boxes"], np.arange(len(item["boxes"])), rng, mask)
+            pixels, _, _, mask = self._transform(pixels, boxes, np.arange(len(boxes)), rng, mask)
         # Copies, so that nobody writes into the cache.
         image_tensor = torch.from_numpy(np.array(pixels, dtype=np.float32))[None]
         return image_tensor, torch.from_numpy(np.array(mask, dtype=np.uint8)), item["id"]
+
+    def _real_mask(self, item: dict[str, Any]) -> np.ndarray:
+        """Return the mask of the annotated defects that stay in a radiograph."""
+        if self._fresh is None or self._fresh.keeps_real:
+            return rasterise(self._dataset, item["id"])
+        return np.zeros(item["size"], np.uint8)
+
+    def _with_simulated(
+        self, image: int, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return pixels, boxes and mask of a radiograph with fresh defects, if the source simulates any."""
+        item = self._items[image]
+        if self._fresh is None:
+            return pixels, item["boxes"], mask
+        pixels, fresh, footprints = self._simulate(self._fresh, image, pixels, rng)
+        boxes, _, _ = self._targets(self._fresh, item, fresh)
+        mask = mask.copy()
+        for x, y, footprint in footprints:
+            mask[y : y + footprint.shape[0], x : x + footprint.shape[1]][footprint] = self._simulated_label
+        return pixels, boxes, mask
 
     def _draw_regions(
         self, count: int, augmentation: AugmentationConfig | None, masks: list[np.ndarray]
@@ -89,7 +119,8 @@ class SegmentationDataset(DetectionDataset):
             pixels, bit_depth = self._read(item) if numbers else (np.zeros((1, 1), np.float32), 1)
             for number in numbers:
                 rng = np.random.default_rng([self.seed, _REGION_DRAWS, number])
-                region = cut(pixels, item["boxes"], np.arange(len(item["boxes"])), rng, mask)
+                shown, boxes, labels = self._with_simulated(place, pixels, mask, rng)
+                region = cut(shown, boxes, np.arange(len(boxes)), rng, labels)
                 shape = {"size": region.pixels.shape, "boxes": region.boxes}
                 drawn[number] = item | shape, (*compact(region.pixels, bit_depth), region.masks)
         items, scenes = zip(*(drawn[number] for number in range(count)), strict=True)

@@ -96,16 +96,10 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
     Raises InputError when two sources do not name the same categories.
     """
     data = config.data
-    sources = [_load_for_training(source) for source in data.train]
+    sources = [load_training_source(source) for source in data.train]
     categories = _common_categories([coco for coco, _ in sources])
     datasets = [
-        DetectionDataset(
-            coco,
-            folder,
-            **_sampling(source, config),
-            simulation=source.simulate,
-            simulated_margin=source.box_margin,
-        )
+        DetectionDataset(coco, folder, **_sampling(source, config))
         for source, (coco, folder) in zip(data.train, sources, strict=True)
     ]
     return _mixed(datasets, config), categories
@@ -120,10 +114,12 @@ def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
         "seed": config.seed,
         "repeat": source.repeat,
         "cache": config.data.cache,
+        "simulation": source.simulate,
+        "simulated_margin": source.box_margin,
     }
 
 
-def _load_for_training(source: SourceConfig) -> tuple[CocoDataset, Path]:
+def load_training_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
     """Return the COCO data of a source; its margin is not for annotators' boxes beside simulated ones."""
     drawn_by_hand = source.simulate is not None and source.phantoms is None
     return load_source(source.model_copy(update={"box_margin": 0.0}) if drawn_by_hand else source)
@@ -151,24 +147,14 @@ def _mixed(datasets: Sequence[DetectionDataset], config: ExperimentConfig) -> De
     return MixedDataset(datasets, weights, length or sum(len(dataset) for dataset in datasets), config.seed)
 
 
-def refuse_simulation(data: DataConfig) -> None:
-    """Raise InputError where a training source asks for simulated defects on the fly, which only detectors take."""
-    if any(source.simulate is not None for source in data.train):
-        raise InputError(
-            "data.train.simulate puts boxes on the fly and trains detectors alone; for patches and masks write "
-            "radiographs with simulated defects first (tools/simulate_defects.py) and name their COCO file"
-        )
-
-
 def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[SegmentationSample], list[dict]]:
     """Return the augmented training samples of a segmentation task and the categories that they name.
 
     Several sources come in shares of their `weight`. Raises InputError when two sources do not name the same
-    categories, for annotations without a segmentation, and for `simulate`.
+    categories, and for annotations without a segmentation, unless simulated defects replace them.
     """
     data = config.data
-    refuse_simulation(data)
-    sources = [load_source(source) for source in data.train]
+    sources = [load_training_source(source) for source in data.train]
     categories = _common_categories([coco for coco, _ in sources])
     datasets = [
         SegmentationDataset(coco, folder, **_sampling(source, config), regions=data.regions)

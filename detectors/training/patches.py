@@ -13,17 +13,12 @@ from data.patch_datasets import PatchDataset, PatchSource, StoredPatches, collat
 from data.patch_files import PatchSet, check_classes, read_patches
 from data.patch_folds import parse_fold, split_folds
 from data.patches import RadiographPatches
+from data.simulated_patches import SimulatedPatches
 from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, patch_metrics, score_patches, write_patch_evaluation
 from detectors.judging import judge
-from detectors.sources import (
-    load_judged_source,
-    load_source,
-    percentile_window,
-    read_patch_source,
-    refuse_simulation,
-)
+from detectors.sources import load_judged_source, load_training_source, percentile_window, read_patch_source
 
 Batch = tuple[Tensor, Tensor, Tensor]
 CATEGORIES = [{"id": 1, "name": "defect"}]
@@ -51,7 +46,6 @@ class PatchTask:
         data = config.data
         if data.val is not None and data.patches.validation_fold:
             raise InputError("data.val and data.patches.validation_fold both name validation patches; give one")
-        refuse_simulation(data)
         self.categories = CATEGORIES
         self._val: PatchSet | None = None
         sources = [self._training_source(source) for source in data.train]
@@ -117,13 +111,18 @@ class PatchTask:
                 "data.patches.validation_fold splits patch files and folders; cut the radiographs into patches "
                 "with tools/make_patches.py, or give data.val"
             )
-        coco, folder = load_source(source)
+        coco, folder = load_training_source(source)
         found = [{"id": c["id"], "name": c["name"]} for c in coco.categories]
         if len(found) != 1 or (self.categories not in (CATEGORIES, found)):
             raise InputError(f"{coco.path}: categories {found}; a patch classifier knows one, the same in all sources")
         self.categories = found
         window = percentile_window(self.config.data)
-        return RadiographPatches(coco, folder, patches, window, source.repeat, source.keep_negatives)
+        if source.simulate is None:
+            return RadiographPatches(coco, folder, patches, window, source.repeat, source.keep_negatives)
+        return SimulatedPatches(
+            coco, folder, patches, source.simulate, source.box_margin, self.config.seed, window,
+            source.repeat, source.keep_negatives,
+        )  # fmt: skip
 
     def _without_fold(self, stored: PatchSet) -> PatchSet:
         """Return the patches that are not in the validation fold, which is set aside."""

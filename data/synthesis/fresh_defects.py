@@ -1,0 +1,43 @@
+"""Fresh simulated defects for the radiographs of one training source."""
+
+import numpy as np
+
+from data.synthesis.simulated_defects import Background, DefectSimulator, Simulated, SimulationConfig
+
+
+class FreshDefects:
+    """Puts fresh simulated defects into radiographs, each of which is studied once and goes by its number.
+
+    `margin` pixels are added to each side of a simulated box, as annotators draw loose ones; masks stay tight.
+    """
+
+    def __init__(self, config: SimulationConfig, margin: float = 0.0) -> None:
+        self.config = config
+        self._simulator = DefectSimulator(config)
+        self._margin = np.float32(margin)
+        self._studied: dict[int, tuple[Background, int | None]] = {}
+
+    @property
+    def keeps_real(self) -> bool:
+        """Whether real defects stay in the radiographs, and are targets."""
+        return self.config.real_defects == "keep"
+
+    def __contains__(self, image: int) -> bool:
+        """Return whether a radiograph has been studied."""
+        return image in self._studied
+
+    def study(self, image: int, pixels: np.ndarray, boxes: np.ndarray, full: int) -> None:
+        """Learn what radiograph number `image` offers: pixels float32 `[H, W]`, real defects `boxes` `[N, 4]` xyxy.
+
+        `full` is its full scale in whole grey levels (255 for 8 bits), 1 where its values are none.
+        """
+        self._studied[image] = self._simulator.study(pixels, boxes), full if full > 1 else None
+
+    def __call__(self, image: int, pixels: np.ndarray, rng: np.random.Generator) -> Simulated:
+        """Return a studied radiograph with fresh defects, every random choice from `rng`."""
+        background, levels = self._studied[image]
+        simulated = self._simulator(pixels, background, rng, levels=levels)
+        height, width = pixels.shape
+        grown = simulated.boxes + self._margin * np.array([-1, -1, 1, 1], np.float32)
+        boxes = grown.clip(0, [width, height, width, height]).astype(np.float32)
+        return simulated._replace(boxes=boxes)
