@@ -147,6 +147,12 @@ def _mixed(datasets: Sequence[DetectionDataset], config: ExperimentConfig) -> De
     return MixedDataset(datasets, weights, length or sum(len(dataset) for dataset in datasets), config.seed)
 
 
+def refuse_simulation(data: DataConfig) -> None:
+    """Raise InputError where a training source asks for simulated defects, for a task that learns from real ones."""
+    if any(source.simulate is not None for source in data.train):
+        raise InputError("data.train.simulate: this model learns what real defects look like; leave 'simulate' out")
+
+
 def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[SegmentationSample], list[dict]]:
     """Return the augmented training samples of a segmentation task and the categories that they name.
 
