@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from detectors.faster_rcnn import FasterRCNNConfig, build_faster_rcnn
+from detectors.gan import DCGANConfig, build_dcgan
 from detectors.rfcn import RFCNConfig, build_rfcn
 from detectors.schema import ModelSection
 from detectors.ssd import SSDConfig, build_ssd
@@ -12,6 +13,7 @@ from detectors.weld_fcn import WeldFCNConfig, build_weld_fcn
 from detectors.xnet import XnetConfig, XnetV2Config, build_xnet
 
 MODELS: dict[str, tuple[type[ModelSection], Callable[..., nn.Module]]] = {
+    "dcgan": (DCGANConfig, build_dcgan),
     "faster_rcnn": (FasterRCNNConfig, build_faster_rcnn),
     "rfcn": (RFCNConfig, build_rfcn),
     "ssd": (SSDConfig, build_ssd),

@@ -1,7 +1,7 @@
 """The experiment's schema: what a YAML file in configs/ may say."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
 
@@ -9,6 +9,8 @@ from data.patches import PatchConfig
 from data.synthesis.simulated_defects import SimulationConfig
 from data.transforms import AugmentationConfig
 from detectors.schema import ModelSection, Strict
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class PhantomConfig(Strict):
@@ -107,7 +109,10 @@ class ScheduleConfig(Strict):
 
 
 class TrainConfig(Strict):
-    """How a model is trained. `samples_per_epoch` defaults to one draw of every radiograph."""
+    """How a model is trained. `samples_per_epoch` defaults to one draw of every radiograph.
+
+    `momentum` is of SGD, `betas` are those of AdamW.
+    """
 
     epochs: int = Field(10, ge=1)
     samples_per_epoch: int | None = Field(None, ge=1)
@@ -115,6 +120,7 @@ class TrainConfig(Strict):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: float = Field(1e-4, ge=0)
     schedule: ScheduleConfig = ScheduleConfig()
     clip_norm: float | None = Field(10.0, gt=0)

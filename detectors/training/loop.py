@@ -26,17 +26,18 @@ from detectors.checkpoint import (
     save_checkpoint,
 )
 from detectors.config import ExperimentConfig
-from detectors.config_files import write_config
+from detectors.config_files import check_config, write_config
 from detectors.evaluation.metrics import Metrics
 from detectors.training.batch_norm import BATCHES, has_batch_norm, settle_batch_norm
 from detectors.training.detection import DetectionTask
+from detectors.training.gan import GANTask
 from detectors.training.logs import RunLog
 from detectors.training.optimisation import averaged_model, build_optimizer, build_schedule
 from detectors.training.patches import PatchTask
 from detectors.training.segmentation import SegmentationTask
 from detectors.weights import read_checkpoint
 
-TASKS = {"detection": DetectionTask, "patches": PatchTask, "segmentation": SegmentationTask}
+TASKS = {"detection": DetectionTask, "patches": PatchTask, "segmentation": SegmentationTask, "gan": GANTask}
 
 
 @dataclass
@@ -202,6 +203,8 @@ class Trainer:
         if has_batch_norm(model):
             batches = islice(self.loader, BATCHES)
             settle_batch_norm(model, lambda model, batch: self.task.losses(model, batch, device), batches)
+        if self.log and isinstance(self.task, GANTask):
+            self.log.picture("samples", self.task.show(model, self.folder, self.state.epoch), self.state.epoch)
         return self.task.validate(model, self.accelerator)
 
     def _plain_model(self) -> nn.Module:
@@ -299,8 +302,9 @@ def _read_resumable(run: Path, config: ExperimentConfig) -> dict[str, Any]:
     checkpoint = read_checkpoint(run / "last.ckpt")
     if checkpoint.get("training") is None:
         raise InputError(f"{run / 'last.ckpt'}: weights without a state of training; start with model.weights={run}")
-    then, now = checkpoint["config"], config.as_dict()
-    fixed = ("optimizer", "lr", "momentum", "weight_decay", "batch_size", "ema", "precision")
+    # Read as a configuration, so that fields younger than the run have their defaults.
+    then, now = check_config(checkpoint["config"]).as_dict(), config.as_dict()
+    fixed = ("optimizer", "lr", "momentum", "betas", "weight_decay", "batch_size", "ema", "precision")
     changed = [f"train.{name}" for name in fixed if then["train"][name] != now["train"][name]]
     changed += ["model"] if then["model"] != now["model"] else []
     if changed:

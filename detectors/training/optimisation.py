@@ -29,7 +29,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     groups = parameter_groups(model, config.weight_decay)
     if config.optimizer == "sgd":
         return SGD(groups, lr=config.lr, momentum=config.momentum)
-    return AdamW(groups, lr=config.lr)
+    return AdamW(groups, lr=config.lr, betas=config.betas)
 
 
 def learning_rate_factor(config: ScheduleConfig, total_steps: int) -> Callable[[int], float]:

@@ -1,0 +1,205 @@
+"""How good generated patches are: whether a classifier tells them from real ones, whether they were learnt by heart."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.evaluation.intervals import clopper_pearson
+from detectors.evaluation.metrics import NO_METRICS, Metrics
+from detectors.evaluation.patch_scores import write_patch_sheet
+
+STEPS, BATCH, RATE = 300, 64, 2e-3  # of the two-sample classifier's training
+DETAIL = 10.0  # by how much a patch's deviations from its own mean are enlarged beside it
+CHUNK = 512  # patches compared at once
+LOW = 0.05  # quantile of the held-out patches' distances below which a sample counts as memorised
+PAIRS = 30
+
+
+@dataclass(frozen=True)
+class TwoSampleTest:
+    """A classifier two-sample test (Lopez-Paz and Oquab 2017).
+
+    Attributes:
+        accuracy: share of test patches that are called rightly real or generated; 0.5 if they cannot be told apart.
+        low: lower end of the exact 95 % band of the accuracy.
+        high: its upper end.
+        count: number of test patches, half of them real.
+
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """How near samples come to training patches, beside how near held-out real patches come.
+
+    A distance is the root mean square of the difference of grey values, each patch without its mean, to the
+    nearest training patch in any of its four flips.
+
+    Attributes:
+        share: share of samples nearer than the 5th percentile of the held-out patches; 0.05 if they are as new.
+        ratio: median distance of the samples over that of the held-out patches; well below 1 for copies.
+        distance: float64 [N] of the samples.
+        neighbour: int64 [N] positions of their nearest training patches.
+        flip: int64 [N] how those are mirrored; see `flipped`.
+
+    """
+
+    share: float
+    ratio: float
+    distance: np.ndarray
+    neighbour: np.ndarray
+    flip: np.ndarray
+
+
+def two_sample_test(
+    real: np.ndarray,
+    made: np.ndarray,
+    real_half: np.ndarray | None = None,
+    made_half: np.ndarray | None = None,
+    seed: int = 0,
+) -> TwoSampleTest:
+    """Train a small classifier on one half of real and generated patches, test it on the other.
+
+    Of each half as many real as generated patches count, chosen at random.
+
+    Args:
+        real: float [N, S, S] in [0, 1], S at least 16 and N at least 2.
+        made: float [M, S, S], M at least 2.
+        real_half: bool [N], the patches to train with; views of one place must not lie on both sides. Every second
+            one if None.
+        made_half: bool [M], likewise.
+        seed: of the choice, the classifier's start and its batches; nothing else is random.
+
+    """
+    rng = np.random.default_rng(seed)
+    halves = [
+        np.arange(len(patches)) % 2 == 0 if half is None else half
+        for patches, half in ((real, real_half), (made, made_half))
+    ]
+    pairs = []
+    for side in (True, False):
+        count = min(int((half == side).sum()) for half in halves)
+        chosen = [rng.permutation(np.flatnonzero(half == side))[:count] for half in halves]
+        pairs.append(_labelled(real[chosen[0]], made[chosen[1]]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _trained_classifier(*pairs[0])
+    patches, labels = pairs[1]
+    with torch.inference_mode():
+        right = (model(patches) > 0) == (labels > 0)
+    low, high = clopper_pearson(int(right.sum()), len(right)) or (0.0, 1.0)
+    return TwoSampleTest(float(right.float().mean()), low, high, len(right))
+
+
+def find_nearest(patches: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return distance float64 [N], position int64 [N] and flip int64 [N] of each patch's nearest reference.
+
+    See `Memorisation` for the distance and `flipped` for the flips of the reference. `patches` is float [N, S, S],
+    `reference` [M, S, S].
+    """
+    known = _centred(reference).astype(np.float32)
+    squares = (known**2).sum(axis=1)
+    found = []
+    for start in range(0, len(patches), CHUNK):
+        part = patches[start : start + CHUNK]
+        products = [squares - 2 * _centred(flipped(part, k)).astype(np.float32) @ known.T for k in range(4)]
+        found.append(np.concatenate(products, axis=1).argmin(axis=1))
+    flip, position = np.divmod(np.concatenate(found), len(reference))
+    same_way = np.stack([flipped(reference[p], k) for p, k in zip(position, flip, strict=True)])
+    return np.sqrt(((_centred(same_way) - _centred(patches)) ** 2).mean(axis=1)), position, flip
+
+
+def flipped(patches: np.ndarray, flip: int) -> np.ndarray:
+    """Return patches [..., S, S] mirrored left to right if `flip` is odd, top to bottom if it is 2 or 3."""
+    patches = patches[..., ::-1] if flip % 2 else patches
+    return patches[..., ::-1, :] if flip >= 2 else patches
+
+
+def find_memorised(samples: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> Memorisation:
+    """Compare the distances of samples and of held-out real patches, float [., S, S], to the training patches."""
+    distance, neighbour, flip = find_nearest(samples, training)
+    usual = find_nearest(held_out, training)[0]
+    ratio = float(np.median(distance) / max(float(np.median(usual)), 1e-12))
+    return Memorisation(float((distance < np.quantile(usual, LOW)).mean()), ratio, distance, neighbour, flip)
+
+
+def write_nearest(path: Path, samples: np.ndarray, training: np.ndarray, found: Memorisation) -> None:
+    """Write a sheet of the samples that come nearest to a training patch, each beside it, and their distance."""
+    pictures, captions = [], []
+    for k in np.argsort(found.distance, kind="stable")[:PAIRS]:
+        pictures += [samples[k], flipped(training[found.neighbour[k]], int(found.flip[k]))]
+        captions += [f"d {found.distance[k]:.4f}", "training"]
+    write_patch_sheet(path, np.stack(pictures), captions)
+
+
+def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: TwoSampleTest | None = None) -> Metrics:
+    """Return the figures as `metrics.json` holds them; those of detection are null.
+
+    `two_sample_error` is the share of test patches that the classifier gets wrong, at most 0.5: the larger the
+    better. `reference`, if given, is the test of training patches in place of samples: what a perfect generator
+    would reach.
+    """
+    return NO_METRICS | {
+        "two_sample_accuracy": test.accuracy,
+        "two_sample_low": test.low,
+        "two_sample_high": test.high,
+        "two_sample_count": test.count,
+        "two_sample_reference": reference.accuracy if reference else None,
+        "two_sample_error": min(1 - test.accuracy, 0.5),
+        "memorised_share": memorised.share,
+        "nearest_ratio": memorised.ratio,
+        "nearest_median": float(np.median(memorised.distance)),
+    }
+
+
+def _labelled(real: np.ndarray, made: np.ndarray) -> tuple[Tensor, Tensor]:
+    patches = torch.from_numpy(np.concatenate([real, made]).astype(np.float32))[:, None]
+    return patches, torch.cat([torch.ones(len(real)), torch.zeros(len(made))])
+
+
+class _Classifier(nn.Module):
+    """Three convolutions on a patch and on its deviations from its mean, enlarged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 16, 3, stride=2), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(),
+            nn.Conv2d(32, 32, 3, stride=2), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(32, 1),
+        )  # fmt: skip
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return logits [N], positive for real, of patches [N, 1, S, S]."""
+        detail = DETAIL * (patches - patches.mean(dim=(2, 3), keepdim=True))
+        return self.layers(torch.cat([2 * patches - 1, detail], dim=1)).flatten()
+
+
+def _trained_classifier(patches: Tensor, labels: Tensor) -> nn.Module:
+    """Return a classifier trained on the CPU, every batch flipped at random."""
+    model = _Classifier().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
+    for _ in range(STEPS):
+        chosen = torch.randint(len(patches), (BATCH,))
+        batch = patches[chosen]
+        axes = [axis for axis in (2, 3) if torch.rand(()) < 0.5]
+        loss = F.binary_cross_entropy_with_logits(model(batch.flip(axes)), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def _centred(patches: np.ndarray) -> np.ndarray:
+    """Return [N, S * S] float64, each patch without its mean."""
+    flat = np.asarray(patches, dtype=np.float64).reshape(len(patches), -1)
+    return flat - flat.mean(axis=1, keepdims=True)

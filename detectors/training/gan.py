@@ -1,0 +1,169 @@
+"""The GAN task: patches of defects in, a generator of more of them out; judged against patches it never saw."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from data.errors import InputError
+from data.files import atomic_path, write_json
+from data.patch_datasets import PatchSource, StoredPatches
+from data.patch_files import PatchSet, scaled, stack_levels, to_levels
+from data.patch_folds import split_folds
+from data.synthesis.dcgan import sample_patches
+from data.synthesis.defect_patches import DEFECT, DefectPatches
+from detectors.config import ExperimentConfig
+from detectors.evaluation.gan_scores import Memorisation, find_memorised, gan_metrics, two_sample_test, write_nearest
+from detectors.evaluation.metrics import Metrics
+from detectors.sources import refuse_simulation
+from detectors.training.patches import CATEGORIES, Batch, PatchTask
+
+HELD_OUT = 1000  # real patches that samples are compared with, at most
+KNOWN = 2000  # training patches among which the nearest is looked for, at most
+SHOWN, COLUMNS, SCALE = 64, 16, 3
+
+
+class GANTask(PatchTask):
+    """What the loop needs to know of a GAN. Its patches come from a patch classifier's sources, defects alone.
+
+    Held-out real patches are those of `data.val`, or the fold `data.patches.validation_fold`; the last figures are
+    of `data.test` where it is given. The generator learns from none of them.
+
+    Attributes:
+        metric: the validation figure that chooses `best.ckpt`; larger is better.
+        train_set: the training samples.
+        categories: COCO categories of the data, or one named defect where they come from patches alone.
+
+    """
+
+    metric = "two_sample_error"
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+        data = config.data
+        if data.patches.size != config.model.size:
+            raise InputError(
+                f"model.size is {config.model.size}, but data.patches.size is {data.patches.size}; set both alike"
+            )
+        if data.val is not None and data.patches.validation_fold:
+            raise InputError("data.val and data.patches.validation_fold both name validation patches; give one")
+        refuse_simulation(data)
+        self.categories = CATEGORIES
+        self._val: PatchSet | None = None
+        sources = [self._training_source(source) for source in data.train]
+        weights = [source.weight for source in data.train]
+        length = config.train.samples_per_epoch
+        self.train_set = DefectPatches(sources, weights, data.patches, data.augmentation, length, config.seed)
+        self._known = _known_defects(sources)
+        if data.val is not None:
+            self._val = self._validation_patches(data.val)
+        self._held_out = None if self._val is None else _HeldOut(self._val)
+        if data.test is not None:
+            self._check_source(data.test)
+
+    def losses(self, model: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+        """Return the losses of both networks, to be summed."""
+        return model(batch[0].to(device, non_blocking=True))
+
+    def validate(self, model: nn.Module, accelerator: Accelerator) -> Metrics | None:
+        """Return the figures against the held-out patches, or None where the configuration names none."""
+        if self._held_out is None or not accelerator.is_main_process:
+            return None
+        samples = self._samples(model, self._held_out)
+        return self._figures(samples, self._held_out)[0]
+
+    def show(self, model: nn.Module, folder: Path, epoch: int) -> np.ndarray:
+        """Write samples of an epoch, always of the same noise, into `samples/`; return them, uint8 [H, W, 3]."""
+        picture = patch_grid(sample_patches(model.generator, SHOWN, self.config.seed))
+        with atomic_path(folder / "samples" / f"epoch_{epoch:04d}.png") as temporary:
+            cv2.imwrite(str(temporary), picture)
+        return picture
+
+    def finish(self, model: nn.Module, accelerator: Accelerator, folder: Path) -> Metrics | None:
+        """Judge samples against the defects of the test data, without it of the validation data; write all results.
+
+        Writes `plots/samples.png`, `plots/nearest.png` (the samples that come nearest to a training patch, beside
+        it) and last `metrics.json`.
+        """
+        test = self.config.data.test
+        if not accelerator.is_main_process or (test is None and self._held_out is None):
+            return None
+        held_out = self._held_out if test is None else _HeldOut(self._validation_patches(test))
+        samples, known = self._samples(model, held_out), self._known.floats(slice(None))
+        metrics, memorised = self._figures(samples, held_out)
+        half = split_folds(self._known, 2) == 1
+        reference = two_sample_test(held_out.pixels, known, held_out.half, half, self.config.seed)
+        metrics["two_sample_reference"] = reference.accuracy
+        picture = patch_grid(samples[:SHOWN])
+        with atomic_path(folder / "plots" / "samples.png") as temporary:
+            cv2.imwrite(str(temporary), picture)
+        write_nearest(folder / "plots" / "nearest.png", samples, known, memorised)
+        write_json(folder / "metrics.json", metrics, indent=2)
+        return metrics
+
+    def picture(self, batch: Batch, count: int = SHOWN) -> np.ndarray:
+        """Return some training patches side by side, uint8 [H, W, 3]."""
+        return patch_grid(batch[0][:count, 0].numpy())
+
+    def _samples(self, model: nn.Module, held_out: "_HeldOut") -> np.ndarray:
+        """Return as many samples as there are held-out patches, rounded to grey levels as those are."""
+        samples = sample_patches(model.generator, len(held_out.pixels), self.config.seed)
+        return scaled(to_levels(samples, held_out.bits))
+
+    def _figures(self, samples: np.ndarray, held_out: "_HeldOut") -> tuple[Metrics, Memorisation]:
+        test = two_sample_test(held_out.pixels, samples, held_out.half, None, self.config.seed)
+        memorised = find_memorised(samples, self._known.floats(slice(None)), held_out.pixels)
+        return gan_metrics(test, memorised), memorised
+
+
+class _HeldOut:
+    """Real defects that the generator never sees, in two halves that share no radiograph or place.
+
+    Raises InputError where there are none, or too few places for two halves.
+    """
+
+    def __init__(self, patches: PatchSet) -> None:
+        defects = _defects(patches, HELD_OUT)
+        if not len(defects):
+            raise InputError(f"{patches.path}: no defect patch (class 1) to compare samples with; add some")
+        self.pixels = defects.floats(slice(None))
+        self.bits = 8 * defects.pixels.dtype.itemsize
+        self.half = split_folds(defects, 2) == 1
+
+
+def patch_grid(pixels: np.ndarray) -> np.ndarray:
+    """Return patches float [N, S, S] in [0, 1] as an enlarged grid, uint8 [H, W, 3], a line between them."""
+    rows = -(-len(pixels) // COLUMNS)
+    size = pixels.shape[-1]
+    cells = np.zeros((rows * COLUMNS, size + 1, size + 1), np.uint8)
+    cells[: len(pixels), :size, :size] = np.rint(np.clip(pixels, 0, 1) * 255)
+    grid = cells.reshape(rows, COLUMNS, size + 1, size + 1).swapaxes(1, 2).reshape(rows * (size + 1), -1)
+    return np.repeat(np.repeat(grid, SCALE, axis=0), SCALE, axis=1)[..., None].repeat(3, axis=2)
+
+
+def _known_defects(sources: Sequence[PatchSource]) -> PatchSet:
+    """Return training patches of defects: all that are stored, a fixed choice of those cut from radiographs."""
+    sources = [source for source in sources if source.has(DEFECT)]
+    most = max(KNOWN // len(sources), 1)
+    found = [
+        _defects(source.patches if isinstance(source, StoredPatches) else source.sample_set(0, per_class=most), most)
+        for source in sources
+    ]
+    joined = {name: np.concatenate([getattr(s, name) for s in found]) for name in ("labels", "places", "origins")}
+    # Files of two sources may have the same name.
+    files = np.array([f"{k}/{name}" for k, patches in enumerate(found) for name in patches.files])
+    pixels = stack_levels([patch for patches in found for patch in patches.pixels])
+    return replace(found[0], pixels=pixels, files=files, **joined)
+
+
+def _defects(patches: PatchSet, most: int) -> PatchSet:
+    """Return the defects of a set, evenly chosen where there are more than `most`."""
+    places = np.flatnonzero(patches.labels == DEFECT)
+    if len(places) > most:
+        places = places[np.linspace(0, len(places) - 1, most).round().astype(int)]
+    return patches.subset(places)
