@@ -118,7 +118,8 @@ SHAPES: dict[str, Callable[[np.random.Generator, float], np.ndarray]] = {
 
 
 def plant(thickness_mm: np.ndarray, signal: np.ndarray, exposure: Exposure, weight: np.ndarray, chord: np.ndarray,
-          kind: str, corner: tuple[int, int], contrast: float) -> Defect | None:  # fmt: skip
+          kind: str, corner: tuple[int, int], contrast: float, pixel_to_clutter: float = 0.0
+          ) -> Defect | None:  # fmt: skip
     """Put one defect into `signal` (in place) and return it, or None if it cannot be made visible there.
 
     Args:
@@ -130,6 +131,9 @@ def plant(thickness_mm: np.ndarray, signal: np.ndarray, exposure: Exposure, weig
         kind: the label.
         corner: x, y of the chord's first pixel, inside the radiograph.
         contrast: wanted peak contrast on the display, relative to the display level above black.
+        pixel_to_clutter: least mean contrast of the defect's own pixels over what else varies there, the noise of
+            one pixel and the structure of the background on the scale of the defect's width. A box needs a defect
+            that shows as a whole; where every pixel gets a label, the pixels must show too.
 
     """
     pad = int(3 * max(exposure.blur_x, exposure.blur_y)) + 2
@@ -169,14 +173,18 @@ def plant(thickness_mm: np.ndarray, signal: np.ndarray, exposure: Exposure, weig
             depth *= contrast * shade / peak
             continue
         matched = float(np.sqrt((shown**2).sum()))
-        if peak >= PEAK_TO_NOISE * sigma and matched >= MATCHED_TO_NOISE * noise and peak >= PEAK_TO_SLOPE * gradient:
+        mask = shown > BOX_SHARE * peak
+        shows = peak >= PEAK_TO_NOISE * sigma and matched >= MATCHED_TO_NOISE * noise
+        if shows and pixel_to_clutter > 0:
+            clutter = float(np.hypot(sigma, _structure(exposure.display(local), mask)))
+            shows = float(shown[mask].mean()) >= pixel_to_clutter * clutter
+        if shows and peak >= PEAK_TO_SLOPE * gradient:
             break
         if depth >= most:
             return None
         depth *= 1.35
     else:
         return None
-    mask = shown > BOX_SHARE * peak
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     local += change
     mask = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].copy()
@@ -193,6 +201,13 @@ def _noise_growth(exposure: Exposure) -> float:
     """Return by how much the noise's correlation raises the noise of a sum of pixels."""
     across = noise_kernel(exposure.noise_reach_x, exposure.mottle).sum()
     return float(across * noise_kernel(exposure.noise_reach_y, exposure.mottle).sum())
+
+
+def _structure(image: np.ndarray, mask: np.ndarray) -> float:
+    """Return how far a background float32 [h, w] departs from its mean over a defect's width, RMS over its mask."""
+    width = 2 * float(cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 3).max())
+    rest = image - cv2.GaussianBlur(image, (0, 0), width, borderType=cv2.BORDER_REFLECT)
+    return float(np.sqrt(np.mean(rest[mask] ** 2)))
 
 
 def _gradient(image: np.ndarray) -> np.ndarray:

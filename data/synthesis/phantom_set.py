@@ -21,7 +21,7 @@ from data.radiograph import write_radiograph
 from data.synthesis.phantom import FAMILIES, check_arguments, family_of, make_phantom
 
 # Changes whenever the same arguments give other pixels, so that old sets are not taken for new ones.
-GENERATOR = 2
+GENERATOR = {"castings": 2, "welds": 3}
 # GDXray's C0002 is cut out of its C0001, and readers know it; simulated series keep clear of both.
 FIRST_SERIES = 101
 
@@ -56,7 +56,7 @@ def write_phantoms(kind: str, n: int, out: str | Path, seed: int, *, bits: int =
     if n < 1 or bits not in (8, 16) or (workers is not None and workers < 1):
         raise InputError(f"n {n} and workers {workers} must be 1 or more, and bits {bits} be 8 or 16")
     parameters = {"kind": kind, "n": n, "seed": seed, "bits": bits, "style": style, "family": family,
-                  "size": None if size is None else list(size), "generator": GENERATOR}  # fmt: skip
+                  "size": None if size is None else list(size), "generator": GENERATOR[kind]}  # fmt: skip
     finished = out / "annotations.json"
     if _claim(out, parameters) and finished.exists():
         return finished

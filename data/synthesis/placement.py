@@ -11,6 +11,7 @@ from data.errors import InputError
 from data.test_object import segment_test_object
 
 CELL = 4  # pixels; room is kept on this grid, for a sixteenth of the memory
+WALL_BLUR = 4.0  # pixels; walls are wider, noise and defects are not
 TRIES = 64  # places drawn at once before the whole map is searched
 _NORMAL_95 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
 
@@ -59,12 +60,23 @@ def room_map(pixels: np.ndarray, boxes: np.ndarray, clearance: float) -> np.ndar
     return np.minimum(distance[::CELL, ::CELL], 255).astype(np.uint8)
 
 
+def slope_map(pixels: np.ndarray) -> np.ndarray:
+    """Return how steeply grey values change, as a share of themselves a pixel, float32 on the grid of `room_map`.
+
+    It is largest along walls and at junctions, where castings solidify last and most defects are.
+    """
+    calm = cv2.GaussianBlur(np.asarray(pixels, dtype=np.float32), (0, 0), WALL_BLUR)
+    across, down = (cv2.Sobel(calm, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
+    return (cv2.magnitude(across, down) / np.maximum(calm, 1 / 255))[::CELL, ::CELL]
+
+
 def draw_place(
-    room: np.ndarray, reach: float, taken: np.ndarray, rng: np.random.Generator
+    room: np.ndarray, reach: float, taken: np.ndarray, rng: np.random.Generator, weight: np.ndarray | None = None
 ) -> tuple[float, float] | None:
     """Return a random place (x, y) in pixels for a defect that reaches `reach` pixels, None where there is none.
 
-    `room` is as `room_map` gives it; the defect stays clear of the `taken` boxes `[N, 4]` xyxy too.
+    `room` is as `room_map` gives it; the defect stays clear of the `taken` boxes `[N, 4]` xyxy too. With `weight`, of
+    the shape of `room`, a place is the likelier the larger its weight.
     """
     rows, columns = rng.integers(0, room.shape, (TRIES, 2)).T
     fits = room[rows, columns] >= reach + CELL
@@ -74,6 +86,10 @@ def draw_place(
         rows, columns = rows[order], columns[order]
     else:
         rows, columns = rows[fits], columns[fits]
+    if weight is not None:
+        # The order in which places would be drawn without replacement (Efraimidis and Spirakis 2006).
+        order = np.argsort(rng.exponential(size=len(rows)) / np.maximum(weight[rows, columns], 1e-9))
+        rows, columns = rows[order], columns[order]
     x, y = columns * CELL + rng.uniform(0, CELL, len(columns)), rows * CELL + rng.uniform(0, CELL, len(rows))
     for place in zip(x, y, strict=True):
         if not len(taken) or not _within(taken, place, reach):

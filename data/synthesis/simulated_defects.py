@@ -10,14 +10,15 @@ from data.coco import read_coco
 from data.synthesis.casting_parts import texture
 from data.synthesis.ellipsoid import Cavity, Ellipsoids, Projection, project, random_rotations
 from data.synthesis.inpainting import Patch, inpaint_boxes
-from data.synthesis.placement import Distribution, box_sizes, draw_place, room_map
+from data.synthesis.placement import Distribution, box_sizes, draw_place, room_map, slope_map
 from data.synthesis.superposition import GreyLaw, estimate_unsharpness, matching_noise, noise_level, reach_of, window_of
 from data.transforms import NonNegativeRange, Probability
 
+INPAINT_MARGIN = 1.0  # pixels around an annotated box; annotators leave some already
 PLACES = 6  # places and strengths tried for a defect before it is given up
 EDGE_SHARE = 0.6  # of the longest half axis that has to lie on the test object: walls and edges have defects too
 PEAK_TO_NOISE = 3.0  # least peak contrast over the noise of one pixel
-PEAK_TO_SLOPE = 2.0  # least peak contrast over the background's change from one pixel to the next
+PEAK_TO_SLOPE = 1.0  # least peak contrast over the background's change from one pixel to the next
 
 
 def _counts(pair: tuple[int, int]) -> tuple[int, int]:
@@ -55,9 +56,11 @@ class SimulationConfig(BaseModel):
     `noise` adds the quantum noise that the brighter signal has. A pixel belongs to the defect where the change
     exceeds `box_share` of its peak; mask and tight box follow.
 
-    Defects stay on the test object, `clearance` pixels off annotated ones. `real_defects` says what becomes of
-    those: `keep` them as targets, or `inpaint` them, so that training on simulation alone never shows a real defect
-    as background. `category` names simulated defects; the data set's first one if not given.
+    Defects stay on the test object, `clearance` pixels off annotated ones; a share `near_walls` of them is the likelier
+    at a place the steeper the grey values change there, as real ones are in castings, the rest lies anywhere.
+    `real_defects` says what becomes of annotated ones: `keep` them as targets, or `inpaint` them, so that training on
+    simulation alone never shows a real defect as background. `category` names simulated defects; the data set's
+    first one if not given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,6 +80,7 @@ class SimulationConfig(BaseModel):
     blur: Literal["auto"] | NonNegativeRange = "auto"
     noise: bool = True
     box_share: float = Field(0.2, gt=0, lt=1)
+    near_walls: Probability = 0.6
     clearance: float = Field(4.0, ge=0)
     real_defects: Literal["keep", "inpaint"] = "keep"
     category: str | None = None
@@ -91,9 +95,10 @@ class SimulationConfig(BaseModel):
 
 
 class Background(NamedTuple):
-    """What a radiograph offers: `room` (see `room_map`), unsharpness in pixels, and what covers real defects."""
+    """What a radiograph offers: `room` and `slope` (see `placement`), unsharpness in pixels, covers of real defects."""
 
     room: np.ndarray
+    slope: np.ndarray
     sigma: float
     patches: list[Patch]
 
@@ -135,9 +140,9 @@ class DefectSimulator:
         It is the slow part (about 0.1 s for 768 x 572 pixels), needed once a radiograph.
         """
         config = self.config
-        patches = inpaint_boxes(pixels, boxes, 3.0) if config.real_defects == "inpaint" else []
+        patches = inpaint_boxes(pixels, boxes, INPAINT_MARGIN) if config.real_defects == "inpaint" else []
         sigma = estimate_unsharpness(pixels) if config.blur == "auto" else 0.0
-        return Background(room_map(pixels, boxes, config.clearance), sigma, patches)
+        return Background(room_map(pixels, boxes, config.clearance), slope_map(pixels), sigma, patches)
 
     def __call__(
         self,
@@ -161,18 +166,19 @@ class DefectSimulator:
         sigma = background.sigma if self.config.blur == "auto" else float(rng.uniform(*self.config.blur))
         masks: list[SimulatedMask] = []
         for _ in range(count):
-            mask = self._plant(image, background.room, sigma, masks, rng, levels)
+            mask = self._plant(image, background, sigma, masks, rng, levels)
             if mask is not None:
                 masks.append(mask)
         return Simulated(image, np.array([mask.box for mask in masks], dtype=np.float32).reshape(-1, 4), masks)
 
-    def _plant(self, image: np.ndarray, room: np.ndarray, sigma: float, others: list[SimulatedMask],
+    def _plant(self, image: np.ndarray, background: Background, sigma: float, others: list[SimulatedMask],
                rng: np.random.Generator, levels: int | None) -> SimulatedMask | None:  # fmt: skip
         """Put one defect into the image, in place; return None where none shows."""
         taken = np.array([mask.box for mask in others], dtype=np.float64).reshape(-1, 4)
         half = self._half_axes(rng)
+        weight = background.slope if rng.random() < self.config.near_walls else None
         for _ in range(PLACES):
-            place = draw_place(room, EDGE_SHARE * float(half.max()), taken, rng)
+            place = draw_place(background.room, EDGE_SHARE * float(half.max()), taken, rng, weight)
             if place is None:  # no room for this size
                 half = half * 0.7
                 continue

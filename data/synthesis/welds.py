@@ -11,6 +11,8 @@ from data.synthesis.physics import Exposure, detect, field_weight, form_signal, 
 from data.synthesis.weld_parts import Weld, make_weld
 
 CLEAN_SHARE = 0.15  # of the radiographs have no defect at all
+PIXEL_TO_CLUTTER = 1.5  # least contrast of a defect's pixels over noise and structure: a mask labels every pixel
+MOST_DENSE = 240  # defects on 1,500 px of weld
 CROWDED_SHARE = 0.4  # are porous all along: pores touch each other and lie on lines
 FULL_SIZES = ((1024, 384), (1024, 512), (1536, 512), (2048, 640), (768, 366), (768, 572))
 PLAIN_SIZE = (384, 256)
@@ -67,7 +69,7 @@ def _plant_defects(rng: np.random.Generator, weld: Weld, signal: np.ndarray, exp
     height, width = signal.shape
     crowded = not plain and rng.random() < CROWDED_SHARE
     density = rng.gamma(2.0, 60) if crowded else rng.gamma(0.8, 40)  # defects on 1,500 px of weld
-    wanted = int(rng.integers(2, 7)) if plain else 1 + int(density * width / 1500)
+    wanted = int(rng.integers(2, 7)) if plain else 1 + int(min(density, MOST_DENSE) * width / 1500)
     taken = np.zeros(signal.shape, bool)
     defects: list[Defect] = []
     # Pores come in trains: they gather around a few places along the bead.
@@ -95,7 +97,7 @@ def _plant_defects(rng: np.random.Generator, weld: Weld, signal: np.ndarray, exp
         if min(corner) < 1 or beyond or (taken[apart].any() and not crowded):
             continue
         contrast = float(np.exp(rng.uniform(np.log(0.2 if plain else 0.07), np.log(0.6))))
-        defect = plant(weld.thickness, signal, exposure, weight, chord, kind, corner, contrast)
+        defect = plant(weld.thickness, signal, exposure, weight, chord, kind, corner, contrast, PIXEL_TO_CLUTTER)
         if defect is not None:
             taken[apart] = True
             defects.append(defect)
