@@ -70,7 +70,7 @@ def make_phantoms(config: PhantomConfig) -> Path:
 
     The folder's name holds a hash of the settings, so that other settings never meet old pictures.
     """
-    settings = config.model_dump(exclude={"folder"}) | {"generator": GENERATOR}
+    settings = config.model_dump(exclude={"folder"}) | {"generator": GENERATOR[config.kind]}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     folder = Path(config.folder) / f"phantom-{config.kind}-{config.style}-{config.n}-{digest}"
     return write_phantoms(
