@@ -70,9 +70,9 @@ def planted(monkeypatch, kind: str, indices: range, module) -> list:
     """Return (label, thickness, signal before, signal after, exposure, defect) of every planted defect."""
     seen, plant = [], defects.plant
 
-    def spy(thickness, signal, exposure, weight, chord, label, corner, contrast):
+    def spy(thickness, signal, exposure, weight, chord, label, corner, contrast, *clutter):
         before = signal.copy()
-        defect = plant(thickness, signal, exposure, weight, chord, label, corner, contrast)
+        defect = plant(thickness, signal, exposure, weight, chord, label, corner, contrast, *clutter)
         if defect is None:
             assert np.array_equal(before, signal), "a defect that was dropped left its trace"
         else:
@@ -111,6 +111,21 @@ def test_a_defect_too_faint_for_its_wall_is_left_out():
                           "pore", (20, 20), 0.05)  # fmt: skip
     assert found is None
     assert (signal == 0.5).all()
+
+
+def test_where_pixels_are_labelled_a_defect_like_its_background_is_left_out_or_made_deeper():
+    rng = np.random.default_rng(0)
+    exposure = castings._plain_exposure(rng, np.full((80, 80), 10, np.float32))
+    chord, thickness, weight = defects.pore(rng, 16), np.full((80, 80), 10, np.float32), np.ones((80, 80), np.float32)
+    waves = np.sin(np.arange(80, dtype=np.float32) / 3)[:, None] * np.ones(80, np.float32)  # as wide as the pore
+    depths = {}
+    for height in (0.0, 0.02):
+        for ratio in (0.0, 1.5):
+            signal = (0.5 * (1 + height * waves)).astype(np.float32)
+            found = defects.plant(thickness, signal, exposure, weight, chord, "pore", (30, 30), 0.02, ratio)
+            depths[height, ratio] = found.depth_mm if found else np.inf
+    assert depths[0.0, 1.5] == depths[0.0, 0.0]  # on a plain background the rule says nothing
+    assert depths[0.02, 1.5] > 1.3 * depths[0.02, 0.0]
 
 
 def test_written_set_is_the_same_with_one_and_two_workers(tmp_path):

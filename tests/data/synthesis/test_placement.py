@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from data.synthesis.placement import CELL, Distribution, box_sizes, draw_place, room_map
+from data.synthesis.placement import CELL, Distribution, box_sizes, draw_place, room_map, slope_map
 
 
 def test_lognormal_has_nine_in_ten_in_its_range():
@@ -55,6 +55,21 @@ def test_places_keep_their_distance():
     assert not ((x > 100 - 9 + CELL) & (x < 150 + 9 - CELL) & (y > 20 - 9 + CELL) & (y < 80 + 9 - CELL)).any()
     assert not ((x > 1) & (x < 79) & (y > 1) & (y < 69)).any()
     assert places.std(axis=0).min() > 15  # spread over what is left
+
+
+def test_places_gather_at_walls_in_the_measure_of_the_slope():
+    pixels = np.full((120, 240), 0.4, np.float32)
+    pixels[:, 160:] = 0.2
+    slope = slope_map(pixels)
+    # A blurred step of half its height: the steepest slope is the Gaussian's peak, over the mean of both sides.
+    assert slope.shape == (30, 60)
+    assert slope.max() == pytest.approx(0.2 / (4 * np.sqrt(2 * np.pi)) / 0.3, rel=0.2)
+    room = room_map(pixels, np.zeros((0, 4)), clearance=0)
+    rng = np.random.default_rng(0)
+    anywhere, walls = (np.array([draw_place(room, 5, np.zeros((0, 4)), rng, weight)[0] for _ in range(300)])
+                       for weight in (None, slope))  # fmt: skip
+    assert (np.abs(walls - 160) < 16).mean() > 0.9
+    assert (np.abs(anywhere - 160) < 16).mean() < 0.3
 
 
 def test_no_place_where_nothing_fits():

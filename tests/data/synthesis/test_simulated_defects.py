@@ -111,10 +111,20 @@ def test_inpainting_removes_a_defect_and_nothing_else(part):
     cv2.circle(shown, (60, 70), 6, 0.8, -1)
     out = simulate(plain(real_defects="inpaint", share=0), shown, np.array([[54.0, 64.0, 67.0, 77.0]]))
     hole = np.zeros(part.shape, bool)
-    hole[61:80, 51:70] = True
+    hole[63:78, 53:68] = True
     assert np.array_equal(out.pixels[~hole], shown[~hole])
     assert np.abs(out.pixels[hole] - part[hole]).max() < 0.04  # the slope is continued; noise differs
-    assert 0.5 < np.std(np.diff(out.pixels[61:80, 51:70])) / np.std(np.diff(part[61:80, 51:70])) < 1.6
+    assert 0.5 < np.std(np.diff(out.pixels[63:78, 53:68])) / np.std(np.diff(part[63:78, 53:68])) < 1.6
+
+
+def test_inpainting_carries_a_wall_through():
+    x = np.arange(120, dtype=np.float32)
+    wall = np.tile(0.2 + 0.6 / (1 + np.exp(-(x - 60) / 4)), (100, 1)).astype(np.float32)
+    shown = wall.copy()
+    cv2.circle(shown, (58, 50), 5, 0.9, -1)
+    out = simulate(plain(real_defects="inpaint", share=0), shown, np.array([[52.0, 44.0, 65.0, 57.0]]))
+    assert np.abs(shown - wall).max() > 0.3
+    assert np.abs(out.pixels - wall).max() < 0.04  # of a wall 0.6 high
 
 
 def test_a_black_radiograph_gets_none():
