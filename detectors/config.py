@@ -27,11 +27,12 @@ class PhantomConfig(Strict):
 
 
 class SourceConfig(Strict):
-    """Where radiographs and their labels come from; one of four origins.
+    """Where radiographs and their labels come from; one of five origins.
 
     `json` is a COCO file, and `images` the folder that its file names start from (the JSON's own folder if not
     given). `phantoms` are simulated on first use. `masks` is a folder of binary masks, one a radiograph of the
     folder `images`. `patches` is a patch file or a folder of patches sorted by class, for patch classifiers.
+    `images` alone is a folder of radiographs without defects: negatives, or what `simulate` starts from.
     `weight` is the share of this source among several in training. `box_margin` pixels are added to every side
     of every box: annotators draw loose boxes, simulated ones are tight. `repeat` draws every radiograph
     that many times an epoch. `simulate` puts simulated defects into the radiographs of a detector's training;
@@ -52,8 +53,12 @@ class SourceConfig(Strict):
     @model_validator(mode="after")
     def _one_origin(self) -> "SourceConfig":
         origins = (self.json_file, self.phantoms, self.masks, self.patches)
-        if sum(origin is not None for origin in origins) != 1:
-            raise ValueError("give one of 'json' (a COCO file), 'phantoms', 'masks' and 'patches'")
+        count = sum(origin is not None for origin in origins)
+        if count > 1 or (count == 0 and self.images is None):
+            raise ValueError(
+                "give one of 'json' (a COCO file), 'phantoms', 'masks' and 'patches', or 'images' alone for a folder "
+                "of radiographs without defects"
+            )
         if self.masks is not None and self.images is None:
             raise ValueError("'masks' needs 'images', the folder of their radiographs")
         return self

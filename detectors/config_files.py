@@ -135,14 +135,19 @@ def _merged(layers: list[Layer]) -> dict:
 
 
 def _merge(base: dict, over: dict) -> dict:
-    """Lay `over` on `base`, section by section."""
+    """Lay `over` on `base`, section by section; the keys 0, 1, ... of a section name the elements of a list."""
     if any(new in over and old in base for new, old in permutations(ORIGINS, 2)):
         # Another origin of data: what was said of the old one, such as its margin, does not hold for it.
         return dict(over)
     merged = dict(base)
     for key, value in over.items():
         inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+        if isinstance(inner, list) and isinstance(value, dict) and value and all(map(str.isdecimal, value)):
+            inner, value = dict(enumerate(inner)), {int(position): part for position, part in value.items()}
+            whole = _merge(inner, value)
+            merged[key] = [whole[position] for position in sorted(whole)]
+        else:
+            merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -178,7 +183,7 @@ def _origin(layers: list[Layer], location: tuple) -> str:
 def _has(values: Any, location: tuple) -> bool:
     for part in location:
         try:
-            values = values[part]
+            values = values[str(part)] if isinstance(values, dict) else values[part]
         except (KeyError, IndexError, TypeError):
             return False
     return True

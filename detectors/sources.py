@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from data.coco import CocoDataset, read_coco
 from data.datasets import DetectionDataset, MixedDataset, Sample
+from data.defect_free import read_defect_free
 from data.errors import InputError
 from data.masks import read_mask_folder
 from data.patch_files import PatchSet, read_patches
@@ -24,6 +25,8 @@ def load_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
     if source.masks is not None:
         dataset, folder = read_mask_folder(source.images or "", source.masks), Path(source.images or "")
         return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
+    if source.phantoms is None and source.json_file is None:
+        return read_defect_free(source.images or ""), Path(source.images or "")
     path = make_phantoms(source.phantoms) if source.phantoms else Path(source.json_file or "")
     folder = Path(source.images) if source.images else path.parent
     if not folder.is_dir():

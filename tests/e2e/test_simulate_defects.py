@@ -45,3 +45,11 @@ def test_radiographs_keep_their_depth_and_get_defects(tmp_path: Path) -> None:
                 assert (after.pixels - before.pixels)[mask].mean() > 0.002
     again = run(*arguments, "--out", tmp_path / "out")
     assert (again.returncode, "choose a folder that is new or empty" in again.stderr) == (2, True)
+
+
+def test_a_folder_of_sound_radiographs_will_do(tmp_path: Path) -> None:
+    write_radiograph(tmp_path / "in" / "a.png", np.full((150, 180), 0.4, np.float32), 8)
+    done = run(tmp_path / "in", "--per-image", 2, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    written = read_coco(tmp_path / "out" / "annotations.json")
+    assert ([c["name"] for c in written.categories], len(written.boxes_of(1))) == (["defect"], 2)
