@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
 
 from data.patches import PatchConfig
-from data.synthesis.simulated_defects import SimulationConfig
+from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig
 from detectors.schema import ModelSection, Strict
 

@@ -1,97 +1,24 @@
 """Simulated defects in real radiographs: fresh ones for every training sample, or written to files once."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from data.coco import read_coco
+from data.synthesis.blending import change_cavity, read_changes
 from data.synthesis.casting_parts import texture
 from data.synthesis.ellipsoid import Cavity, Ellipsoids, Projection, project, random_rotations
 from data.synthesis.inpainting import Patch, inpaint_boxes
-from data.synthesis.placement import Distribution, box_sizes, draw_place, room_map, slope_map
+from data.synthesis.placement import box_sizes, draw_place, room_map, slope_map
+from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.superposition import GreyLaw, estimate_unsharpness, matching_noise, noise_level, reach_of, window_of
-from data.transforms import NonNegativeRange, Probability
 
 INPAINT_MARGIN = 1.0  # pixels around an annotated box; annotators leave some already
 PLACES = 6  # places and strengths tried for a defect before it is given up
 EDGE_SHARE = 0.6  # of the longest half axis that has to lie on the test object: walls and edges have defects too
 PEAK_TO_NOISE = 3.0  # least peak contrast over the noise of one pixel
 PEAK_TO_SLOPE = 1.0  # least peak contrast over the background's change from one pixel to the next
-
-
-def _counts(pair: tuple[int, int]) -> tuple[int, int]:
-    if pair[0] > pair[1]:
-        raise ValueError(f"the range {pair} is upside down; give (least, most)")
-    return pair
-
-
-Count = Annotated[int, Field(ge=0)]
-CountRange = Annotated[tuple[Count, Count], AfterValidator(_counts)]
-
-
-class GreyLawConfig(BaseModel):
-    """Attenuation `mu` in 1/mm and the thickness `xmax` in mm at which the radiograph is darkest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    mu: float = Field(gt=0)
-    xmax: float = Field(gt=0)
-
-
-class SimulationConfig(BaseModel):
-    """Which defects are simulated, how many and how strong.
-
-    `share` of the radiographs get defects, `per_image` (least, most) each. `half_axis` is the longest half axis of an
-    ellipsoid, in pixels, or in mm where `pixel_mm` gives the size of a pixel; `flatness` is the range of the shorter
-    ones' share of it. `sizes_from` names a COCO file whose boxes, less `sizes_margin` pixels on each side, give the
-    sizes instead. A share `clusters` of the defects are unions of 2 to 4 ellipsoids; `irregularity` varies the
-    depth inside a defect by so much (standard deviation).
-
-    `contrast` is the peak change as a share of the grey value there. With `law` the strength follows from the depth
-    instead, which needs `pixel_mm`. A cavity that would not show against the noise and the slope of its background
-    is made stronger, up to twice `contrast.high`, or left out. `polarity` says what defects are: brighter in castings,
-    darker on weld films. `blur` is the range of sigma in pixels, or auto: each radiograph's own, from its edges.
-    `noise` adds the quantum noise that the brighter signal has. A pixel belongs to the defect where the change
-    exceeds `box_share` of its peak; mask and tight box follow.
-
-    Defects stay on the test object, `clearance` pixels off annotated ones; a share `near_walls` of them is the likelier
-    at a place the steeper the grey values change there, as real ones are in castings, the rest lies anywhere.
-    `real_defects` says what becomes of annotated ones: `keep` them as targets, or `inpaint` them, so that training on
-    simulation alone never shows a real defect as background. `category` names simulated defects; the data set's
-    first one if not given.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    share: Probability = 1.0
-    per_image: CountRange = (2, 8)
-    half_axis: Distribution = Distribution(low=3.5, high=20.0)
-    flatness: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.4, 1.0)
-    pixel_mm: float | None = Field(None, gt=0)
-    sizes_from: str | None = None
-    sizes_margin: float = Field(0.0, ge=0)
-    clusters: Probability = 0.35
-    irregularity: float = Field(0.15, ge=0, le=1)
-    contrast: Distribution = Distribution(low=0.03, high=0.25)
-    law: GreyLawConfig | None = None
-    polarity: Literal["brighter", "darker", "either"] = "brighter"
-    blur: Literal["auto"] | NonNegativeRange = "auto"
-    noise: bool = True
-    box_share: float = Field(0.2, gt=0, lt=1)
-    near_walls: Probability = 0.6
-    clearance: float = Field(4.0, ge=0)
-    real_defects: Literal["keep", "inpaint"] = "keep"
-    category: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "SimulationConfig":
-        if self.law is not None and self.pixel_mm is None:
-            raise ValueError("'law' works with depths in mm: give 'pixel_mm', the size of a pixel, too")
-        if self.flatness[0] > self.flatness[1]:
-            raise ValueError(f"flatness {self.flatness} is upside down; give (low, high)")
-        return self
 
 
 class Background(NamedTuple):
@@ -125,13 +52,14 @@ class Simulated(NamedTuple):
 
 
 class DefectSimulator:
-    """Puts ellipsoidal defects into radiographs; it holds no random state and can be sent to worker processes.
+    """Puts simulated defects into radiographs; it holds no random state and can be sent to worker processes.
 
-    Raises InputError for a `sizes_from` file that is none or has no boxes.
+    Raises InputError for a `sizes_from` file that is none or has no boxes, and a `patches_from` without defects.
     """
 
     def __init__(self, config: SimulationConfig) -> None:
         self.config = config
+        self._changes = read_changes(config.patches_from) if config.patches_from else []
         self._sizes = box_sizes(read_coco(config.sizes_from), config.sizes_margin) if config.sizes_from else None
 
     def study(self, pixels: np.ndarray, boxes: np.ndarray) -> Background:
@@ -206,7 +134,10 @@ class DefectSimulator:
 
     def _cavity(self, half: np.ndarray, place: tuple[float, float], shape: tuple[int, int],
                 rng: np.random.Generator) -> Cavity:  # fmt: skip
-        """Return a cavity around a place: one ellipsoid, or a few grown together."""
+        """Return a cavity around a place: one ellipsoid, or a few grown together, or the shape out of a patch."""
+        if self._changes and rng.random() < self.config.patch_share:
+            change = self._changes[int(rng.integers(len(self._changes)))]
+            return change_cavity(change, place, shape, 2 * float(half.max()), rng.uniform(0, 360), rng.random() < 0.5)
         members = int(rng.integers(2, 5)) if rng.random() < self.config.clusters else 1
         shares = np.r_[1.0, rng.uniform(0.35, 0.8, members - 1)]
         if members > 1:

@@ -12,7 +12,8 @@ from data.errors import InputError
 from data.files import atomic_path
 from data.montage import draw_boxes
 from data.radiograph import PNG_SUFFIXES, read_radiograph, write_radiograph
-from data.synthesis.simulated_defects import DefectSimulator, Simulated, SimulationConfig
+from data.synthesis.simulated_defects import DefectSimulator, Simulated
+from data.synthesis.simulation_config import SimulationConfig
 
 SHOWN = 3  # radiographs in the picture
 

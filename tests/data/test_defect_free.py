@@ -5,7 +5,7 @@ from data.datasets import DetectionDataset
 from data.defect_free import read_defect_free
 from data.errors import InputError
 from data.radiograph import write_radiograph
-from data.synthesis.simulated_defects import SimulationConfig
+from data.synthesis.simulation_config import SimulationConfig
 
 
 def test_a_folder_of_sound_radiographs_trains_on_simulated_defects(tmp_path):

@@ -8,7 +8,8 @@ from data.datasets import DetectionDataset
 from data.errors import InputError
 from data.radiograph import write_radiograph
 from data.synthesis.placement import Distribution
-from data.synthesis.simulated_defects import DefectSimulator, SimulationConfig
+from data.synthesis.simulated_defects import DefectSimulator
+from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig, CropConfig
 
 NONE = np.zeros((0, 4))
@@ -98,6 +99,19 @@ def test_the_same_seed_gives_the_same_and_the_argument_stays(part):
     assert np.array_equal(first.pixels, second.pixels)
     assert not np.array_equal(first.pixels, other.pixels)
     assert np.array_equal(part, before)
+
+
+def test_shapes_may_come_from_patches(part, tmp_path):
+    ring = np.full((32, 32), 0.4, np.float32)
+    cv2.circle(ring, (16, 16), 8, 0.6, 3)
+    write_radiograph(tmp_path / "class_1" / "a.png", ring, 8)
+    write_radiograph(tmp_path / "class_0" / "b.png", np.full((32, 32), 0.4, np.float32), 8)
+    size = Distribution(low=12, high=13)
+    for share, hollow in ((1.0, True), (0.0, False)):
+        config = plain(patches_from=str(tmp_path), patch_share=share, noise=False, per_image=(1, 1), half_axis=size)
+        (mask,) = simulate(config, part).masks
+        height, width = mask.mask.shape
+        assert mask.mask[height // 2, width // 2] == (not hollow)  # no ellipsoid has a hole in its middle
 
 
 def test_share_nought_changes_nothing(part):
