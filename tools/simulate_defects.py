@@ -8,8 +8,8 @@ import click
 from data.coco import read_coco
 from data.console import Command, console
 from data.defect_free import read_defect_free
-from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.simulated_set import write_simulated
+from data.synthesis.simulation_config import SimulationConfig
 
 
 @click.command(cls=Command)
