@@ -12,6 +12,8 @@ from data.errors import InputError
 from data.masks import read_mask_folder
 from data.radiograph import PercentileWindow, write_radiograph
 from data.segmentation import SegmentationDataset, stack_segmentation
+from data.synthesis.fresh_defects import FreshDefects
+from data.synthesis.simulated_defects import SimulationConfig
 from data.transforms import AugmentationConfig
 
 SHAPE = (90, 120)
@@ -161,3 +163,59 @@ def test_batches_are_stacked_and_unequal_sizes_named(folder: Path) -> None:
     assert (images.shape, masks.shape, ids) == ((2, 1, 48, 48), (2, 48, 48), [1, 2])
     with pytest.raises(InputError, match=r"a batch holds images of .*crop\.size"):
         stack_segmentation([samples[0], dataset(folder)[1]])
+
+
+# Simulated defects
+
+FRESH = {"per_image": (2, 3), "half_axis": {"low": 4, "high": 6}, "contrast": {"low": 0.1, "high": 0.3}}
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_masks_of_simulated_defects_are_the_simulators(folder: Path, cache: bool) -> None:
+    simulation = SimulationConfig(**FRESH)
+    samples = dataset(folder, seed=3, simulation=simulation, cache=cache)
+    samples.set_epoch(2)
+    plain, real = dataset(folder)[0], discs([(30, 40), (80, 20)])
+    image, mask, _ = samples[0]
+    boxes = np.array([[21, 31, 40, 50], [71, 11, 90, 30]], np.float32)  # discs of radius 9
+    fresh = FreshDefects(simulation)
+    fresh.study(0, plain[0][0].numpy(), boxes, 255)
+    expected = fresh(0, plain[0][0].numpy(), np.random.default_rng([3, 2, 0]))
+    assert len(expected.masks) >= 2
+    union = real > 0
+    for x, y, footprint in expected.masks:
+        there = union[y : y + footprint.shape[0], x : x + footprint.shape[1]]
+        assert not (there & footprint).any()  # clear of the real ones
+        there |= footprint
+    np.testing.assert_array_equal(mask.numpy(), union)
+    np.testing.assert_array_equal(image[0].numpy(), expected.pixels)
+    samples[0][1].fill_(7)  # does not reach the cache
+    assert torch.equal(samples[0][1], mask)
+
+
+def test_boxes_without_masks_will_do_where_real_defects_are_inpainted(folder: Path) -> None:
+    coco = read_mask_folder(folder, folder)
+    boxes = CocoDataset(coco.images, [a | {"segmentation": []} for a in coco.annotations], coco.categories)
+    simulation = SimulationConfig(**FRESH, real_defects="inpaint")
+    samples = SegmentationDataset(boxes, folder, simulation=simulation)
+    for k, (image, mask, _) in enumerate(samples[k] for k in range(3)):
+        assert mask.any()
+        assert float(image.max()) < 0.5  # the discs of 0.8 are gone
+        assert not (mask.numpy() * discs([(30, 40), (80, 20)] if k == 0 else [(100, 70)] if k == 1 else [])).any()
+
+
+@pytest.mark.parametrize("regions", [None, 4])
+def test_simulated_defects_depend_on_seed_epoch_and_index(folder: Path, regions: int | None) -> None:
+    def draw(seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        simulation = SimulationConfig(**FRESH, real_defects="inpaint")
+        crop = {"crop": {"size": 90, "around_defect": 1}}
+        samples = dataset(folder, crop, seed=seed, regions=regions, simulation=simulation)
+        samples.set_epoch(epoch)
+        return samples[1][:2]
+
+    first = draw(1, 0)
+    assert first[1].any()
+    assert torch.equal(first[0], draw(1, 0)[0])
+    assert not torch.equal(first[0], draw(2, 0)[0])
+    # Regions are cut once; the same ones come again.
+    assert torch.equal(first[1], draw(1, 1)[1]) == (regions is not None)
