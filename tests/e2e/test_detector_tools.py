@@ -10,6 +10,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from data.coco import read_coco
+from detectors.evaluation.runs import write_evaluation
 from detectors.prediction import default_threshold
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -115,6 +117,17 @@ def test_curves_of_several_runs(trained: Path, tmp_path: Path) -> None:
     result = run("plot_pr", trained, trained, "--out", tmp_path / "curves.png")
     assert result.exit_code == 0, result.output
     assert cv2.imread(str(tmp_path / "curves.png")) is not None
+
+
+def test_the_annotators_margin_is_told_from_an_evaluation(castings: Path, tmp_path: Path) -> None:
+    dataset = read_coco(castings)
+    inside = [{"image_id": a["image_id"], "category_id": a["category_id"], "score": 0.9,
+               "bbox": (np.array(a["bbox"]) + [1.5, 1.5, -3, -3]).tolist()} for a in dataset.annotations]  # fmt: skip
+    write_evaluation(tmp_path / "e", dataset, inside, castings.parent)
+    result = run("fit_margin", tmp_path / "e", "--boxes", 2)
+    assert (result.exit_code, "+1.5 px a side" in result.output, "2 boxes" in result.output) == (0, True, True)
+    write_evaluation(tmp_path / "none", dataset, [], castings.parent)
+    fails(run("fit_margin", tmp_path / "none"), "no detection lies in a true box")
 
 
 def test_a_corrupt_radiograph_stops_prediction_before_anything_is_written(trained: Path, tmp_path: Path) -> None:
