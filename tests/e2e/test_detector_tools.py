@@ -122,7 +122,7 @@ def test_curves_of_several_runs(trained: Path, tmp_path: Path) -> None:
 def test_the_annotators_margin_is_told_from_an_evaluation(castings: Path, tmp_path: Path) -> None:
     dataset = read_coco(castings)
     inside = [{"image_id": a["image_id"], "category_id": a["category_id"], "score": 0.9,
-               "bbox": (np.array(a["bbox"]) + [1.5, 1.5, -3, -3]).tolist()} for a in dataset.annotations]  # fmt: skip
+               "bbox": np.add(a["bbox"], [1.5, 1.5, -3, -3]).tolist()} for a in dataset.annotations]  # fmt: skip
     write_evaluation(tmp_path / "e", dataset, inside, castings.parent)
     result = run("fit_margin", tmp_path / "e", "--boxes", 2)
     assert (result.exit_code, "+1.5 px a side" in result.output, "2 boxes" in result.output) == (0, True, True)
