@@ -20,7 +20,9 @@ class DCGANConfig(ModelSection):
 
     `size` is the side of a patch in pixels, `latent` the numbers of noise it is made from, `width` the channels at
     half the size. `real_target` below 1 is what the discriminator is asked to say of real patches (one-sided label
-    smoothing, Salimans et al. 2016), which keeps it from growing too sure; 1 is as published.
+    smoothing, Salimans et al. 2016), which keeps it from growing too sure; 1 is as published. `noise` is the standard
+    deviation of noise on all that the discriminator sees (Sonderby et al. 2017), full scale being 1: on radiographs
+    that were smoothed or stored in few grey levels it cannot then judge by the last bits alone.
     """
 
     task: ClassVar[str] = "gan"
@@ -30,6 +32,7 @@ class DCGANConfig(ModelSection):
     latent: int = Field(100, ge=1)
     width: int = Field(32, ge=1)
     real_target: float = Field(0.9, gt=0.5, le=1)
+    noise: float = Field(0.0, ge=0, le=1)
 
     @field_validator("size")
     @classmethod
@@ -60,12 +63,14 @@ class DCGAN(nn.Module):
         self.generator = Generator(config.size, config.latent, config.width)
         self.discriminator = Discriminator(config.size, config.width)
         self.real_target = config.real_target
+        self.noise = config.noise
 
     def forward(self, patches: Tensor) -> dict[str, Tensor]:
         """Return the losses `loss_discriminator` and `loss_generator` (non-saturating), to be summed."""
         if not self.training:
             self.classify(patches)
-        made = self.generator(self.generator.noise(len(patches)).to(patches.device))
+        made = self._noisy(self.generator(self.generator.noise(len(patches)).to(patches.device)))
+        patches = self._noisy(patches)
         # Real and generated patches in batches of their own, as published: batch norm tells their statistics apart.
         real, fake = self.discriminator(patches), self.discriminator(made.detach())
         wrong = 0.5 * (_answer(real, self.real_target) + _answer(fake, 0.0))
@@ -74,6 +79,10 @@ class DCGAN(nn.Module):
     def classify(self, patches: Tensor) -> Tensor:
         """Raise InputError: there is no class to tell."""
         raise InputError("a 'dcgan' makes patches with defects and finds none; draw some with tools/sample_gan.py")
+
+    def _noisy(self, patches: Tensor) -> Tensor:
+        """Return patches as the discriminator sees them."""
+        return patches + self.noise * torch.randn_like(patches) if self.noise else patches
 
     def _judged(self, made: Tensor) -> Tensor:
         """Return the discriminator's logits of generated patches, as constant as it must be for the generator."""

@@ -23,7 +23,7 @@ CALM = 1.0  # pixels; the blur that keeps the patch's own noise out of the chang
 FOOT = 0.1  # share of the peak below which a change is taken for background
 LEAST = 0.01  # of the grey value: a weaker change is no visible defect
 PEAK_TO_NOISE = 3.0  # least peak over the noise of one pixel
-BOTH_WAYS = 0.6  # an opposite change above this share of the peak is an edge's work, not a defect's
+BOTH_WAYS = 0.5  # an opposite change above this share of the peak is an edge's work, not a defect's
 DARKEST = 1 / 255  # the least background that a change is stated against
 
 
@@ -62,8 +62,9 @@ def defect_change(patch: np.ndarray) -> np.ndarray | None:
     background: too weak against 1 % of the grey value or the noise, or up and down alike, as at a part's edge.
     """
     calm = _calmed(np.asarray(patch, dtype=np.float32))
-    background = np.maximum(membrane(calm), DARKEST)
-    change = calm / background - 1
+    span = membrane(calm)
+    background = np.maximum(span, DARKEST)
+    change = (calm - span) / background
     up, down = float(change.max()), -float(change.min())
     peak, sign = max(up, down), 1 if up >= down else -1
     noise = noise_level(patch) / float(background.mean())
@@ -76,16 +77,18 @@ def defect_change(patch: np.ndarray) -> np.ndarray | None:
     return sign * own
 
 
-def read_changes(path: str | Path) -> list[np.ndarray]:
+def read_changes(path: str | Path, brighter: bool | None = None) -> list[np.ndarray]:
     """Return the changes of all defect patches of a file or folder in which a defect shows; see `defect_change`.
 
-    Raises InputError as `read_patches`, and where no patch shows a defect.
+    `brighter` True takes brighter defects alone, False darker ones, None both. Raises InputError as `read_patches`,
+    and where no patch shows a defect.
     """
     patches = read_patches(path)
     found = [defect_change(patches.floats(int(k))) for k in np.flatnonzero(patches.labels == 1)]
-    changes = [change for change in found if change is not None]
+    changes = [change for change in found if change is not None and brighter in (None, bool(change.max() > 0))]
     if not changes:
-        raise InputError(f"{path}: none of its {len(found)} defect patches shows a defect off its rim; give others")
+        kind = {None: "", True: "brighter ", False: "darker "}[brighter]
+        raise InputError(f"{path}: none of its {len(found)} defect patches shows a {kind}defect off its rim")
     return changes
 
 
@@ -111,6 +114,8 @@ def change_cavity(
 
     """
     rows, columns = (np.flatnonzero(change.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return Cavity(int(place[0]), int(place[1]), np.zeros((0, 0), np.float32))
     size = np.abs(change[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.float32)
     size = size[:, ::-1] if mirrored else size
     peak, height, width = float(size.max()), *size.shape

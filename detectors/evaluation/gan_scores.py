@@ -1,5 +1,6 @@
 """How good generated patches are: whether a classifier tells them from real ones, whether they were learnt by heart."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class TwoSampleTest:
         accuracy: share of test patches that are called rightly real or generated; 0.5 if they cannot be told apart.
         low: lower end of the exact 95 % band of the accuracy.
         high: its upper end.
+        loss: cross entropy of the answers in bits: 0 if all are right and sure, 1 if they are a coin's.
         count: number of test patches, half of them real.
 
     """
@@ -34,6 +36,7 @@ class TwoSampleTest:
     accuracy: float
     low: float
     high: float
+    loss: float
     count: int
 
 
@@ -95,9 +98,11 @@ def two_sample_test(
         model = _trained_classifier(*pairs[0])
     patches, labels = pairs[1]
     with torch.inference_mode():
-        right = (model(patches) > 0) == (labels > 0)
+        logits = model(patches)
+    right = (logits > 0) == (labels > 0)
     low, high = clopper_pearson(int(right.sum()), len(right)) or (0.0, 1.0)
-    return TwoSampleTest(float(right.float().mean()), low, high, len(right))
+    loss = float(F.binary_cross_entropy_with_logits(logits, labels)) / math.log(2)
+    return TwoSampleTest(float(right.float().mean()), low, high, loss, len(right))
 
 
 def find_nearest(patches: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,20 +146,20 @@ def write_nearest(path: Path, samples: np.ndarray, training: np.ndarray, found: 
     write_patch_sheet(path, np.stack(pictures), captions)
 
 
-def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: TwoSampleTest | None = None) -> Metrics:
+def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: float | None = None) -> Metrics:
     """Return the figures as `metrics.json` holds them; those of detection are null.
 
-    `two_sample_error` is the share of test patches that the classifier gets wrong, at most 0.5: the larger the
-    better. `reference`, if given, is the test of training patches in place of samples: what a perfect generator
-    would reach.
+    `two_sample_loss` is cut at 1, for a classifier that does worse than a coin proves no more. It still tells
+    generators apart whose samples are all recognised. `reference` is the accuracy of the same test with training
+    patches in place of samples: what a perfect generator would reach.
     """
     return NO_METRICS | {
         "two_sample_accuracy": test.accuracy,
         "two_sample_low": test.low,
         "two_sample_high": test.high,
         "two_sample_count": test.count,
-        "two_sample_reference": reference.accuracy if reference else None,
-        "two_sample_error": min(1 - test.accuracy, 0.5),
+        "two_sample_reference": reference,
+        "two_sample_loss": min(test.loss, 1.0),
         "memorised_share": memorised.share,
         "nearest_ratio": memorised.ratio,
         "nearest_median": float(np.median(memorised.distance)),

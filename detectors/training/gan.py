@@ -24,7 +24,8 @@ from detectors.sources import refuse_simulation
 from detectors.training.patches import CATEGORIES, Batch, PatchTask
 
 HELD_OUT = 1000  # real patches that samples are compared with, at most
-KNOWN = 2000  # training patches among which the nearest is looked for, at most
+SAMPLES = 500  # samples that are judged, at least
+KNOWN_STORED, KNOWN_CUT = 20_000, 2000  # training patches among which the nearest is looked for, at most
 SHOWN, COLUMNS, SCALE = 64, 16, 3
 
 
@@ -41,7 +42,7 @@ class GANTask(PatchTask):
 
     """
 
-    metric = "two_sample_error"
+    metric = "two_sample_loss"
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
@@ -96,9 +97,7 @@ class GANTask(PatchTask):
         held_out = self._held_out if test is None else _HeldOut(self._validation_patches(test))
         samples, known = self._samples(model, held_out), self._known.floats(slice(None))
         metrics, memorised = self._figures(samples, held_out)
-        half = split_folds(self._known, 2) == 1
-        reference = two_sample_test(held_out.pixels, known, held_out.half, half, self.config.seed)
-        metrics["two_sample_reference"] = reference.accuracy
+        metrics["two_sample_reference"] = self._reference(held_out)
         picture = patch_grid(samples[:SHOWN])
         with atomic_path(folder / "plots" / "samples.png") as temporary:
             cv2.imwrite(str(temporary), picture)
@@ -111,14 +110,24 @@ class GANTask(PatchTask):
         return patch_grid(batch[0][:count, 0].numpy())
 
     def _samples(self, model: nn.Module, held_out: "_HeldOut") -> np.ndarray:
-        """Return as many samples as there are held-out patches, rounded to grey levels as those are."""
-        samples = sample_patches(model.generator, len(held_out.pixels), self.config.seed)
+        """Return as many samples as there are held-out patches or more, rounded to grey levels as those are."""
+        samples = sample_patches(model.generator, max(len(held_out.pixels), SAMPLES), self.config.seed)
         return scaled(to_levels(samples, held_out.bits))
 
     def _figures(self, samples: np.ndarray, held_out: "_HeldOut") -> tuple[Metrics, Memorisation]:
         test = two_sample_test(held_out.pixels, samples, held_out.half, None, self.config.seed)
         memorised = find_memorised(samples, self._known.floats(slice(None)), held_out.pixels)
         return gan_metrics(test, memorised), memorised
+
+
+    def _reference(self, held_out: "_HeldOut") -> float | None:
+        """Return how well training patches are told from held-out ones, None where they are all of one place."""
+        try:
+            half = split_folds(self._known, 2) == 1
+        except InputError:
+            return None
+        known = self._known.floats(slice(None))
+        return two_sample_test(held_out.pixels, known, held_out.half, half, self.config.seed).accuracy
 
 
 class _HeldOut:
@@ -149,9 +158,10 @@ def patch_grid(pixels: np.ndarray) -> np.ndarray:
 def _known_defects(sources: Sequence[PatchSource]) -> PatchSet:
     """Return training patches of defects: all that are stored, a fixed choice of those cut from radiographs."""
     sources = [source for source in sources if source.has(DEFECT)]
-    most = max(KNOWN // len(sources), 1)
     found = [
-        _defects(source.patches if isinstance(source, StoredPatches) else source.sample_set(0, per_class=most), most)
+        _defects(source.patches, KNOWN_STORED)
+        if isinstance(source, StoredPatches)
+        else _defects(source.sample_set(0, per_class=KNOWN_CUT), KNOWN_CUT)
         for source in sources
     ]
     joined = {name: np.concatenate([getattr(s, name) for s in found]) for name in ("labels", "places", "origins")}
