@@ -19,6 +19,7 @@ PLACES = 6  # places and strengths tried for a defect before it is given up
 EDGE_SHARE = 0.6  # of the longest half axis that has to lie on the test object: walls and edges have defects too
 PEAK_TO_NOISE = 3.0  # least peak contrast over the noise of one pixel
 PEAK_TO_SLOPE = 1.0  # least peak contrast over the background's change from one pixel to the next
+BRIGHTER = {"brighter": True, "darker": False, "either": None}
 
 
 class Background(NamedTuple):
@@ -59,7 +60,7 @@ class DefectSimulator:
 
     def __init__(self, config: SimulationConfig) -> None:
         self.config = config
-        self._changes = read_changes(config.patches_from) if config.patches_from else []
+        self._changes = read_changes(config.patches_from, BRIGHTER[config.polarity]) if config.patches_from else []
         self._sizes = box_sizes(read_coco(config.sizes_from), config.sizes_margin) if config.sizes_from else None
 
     def study(self, pixels: np.ndarray, boxes: np.ndarray) -> Background:
