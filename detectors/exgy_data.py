@@ -24,6 +24,7 @@ VALIDATION_SHARE = 4  # one validation patch for so many training patches: the p
 MOST_VALIDATION = 1000  # patches of a class
 GAN_PATCHES = 10_000
 REAL_PATCHES = 2000  # of defects, that a GAN is trained with
+LEAST_RADIOGRAPHS = 10  # with defects, of which some are held out to judge it by
 OTHER_SEED = 1_000_003  # added to the run's seed where patches must not be those of the training
 
 
@@ -206,30 +207,41 @@ def _gan_patches(experiment: Experiment, folder: Path) -> PatchSet:
     """Return patches out of the GAN, which is trained first where none is given."""
     gan, seed = experiment.gan, experiment.config.seed
     if gan is None:
-        real = _real_defects(experiment, folder / "real.npz")
-        return sample_run(_trained_gan(experiment, real), GAN_PATCHES, seed, 8 * real.pixels.dtype.itemsize)
+        real, held_out = _real_defects(experiment)
+        bits = 8 * read_patches(real).pixels.dtype.itemsize
+        return sample_run(_trained_gan(experiment, real, held_out), GAN_PATCHES, seed, bits)
     if gan.suffix == ".npz":
         return read_patches(gan, experiment.config.data.patches.size)
     return sample_run(gan, GAN_PATCHES, seed)
 
 
-def _real_defects(experiment: Experiment, file: Path) -> PatchSet:
-    """Return patches of the real defects of the training radiographs, written at first use."""
-    if not file.is_file():
-        config = experiment.config
-        dataset, images = load_source(experiment.source)
-        drawn = RadiographPatches(dataset, images, config.data.patches).sample_set(config.seed, per_class=REAL_PATCHES)
-        write_patches(file, drawn.subset(np.flatnonzero(drawn.labels == DEFECT)))
-    return read_patches(file)
+def _real_defects(experiment: Experiment) -> tuple[Path, Path | None]:
+    """Return files of patches of the training radiographs' real defects: to train a GAN, and to judge it by.
+
+    The latter are of the last fifth of the radiographs by name; there is none under `LEAST_RADIOGRAPHS`.
+    """
+    config, folder = experiment.config, experiment.out / "gan"
+    dataset, images = load_source(experiment.source)
+    drawn = RadiographPatches(dataset, images, config.data.patches).sample_set(config.seed, per_class=REAL_PATCHES)
+    names, index = np.unique(drawn.files, return_inverse=True)
+    last = index >= len(names) - (max(len(names) // 5, 2) if len(names) >= LEAST_RADIOGRAPHS else 0)
+    defects = drawn.labels == DEFECT
+    write_patches(folder / "real.npz", drawn.subset(defects & ~last))
+    if not (defects & last).any():
+        return folder / "real.npz", None
+    write_patches(folder / "real_held_out.npz", drawn.subset(defects & last))
+    return folder / "real.npz", folder / "real_held_out.npz"
 
 
-def _trained_gan(experiment: Experiment, real: PatchSet) -> Path:
-    """Return the run of a GAN trained on patches, one fifth of which, by radiograph, it is judged by."""
+def _trained_gan(experiment: Experiment, real: Path, held_out: Path | None) -> Path:
+    """Return the run of a GAN trained on patches, the newest weights where there are none to judge it by."""
     config, gan = experiment.config, read_config("dcgan.yaml")
     sources = {
-        "train": [SourceConfig(patches=str(real.path))], "val": None, "test": None, "workers": config.data.workers,
-        "patches": gan.data.patches.model_copy(update={"validation_fold": "1/5"}),
-    }  # fmt: skip
+        "train": [SourceConfig(patches=str(real))],
+        "val": None if held_out is None else SourceConfig(patches=str(held_out)),
+        "test": None,
+        "workers": config.data.workers,
+    }
     training = gan.train.model_copy(update={"epochs": experiment.gan_epochs or gan.train.epochs})
     changes = {"data": gan.data.model_copy(update=sources), "train": training, "seed": config.seed}
     console.print("training a GAN on patches of the real defects")

@@ -17,9 +17,9 @@ from data.patch_files import PatchSet, read_patches, write_patches
 from detectors import exgy_data
 from detectors.build import MODELS
 from detectors.config import SourceConfig
-from detectors.config_files import check_config
+from detectors.config_files import check_config, read_config
 from detectors.exgy import run_exgy
-from detectors.exgy_data import Experiment, Share, exgy_config, origins_of, parse_shares, share_config
+from detectors.exgy_data import Experiment, Share, exgy_config, gan_files, origins_of, parse_shares, share_config
 from detectors.schema import ModelSection
 from detectors.training.patches import PatchTask
 
@@ -206,3 +206,25 @@ def test_a_gan_file_with_too_few_defects_is_named(two_series: Path, castings: Pa
     write_patches(gan, read_patches(gan).subset(np.arange(4)))
     with pytest.raises(InputError, match=r"gan\.npz: 4 patches of defects are too few; give at least 5"):
         run_exgy(experiment(two_series, castings.parent, gan), [Share(0, 100)])
+
+
+@pytest.mark.parametrize("least", [10, 5])
+def test_a_gan_is_trained_on_real_defects_where_none_is_given(
+    two_series: Path, castings: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    small = read_config("dcgan.yaml", ["model.size=16", "model.width=2", "model.latent=4", "data.patches.size=16",
+                                       "train.samples_per_epoch=32", "train.batch_size=16", "train.epochs=2",
+                                       "train.device=cpu", "train.validate_every=2"])  # fmt: skip
+    monkeypatch.setattr(exgy_data, "read_config", lambda name: small)
+    for name, value in {"REAL_PATCHES": 40, "GAN_PATCHES": 20, "LEAST_RADIOGRAPHS": least}.items():
+        monkeypatch.setattr(exgy_data, name, value)
+    training, validation = map(read_patches, gan_files(experiment(two_series, castings.parent, None)))
+    assert (len(training), len(validation)) == (16, 4)
+    assert set(training.origins) == set(validation.origins) == {"gan"}
+    folder = two_series.parent / "exgy" / "gan"
+    real = read_patches(folder / "real.npz")
+    assert set(real.origins) == {"real"}
+    assert set(real.labels) == {1}
+    # Castings 2 to 6 have defects; radiographs of held-out patches are none of the training's.
+    assert len(set(real.files)) == (5 if least > 5 else 3)
+    assert (folder / "real_held_out.npz").is_file() == (least <= 5)
