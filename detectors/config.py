@@ -35,8 +35,9 @@ class SourceConfig(Strict):
     `images` alone is a folder of radiographs without defects: negatives, or what `simulate` starts from.
     `weight` is the share of this source among several in training. `box_margin` pixels are added to every side
     of every box: annotators draw loose boxes, simulated ones are tight. `repeat` draws every radiograph
-    that many times an epoch. `simulate` puts simulated defects into the radiographs of a detector's training;
-    the margin is then that of the simulated boxes, and boxes drawn by annotators stay as they are.
+    that many times an epoch. `simulate` puts simulated defects into the radiographs of a training source, for boxes,
+    patches and masks alike; the margin is then that of the simulated boxes, and boxes drawn by annotators stay as
+    they are.
     """
 
     json_file: str | None = Field(None, alias="json")
