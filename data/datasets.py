@@ -13,7 +13,8 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import PercentileWindow, read_radiograph
 from data.synthesis.fresh_defects import FreshDefects
-from data.synthesis.simulated_defects import Simulated, SimulationConfig
+from data.synthesis.simulated_defects import Simulated
+from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import THINNEST, AugmentationConfig, build_transform
 
 Sample = tuple[torch.Tensor, dict[str, torch.Tensor]]

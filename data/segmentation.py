@@ -12,7 +12,7 @@ from data.datasets import DetectionDataset, compact, restore
 from data.errors import InputError
 from data.masks import rasterise
 from data.radiograph import PercentileWindow
-from data.synthesis.simulated_defects import SimulationConfig
+from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig, build_transform
 
 SegmentationSample = tuple[torch.Tensor, torch.Tensor, int]

@@ -11,7 +11,7 @@ from data.patch_files import PatchSet, scaled, to_levels
 from data.patches import CLEAN, DEFECT, DRAWS, PatchConfig, RadiographPatches
 from data.radiograph import PercentileWindow
 from data.synthesis.fresh_defects import FreshDefects
-from data.synthesis.simulated_defects import SimulationConfig
+from data.synthesis.simulation_config import SimulationConfig
 
 _SCENES = 2**32 - 1  # apart from the samples' random numbers, whose second word is a small epoch
 

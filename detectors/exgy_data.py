@@ -12,7 +12,7 @@ from data.errors import InputError
 from data.patch_files import PatchSet, read_patches, stack_levels, write_patches
 from data.patches import CLEAN, DEFECT, RadiographPatches
 from data.simulated_patches import SimulatedPatches
-from data.synthesis.simulated_defects import SimulationConfig
+from data.synthesis.simulation_config import SimulationConfig
 from detectors.config import ExperimentConfig, PhantomConfig, SourceConfig
 from detectors.config_files import read_config
 from detectors.gan_sampling import sample_run

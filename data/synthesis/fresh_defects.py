@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from data.synthesis.simulated_defects import Background, DefectSimulator, Simulated, SimulationConfig
+from data.synthesis.simulated_defects import Background, DefectSimulator, Simulated
+from data.synthesis.simulation_config import SimulationConfig
 
 
 class FreshDefects:

@@ -13,7 +13,7 @@ from data.masks import read_mask_folder
 from data.radiograph import PercentileWindow, write_radiograph
 from data.segmentation import SegmentationDataset, stack_segmentation
 from data.synthesis.fresh_defects import FreshDefects
-from data.synthesis.simulated_defects import SimulationConfig
+from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig
 
 SHAPE = (90, 120)

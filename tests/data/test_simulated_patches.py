@@ -13,7 +13,7 @@ from data.patch_datasets import PatchDataset, collate_patches
 from data.patches import CLEAN, DEFECT, PatchConfig
 from data.radiograph import write_radiograph
 from data.simulated_patches import SimulatedPatches
-from data.synthesis.simulated_defects import SimulationConfig
+from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig
 
 GREY, BRIGHT = 100, 200  # of 255: the part and its real defects
