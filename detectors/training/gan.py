@@ -119,7 +119,6 @@ class GANTask(PatchTask):
         memorised = find_memorised(samples, self._known.floats(slice(None)), held_out.pixels)
         return gan_metrics(test, memorised), memorised
 
-
     def _reference(self, held_out: "_HeldOut") -> float | None:
         """Return how well training patches are told from held-out ones, None where they are all of one place."""
         try:
