@@ -221,7 +221,7 @@ def _real_defects(experiment: Experiment) -> tuple[Path, Path | None]:
     The latter are of the last fifth of the radiographs by name; there is none under `LEAST_RADIOGRAPHS`.
     """
     config, folder = experiment.config, experiment.out / "gan"
-    dataset, images = load_source(experiment.source)
+    dataset, images = load_training_source(experiment.source)
     drawn = RadiographPatches(dataset, images, config.data.patches).sample_set(config.seed, per_class=REAL_PATCHES)
     names, index = np.unique(drawn.files, return_inverse=True)
     last = index >= len(names) - (max(len(names) // 5, 2) if len(names) >= LEAST_RADIOGRAPHS else 0)

@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
-"""Train patch classifiers on simulated defects, ellipsoids and GAN samples in shares, and judge them on real ones.
+r"""Train patch classifiers on simulated defects, ellipsoids and GAN samples in shares, and judge them on real ones.
 
-This is Table 4 and Fig. 9 of Mery 2020 for any data. The paper trains on odd image numbers and tests on even ones:
+This is Table 4 and Fig. 9 of Mery 2020 for any data. The paper trains on odd image numbers of seven series (C0001,
+C0010, C0015, C0021, C0031, C0034, C0061) and tests on even ones, some 4,400 patches a radiograph; with these series
+under GDXRAY/Castings:
 
     tools/prepare_gdxray.py GDXRAY --out coco --split odd-even --fractions 0.8 0 0.2
-    tools/run_exgy.py --cfg xnet_ii.yaml coco/train.json --images GDXRAY --test coco/test.json --per-series --out exgy
+    tools/run_exgy.py --cfg xnet_ii.yaml coco/train.json --images GDXRAY --test coco/test.json --per-series \
+        --patches 512000 --epochs 10 --out exgy
+
+Defects here are fresh in every epoch: fewer patches an epoch show as many of them in the end.
 """
 
 from pathlib import Path
