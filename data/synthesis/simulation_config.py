@@ -79,6 +79,8 @@ class SimulationConfig(BaseModel):
     def _consistent(self) -> "SimulationConfig":
         if self.law is not None and self.pixel_mm is None:
             raise ValueError("'law' works with depths in mm: give 'pixel_mm', the size of a pixel, too")
+        if self.law is not None and self.patches_from is not None:
+            raise ValueError("'law' needs depths in mm, which shapes from 'patches_from' have not: give one of the two")
         if self.flatness[0] > self.flatness[1]:
             raise ValueError(f"flatness {self.flatness} is upside down; give (low, high)")
         return self

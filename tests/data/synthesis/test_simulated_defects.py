@@ -148,6 +148,8 @@ def test_a_black_radiograph_gets_none():
 
 
 @pytest.mark.parametrize(("fields", "named"), [({"law": {"mu": 0.1, "xmax": 400}}, "pixel_mm"),
+                                               ({"law": {"mu": 0.1, "xmax": 400}, "pixel_mm": 0.1,
+                                                 "patches_from": "x"}, "one of the two"),
                                                ({"per_image": (3, 1)}, "upside down"),
                                                ({"flatness": (0.9, 0.5)}, "flatness")])  # fmt: skip
 def test_faulty_configurations_are_named(fields, named):
