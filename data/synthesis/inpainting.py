@@ -13,8 +13,9 @@ from skimage.restoration import inpaint_biharmonic
 
 from data.synthesis.superposition import matching_noise
 
-RING = 10  # pixels around the hole that the cover continues
+RING = 10  # pixels around a hole that its cover continues
 CALM = 1.5  # pixels; the blur that keeps noise out of the surface
+WIDEST = 48  # pixels; a wider hole is filled at a coarser scale, for the time grows with the third power of its side
 
 
 class Patch(NamedTuple):
@@ -28,20 +29,20 @@ class Patch(NamedTuple):
 def inpaint_boxes(pixels: np.ndarray, boxes: np.ndarray, margin: float) -> list[Patch]:
     """Return patches that cover boxes `[N, 4]` xyxy, grown by `margin` pixels, with their surroundings and its noise.
 
-    `pixels` is float32 `[H, W]` in [0, 1]. The calmed surroundings are continued by the biharmonic equation, as a
-    bent plate would, and get noise of the same strength and grain. The noise depends on the place alone, so that a
-    radiograph always gets the same patches.
+    `pixels` is float32 `[H, W]` in [0, 1]. Boxes that touch are covered together, by one patch. The calmed
+    surroundings are continued by the biharmonic equation, as a bent plate would, and get noise of the same strength
+    and grain; where a hole has no surroundings, for it is the whole radiograph, it gets their mean. The noise depends
+    on the place alone, so that a radiograph always gets the same patches.
     """
     height, width = pixels.shape
     hole = np.zeros(pixels.shape, np.uint8)
-    places = []
     for x1, y1, x2, y2 in np.asarray(boxes, dtype=np.float64).reshape(-1, 4):
         left, top = max(int(x1 - margin), 0), max(int(y1 - margin), 0)
-        right, bottom = min(int(np.ceil(x2 + margin)), width), min(int(np.ceil(y2 + margin)), height)
-        hole[top:bottom, left:right] = 1
-        places.append((left, top, right, bottom))
+        hole[top : int(np.ceil(y2 + margin)), left : int(np.ceil(x2 + margin))] = 1
+    count, _, places, _ = cv2.connectedComponentsWithStats(hole, connectivity=8)
     patches = []
-    for left, top, right, bottom in places:
+    for left, top, wide, high, _ in places[1:count].tolist():
+        right, bottom = left + wide, top + high
         x0, y0 = max(left - RING, 0), max(top - RING, 0)
         here = np.s_[y0 : min(bottom + RING, height), x0 : min(right + RING, width)]
         around, covered = np.ascontiguousarray(pixels[here]), np.ascontiguousarray(hole[here])
@@ -56,8 +57,17 @@ def _surface(around: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Return a smooth surface float32 that continues a window float32 `[h, w]` from around a hole into it."""
     known = (hole == 0).astype(np.float32)
     if not known.any():
-        return around
+        return np.full(around.shape, around.mean(), np.float32)
     # What lies in the hole must not shine through the blur.
     weight = cv2.GaussianBlur(known, (0, 0), CALM)
     calm = cv2.GaussianBlur(around * known, (0, 0), CALM) / np.maximum(weight, 1e-6)
-    return inpaint_biharmonic(calm, hole > 0).astype(np.float32)
+    height, width = hole.shape
+    scale = max(height, width) / (WIDEST + 2 * RING)
+    if scale <= 1:
+        return inpaint_biharmonic(calm, hole > 0).astype(np.float32)
+    size = (max(round(width / scale), 3), max(round(height / scale), 3))
+    share = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(calm * known, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+    empty = share < 0.5
+    filled = inpaint_biharmonic(small, empty) if empty.any() and not empty.all() else small
+    return cv2.resize(filled.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)

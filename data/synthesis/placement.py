@@ -67,7 +67,8 @@ def slope_map(pixels: np.ndarray) -> np.ndarray:
     """
     calm = cv2.GaussianBlur(np.asarray(pixels, dtype=np.float32), (0, 0), WALL_BLUR)
     across, down = (cv2.Sobel(calm, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
-    return (cv2.magnitude(across, down) / np.maximum(calm, 1 / 255))[::CELL, ::CELL]
+    # A copy, because a view would keep the whole of it in memory.
+    return (cv2.magnitude(across, down) / np.maximum(calm, 1 / 255))[::CELL, ::CELL].copy()
 
 
 def draw_place(

@@ -27,7 +27,8 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
     defects are simulated where they have no room. `before_after.png` shows some radiographs, `annotations.json` is
     written last: where it stands, the set is whole. Radiograph k depends on (`seed`, k) and nothing else.
 
-    Raises InputError for an `out` that holds something, a missing image and an unknown category.
+    Raises InputError for an `out` that holds something, a missing image, an unknown category, and two radiographs that
+    would get one file name.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -35,6 +36,7 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
     category = _category_id(dataset, config.category)
     simulator = DefectSimulator(config)
     images, annotations, shown = [], [], []
+    taken: set[str] = set()
     with progress() as bar:
         task = bar.add_task("simulated defects", total=len(dataset.images))
         for index, image in enumerate(dataset.images):
@@ -45,7 +47,7 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
             simulated = simulator(radiograph.pixels, simulator.study(radiograph.pixels, boxes),
                                   np.random.default_rng([seed, index]), per_image,
                                   2**radiograph.bit_depth - 1)  # fmt: skip
-            name = _name(image["file_name"], radiograph.bit_depth)
+            name = _free_name(image["file_name"], radiograph.bit_depth, taken)
             write_radiograph(out / name, simulated.pixels, max(radiograph.bit_depth, 8))
             images.append(image | {"file_name": name})
             annotations += real if config.real_defects == "keep" else []
@@ -71,11 +73,16 @@ def _category_id(dataset: CocoDataset, name: str | None) -> int:
     return found[0]
 
 
-def _name(name: str, bit_depth: int) -> str:
-    """Return the file name under which a radiograph of this depth can be written."""
+def _free_name(name: str, bit_depth: int, taken: set[str]) -> str:
+    """Return the file name under which a radiograph of this depth can be written, and note it in `taken`."""
     suffix = Path(name).suffix.lower()
     kept = suffix in (".tif", ".tiff") or (suffix in PNG_SUFFIXES and bit_depth in (8, 16))
-    return name if kept else str(Path(name).with_suffix(".tif"))
+    # Behind the old suffix: a.jpg and a.bmp stay apart, and so do DICOM's numbers with points.
+    found = name if kept else f"{name}.tif"
+    if found in taken:
+        raise InputError(f"{name}: another radiograph is written as {found} already; rename one of the two")
+    taken.add(found)
+    return found
 
 
 def _annotations(simulated: Simulated, image: dict, category: int) -> list[dict]:

@@ -63,6 +63,7 @@ def test_places_gather_at_walls_in_the_measure_of_the_slope():
     slope = slope_map(pixels)
     # A blurred step of half its height: the steepest slope is the Gaussian's peak, over the mean of both sides.
     assert slope.shape == (30, 60)
+    assert slope.base is None  # a view would keep the whole radiograph's slopes in memory
     assert slope.max() == pytest.approx(0.2 / (4 * np.sqrt(2 * np.pi)) / 0.3, rel=0.2)
     room = room_map(pixels, np.zeros((0, 4)), clearance=0)
     rng = np.random.default_rng(0)

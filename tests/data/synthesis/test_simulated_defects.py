@@ -141,6 +141,26 @@ def test_inpainting_carries_a_wall_through():
     assert np.abs(out.pixels - wall).max() < 0.04  # of a wall 0.6 high
 
 
+@pytest.mark.parametrize("boxes", [[[40, 40, 100, 100], [60, 60, 80, 80]], [[60, 60, 80, 80], [40, 40, 100, 100]],
+                                   [[55, 55, 85, 85], [84, 50, 100, 90]]])  # fmt: skip
+def test_boxes_that_touch_are_covered_together(boxes):
+    pixels = np.full((140, 140), 0.4, np.float32)
+    pixels[60:80, 60:80] = 0.8
+    out = simulate(plain(real_defects="inpaint", share=0), pixels, np.array(boxes, dtype=float))
+    assert out.pixels == pytest.approx(np.full((140, 140), 0.4), abs=1e-3)
+
+
+def test_large_holes_and_those_without_surroundings_are_covered():
+    x = np.arange(400, dtype=np.float32)
+    wall = np.tile(0.2 + 0.6 / (1 + np.exp(-(x - 200) / 40)), (300, 1)).astype(np.float32)
+    shown = wall.copy()
+    shown[60:240, 110:290] += 0.15
+    out = simulate(plain(real_defects="inpaint", share=0), shown, np.array([[105.0, 55.0, 295.0, 245.0]]))
+    assert np.abs(out.pixels - wall).max() < 0.03
+    whole = simulate(plain(real_defects="inpaint", share=0), shown, np.array([[0.0, 0.0, 400.0, 300.0]]))
+    assert whole.pixels.std() < 0.01
+
+
 def test_a_black_radiograph_gets_none():
     out = simulate(plain(), np.zeros((80, 80), np.float32))
     assert len(out.boxes) == 0
