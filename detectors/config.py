@@ -60,6 +60,11 @@ class SourceConfig(Strict):
                 "give one of 'json' (a COCO file), 'phantoms', 'masks' and 'patches', or 'images' alone for a folder "
                 "of radiographs without defects"
             )
+        if self.images is not None and (self.phantoms is not None or self.patches is not None):
+            raise ValueError(
+                "'images' goes with 'json' or 'masks', or alone: 'phantoms' and 'patches' bring their own; "
+                "set those to null"
+            )
         if self.masks is not None and self.images is None:
             raise ValueError("'masks' needs 'images', the folder of their radiographs")
         return self

@@ -136,19 +136,39 @@ def _merged(layers: list[Layer]) -> dict:
 
 def _merge(base: dict, over: dict) -> dict:
     """Lay `over` on `base`, section by section; the keys 0, 1, ... of a section name the elements of a list."""
-    if any(new in over and old in base for new, old in permutations(ORIGINS, 2)):
-        # Another origin of data: what was said of the old one, such as its margin, does not hold for it.
+    if _is_another_origin(base, over):
+        # What was said of the old origin of data, such as its margin, does not hold for the new one.
         return dict(over)
     merged = dict(base)
     for key, value in over.items():
         inner = merged.get(key)
-        if isinstance(inner, list) and isinstance(value, dict) and value and all(map(str.isdecimal, value)):
-            inner, value = dict(enumerate(inner)), {int(position): part for position, part in value.items()}
-            whole = _merge(inner, value)
-            merged[key] = [whole[position] for position in sorted(whole)]
+        if _is_positional(value) and inner is not None and not _is_positional(inner):
+            merged[key] = _merge_list(key, inner if isinstance(inner, list) else [inner], value)
         else:
             merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _is_another_origin(base: dict, over: dict) -> bool:
+    """Return whether one source of data takes the place of another."""
+    alone = "images" in over and not any(name in over for name in ORIGINS)  # a folder of sound radiographs
+    if alone and (base.get("phantoms") is not None or base.get("patches") is not None):
+        return True
+    return any(new in over and old in base for new, old in permutations(ORIGINS, 2))
+
+
+def _is_positional(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(str(key).isdecimal() for key in value)
+
+
+def _merge_list(key: str, base: list, over: dict) -> list:
+    """Lay elements, keyed by position, on a list; one section stands for a list of one, as one source does."""
+    elements = dict(enumerate(base))
+    for position, value in sorted((int(position), value) for position, value in over.items()):
+        if position > len(elements):
+            raise InputError(f"{key}.{position}: there are {len(elements)} before it; the next one is {len(elements)}")
+        elements = _merge(elements, {position: value})
+    return list(elements.values())
 
 
 def _faults(

@@ -122,6 +122,22 @@ def test_an_override_reaches_into_a_list_by_position(tmp_path: Path) -> None:
     assert (first.images, first.simulate.share, second.weight, second.phantoms.n) == ("b", 0.5, 3, 3)
     with pytest.raises(InputError, match=r"--set data\.train\.1\.wait=3: unknown field 'data\.train\.1\.wait'.*weight"):
         read_config(path, ["data.train.1.wait=3"])
+    third = read_config(path, ["data.train.2.json=c.json", "data.train={0: {weight: 5}}"]).data.train
+    assert [source.weight for source in third] == [5, 2, 1]
+    with pytest.raises(InputError, match=r"train\.7: there are 2 before it"):
+        read_config(path, ["data.train.7.weight=3"])
+
+
+def test_one_section_is_a_list_of_one() -> None:
+    first, second = read_config("quickstart", ["data.train.0.weight=3", "data.train.1.json=a.json"]).data.train
+    assert (first.weight, first.phantoms.n, second.json_file) == (3, 400, "a.json")
+
+
+def test_a_folder_of_radiographs_takes_the_place_of_phantoms() -> None:
+    (source,) = read_config("quickstart", ["data.train.images=folder", "data.train.box_margin=2"]).data.train
+    assert (source.images, source.phantoms, source.box_margin) == ("folder", None, 2)
+    with pytest.raises(InputError, match="'images' goes with 'json' or 'masks', or alone"):
+        check_config({"model": {"name": "faster_rcnn"}, "data": {"train": [{"phantoms": {}, "images": "folder"}]}})
 
 
 def test_a_source_needs_one_origin() -> None:
