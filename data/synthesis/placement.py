@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.coco import CocoDataset
 from data.errors import InputError
+from data.synthesis.superposition import slope_of
 from data.test_object import segment_test_object
 
 CELL = 4  # pixels; room is kept on this grid, for a sixteenth of the memory
@@ -66,9 +67,8 @@ def slope_map(pixels: np.ndarray) -> np.ndarray:
     It is largest along walls and at junctions, where castings solidify last and most defects are.
     """
     calm = cv2.GaussianBlur(np.asarray(pixels, dtype=np.float32), (0, 0), WALL_BLUR)
-    across, down = (cv2.Sobel(calm, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
     # A copy, because a view would keep the whole of it in memory.
-    return (cv2.magnitude(across, down) / np.maximum(calm, 1 / 255))[::CELL, ::CELL].copy()
+    return (slope_of(calm) / np.maximum(calm, 1 / 255))[::CELL, ::CELL].copy()
 
 
 def draw_place(

@@ -12,7 +12,15 @@ from data.synthesis.ellipsoid import Cavity, Ellipsoids, Projection, project, ra
 from data.synthesis.inpainting import Patch, inpaint_boxes
 from data.synthesis.placement import box_sizes, draw_place, room_map, slope_map
 from data.synthesis.simulation_config import SimulationConfig
-from data.synthesis.superposition import GreyLaw, estimate_unsharpness, matching_noise, noise_level, reach_of, window_of
+from data.synthesis.superposition import (
+    GreyLaw,
+    estimate_unsharpness,
+    matching_noise,
+    noise_level,
+    reach_of,
+    slope_of,
+    window_of,
+)
 
 INPAINT_MARGIN = 1.0  # pixels around an annotated box; annotators leave some already
 PLACES = 6  # places and strengths tried for a defect before it is given up
@@ -173,7 +181,7 @@ class DefectSimulator:
         if peak <= 0:  # a black background
             return None
         core = np.abs(change) > 0.5 * peak
-        slope = float(np.median(_slope(smooth)[core]))
+        slope = float(np.median(slope_of(smooth)[core]))
         least = max(PEAK_TO_NOISE * noise_level(patch), PEAK_TO_SLOPE * slope, 1 / 255)
         if config.law is None:
             level = float(smooth[core].mean())
@@ -184,11 +192,6 @@ class DefectSimulator:
         # Where the radiograph is saturated a defect leaves nothing.
         seen = np.clip(smooth + change, 0, 1) - smooth
         return change if float(np.abs(seen).max()) >= max(least, 0.6 * float(np.abs(change).max())) else None
-
-
-def _slope(image: np.ndarray) -> np.ndarray:
-    """Return the gradient magnitude a pixel, float32 `[H, W]`."""
-    return cv2.magnitude(*(cv2.Sobel(image, cv2.CV_32F, a, b, scale=0.125) for a, b in ((1, 0), (0, 1))))
 
 
 def _footprint(change: np.ndarray, cavity: Cavity, sigma: float, share: float) -> SimulatedMask:

@@ -98,7 +98,7 @@ def estimate_unsharpness(pixels: np.ndarray) -> float:
     [0.4, 4], and 1.0 for an image without edges.
     """
     image = np.asarray(pixels, dtype=np.float32)
-    slope, softer = (_slope(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (0.5, float(np.sqrt(1.25))))
+    slope, softer = (slope_of(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (0.5, float(np.sqrt(1.25))))
     crest = slope >= cv2.dilate(slope, np.ones((3, 3), np.uint8))
     noise = noise_level(image)
     strong = crest & (slope > max(0.5 * float(np.quantile(slope, 0.995)), 4 * noise, 1e-6))
@@ -110,7 +110,7 @@ def estimate_unsharpness(pixels: np.ndarray) -> float:
     return float(np.clip(np.sqrt(max(float(np.quantile(variance, 0.1)), 0.0)), 0.4, 4.0))
 
 
-def _slope(image: np.ndarray) -> np.ndarray:
+def slope_of(image: np.ndarray) -> np.ndarray:
     """Return the gradient magnitude a pixel, float32 `[H, W]`."""
     dx, dy = (cv2.Sobel(image, cv2.CV_32F, a, b, scale=0.125) for a, b in ((1, 0), (0, 1)))
     return cv2.magnitude(dx, dy)
