@@ -14,6 +14,7 @@ from data.synthesis.fresh_defects import FreshDefects
 from data.synthesis.simulation_config import SimulationConfig
 
 _SCENES = 2**32 - 1  # apart from the samples' random numbers, whose second word is a small epoch
+TURNS = 8  # simulations of a radiograph that shows no defect, before it is left without one
 
 
 class Scene(NamedTuple):
@@ -29,13 +30,15 @@ class SimulatedPatches(RadiographPatches):
     A *defect* patch is drawn in a random radiograph around one of its simulated defects, or of the real ones where
     they are kept. *No-defect* patches are cut from the radiograph as it is and never meet a real defect, an inpainted
     one neither. The defects of a radiograph depend on (`seed`, epoch, radiograph) alone; each worker simulates a
-    radiograph when its first *defect* patch of an epoch is drawn, and keeps it: as much memory again as the
-    radiographs take.
+    radiograph when its first *defect* patch of an epoch is drawn, and keeps it: in every worker as much memory again
+    as the radiographs take.
 
-    `margin` pixels are added to each side of a simulated box. Without any defect, as where the simulation's share is
-    0 and real ones are inpainted, the source has *no-defect* patches alone.
+    A radiograph without a defect has no *defect* patch. A `share` above 0 is therefore that of the radiographs with
+    real defects that get simulated ones beside them; all others get some, and are simulated again where none shows.
+    `margin` pixels are added to each side of a simulated box. Without any defect, as where the share is 0 and real
+    ones are inpainted, the source has *no-defect* patches alone.
 
-    Raises InputError as `RadiographPatches`.
+    Raises InputError as `RadiographPatches`, and where no radiograph has room for the simulated defects asked for.
     """
 
     def __init__(
@@ -51,14 +54,24 @@ class SimulatedPatches(RadiographPatches):
         keep_negatives: bool = True,
     ) -> None:
         self.seed = seed
-        self._fresh = FreshDefects(simulation, margin)
+        self._share = simulation.share
+        wanted = simulation.share > 0 and simulation.per_image[1] > 0
+        self._fresh = FreshDefects(simulation.model_copy(update={"share": float(wanted)}), margin)
+        self._turns = TURNS if wanted else 1
         self._scenes: dict[int, tuple[int, Scene]] = {}
+        self._first: tuple[int, Scene] | None = None  # a radiograph with defects, whatever a later epoch brings
         super().__init__(dataset, image_dir, config, window, repeat, keep_negatives)
-        self._has_defects = any(len(self._scene(image, 0).boxes) for image in range(len(self.files)))
+        scenes = ((image, self._scene(image, 0)) for image in range(len(self.files)))
+        self._first = next(((image, scene) for image, scene in scenes if len(scene.boxes)), None)
+        if wanted and self._first is None:
+            raise InputError(
+                f"{self.path}: none of {len(self.files)} radiographs has room for a simulated defect; raise "
+                "data.train.simulate.per_image, or make half_axis smaller"
+            )
 
     def has(self, label: int) -> bool:
         """Return whether there is a place for patches of this class."""
-        return self._has_defects if label == DEFECT else super().has(label)
+        return self._first is not None if label == DEFECT else super().has(label)
 
     def sample_set(self, seed: int, origin: str = "ellipsoid", per_class: int | None = None) -> PatchSet:
         """Return a balanced, fixed choice of patches; `origin` is that of the defects, the others are real."""
@@ -78,21 +91,33 @@ class SimulatedPatches(RadiographPatches):
             boxes = self._scene(image, epoch).boxes
             if len(boxes):
                 return image, boxes[int(rng.integers(len(boxes)))]
-        raise InputError(
-            f"{self.path}: {DRAWS} radiographs in turn without a simulated defect; raise data.train.simulate.share "
-            "or per_image, or make half_axis smaller, so that more of them find room"
-        )
+        if self._first is None:
+            raise InputError(f"{self.path}: no radiograph with a defect; raise data.train.simulate.share")
+        image = self._first[0]
+        boxes = self._scene(image, epoch).boxes
+        return image, boxes[int(rng.integers(len(boxes)))]
 
     def _scene(self, image: int, epoch: int) -> Scene:
-        """Return a radiograph with the defects of an epoch."""
+        """Return a radiograph with the defects of an epoch; those of the first one where no other shows."""
         known = self._scenes.get(image)
         if known is not None and known[0] == epoch:
             return known[1]
-        levels = self._levels[image]
-        rng = np.random.default_rng([self.seed, _SCENES, epoch, image])
-        pixels, boxes, _ = self._fresh(image, scaled(levels), rng)
-        if self._fresh.keeps_real:
-            boxes = np.concatenate([self._boxes[image][~self._crowds[image]], boxes])
-        scene = Scene(to_levels(pixels, 8 if levels.dtype == np.uint8 else 16), boxes.astype(np.float64))
+        for turn in range(self._turns):
+            scene = self._simulated(image, np.random.default_rng([self.seed, _SCENES, epoch, image, turn]))
+            if len(scene.boxes):
+                break
+        else:
+            if self._first is not None and self._first[0] == image:
+                scene = self._first[1]
         self._scenes[image] = epoch, scene
         return scene
+
+    def _simulated(self, image: int, rng: np.random.Generator) -> Scene:
+        """Return a radiograph with fresh defects, and with the real ones where they are kept."""
+        levels = self._levels[image]
+        kept = self._boxes[image][~self._crowds[image]] if self._fresh.keeps_real else np.zeros((0, 4))
+        if len(kept) and rng.random() >= self._share:
+            return Scene(levels, kept)
+        pixels, boxes, _ = self._fresh(image, scaled(levels), rng)
+        whole = to_levels(pixels, 8 if levels.dtype == np.uint8 else 16)
+        return Scene(whole, np.concatenate([kept, boxes.astype(np.float64)]))

@@ -88,10 +88,31 @@ def test_without_simulated_defects_sound_patches_alone_remain(parts: tuple[CocoD
 
 
 def test_a_part_without_room_for_defects_is_named(parts: tuple[CocoDataset, Path]) -> None:
-    drawn = source(parts, share=0.5)
+    with pytest.raises(InputError, match=r"none of 2 radiographs has room .* raise data\.train\.simulate\.per_image"):
+        source((parts[0].subset([0, 1]), parts[1]), clearance=500)
+
+
+@pytest.mark.parametrize("settings", [{"share": 0.02}, {"per_image": (0, 1)}, {"share": 0.02, "per_image": (0, 1)}])
+def test_few_radiographs_have_defects_in_every_epoch(parts: tuple[CocoDataset, Path], settings: dict) -> None:
+    for seed in range(3):
+        drawn = source(parts, seed=seed, **settings)
+        assert drawn.has(DEFECT)
+        for epoch in range(10):
+            assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=epoch).max() > (GREY + 2) / 255
+
+
+def test_an_epoch_in_which_nothing_shows_has_the_defects_of_the_first(parts: tuple[CocoDataset, Path]) -> None:
+    drawn = source(parts)
     drawn._fresh._simulator.config = drawn._fresh.config.model_copy(update={"share": 0.0})
-    with pytest.raises(InputError, match=r"in turn without a simulated defect; raise data\.train\.simulate\.share"):
-        drawn.draw(DEFECT, np.random.default_rng(0), epoch=7)
+    assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=7).max() > (GREY + 2) / 255
+
+
+def test_a_share_of_the_radiographs_have_simulated_defects_beside_real_ones(parts: tuple[CocoDataset, Path]) -> None:
+    drawn = source(parts, real_defects="keep", share=0.3)
+    counts = [[len(drawn._scene(image, epoch).boxes) for image in range(3)] for epoch in range(40)]
+    alone = np.array(counts)[:, :2] == 1
+    assert 0.5 < alone.mean() < 0.9
+    assert (np.array(counts)[:, 2] > 0).all()
 
 
 def test_defects_are_fresh_each_epoch_and_depend_on_seed_epoch_and_radiograph(parts: tuple[CocoDataset, Path]) -> None:
