@@ -94,11 +94,14 @@ def origins_of(
 
     Raises InputError for both or neither, and for training radiographs without test ones.
     """
-    if (coco_train is None) == (phantoms is None):
+    of_files = any(path is not None for path in (coco_train, images, test, test_images))
+    if of_files == (phantoms is not None):
         raise InputError("give COCO_TRAIN with --test, or --phantoms 60 40 without them")
     if phantoms is not None:
         kinds = [PhantomConfig(n=n, seed=seed, style="plain") for n, seed in zip(phantoms, (1, 3), strict=True)]
         return SourceConfig(phantoms=kinds[0]), SourceConfig(phantoms=kinds[1])
+    if coco_train is None:
+        raise InputError("--test and --images go with COCO_TRAIN, the COCO file of the training radiographs; give it")
     if test is None:
         raise InputError(f"{coco_train}: give --test, the COCO file of other radiographs to judge the models on")
     folder = images or coco_train.parent
@@ -121,11 +124,17 @@ def exgy_config(
 
     Margin and simulation are those of the configuration's first training source; without `simulate` the defaults,
     but 8 to 16 defects a radiograph. Real defects of the training radiographs are inpainted. `patches` are those of
-    an epoch, both classes together. Raises InputError for a model that is no patch classifier.
+    an epoch, both classes together. Raises InputError for a model that is no patch classifier, a window and a
+    validation fold.
     """
     if config.model.task != "patches":
         raise InputError(
             f"{config.name}: '{config.model.name}' is no patch classifier; give xnet.yaml, xnet_ii.yaml or xnet_v2.yaml"
+        )
+    if config.data.window is not None or config.data.patches.validation_fold is not None:
+        raise InputError(
+            f"{config.name}: patches of a GAN know no data.window, and validation is on patches made for it, not on "
+            "data.patches.validation_fold; leave both out"
         )
     given = config.data.train[0]
     simulate = given.simulate or SimulationConfig(per_image=DEFECTS_AN_IMAGE)
@@ -218,18 +227,18 @@ def _gan_patches(experiment: Experiment, folder: Path) -> PatchSet:
 def _real_defects(experiment: Experiment) -> tuple[Path, Path | None]:
     """Return files of patches of the training radiographs' real defects: to train a GAN, and to judge it by.
 
-    The latter are of the last fifth of the radiographs by name; there is none under `LEAST_RADIOGRAPHS`.
+    The latter are of the last fifth of the radiographs with defects, by name; there is none under `LEAST_RADIOGRAPHS`.
     """
     config, folder = experiment.config, experiment.out / "gan"
     dataset, images = load_training_source(experiment.source)
     drawn = RadiographPatches(dataset, images, config.data.patches).sample_set(config.seed, per_class=REAL_PATCHES)
-    names, index = np.unique(drawn.files, return_inverse=True)
+    defects = drawn.subset(drawn.labels == DEFECT)
+    names, index = np.unique(defects.files, return_inverse=True)
     last = index >= len(names) - (max(len(names) // 5, 2) if len(names) >= LEAST_RADIOGRAPHS else 0)
-    defects = drawn.labels == DEFECT
-    write_patches(folder / "real.npz", drawn.subset(defects & ~last))
-    if not (defects & last).any():
+    write_patches(folder / "real.npz", defects.subset(~last))
+    if not last.any():
         return folder / "real.npz", None
-    write_patches(folder / "real_held_out.npz", drawn.subset(defects & last))
+    write_patches(folder / "real_held_out.npz", defects.subset(last))
     return folder / "real.npz", folder / "real_held_out.npz"
 
 

@@ -1,6 +1,7 @@
 """The ExGy experiment: shares as asked for, models that are done not trained again, one table at the end."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.coco import read_coco, write_coco
+from data.coco import CocoDataset, read_coco, write_coco
 from data.errors import InputError
 from data.patch_datasets import PatchDataset
 from data.patch_files import PatchSet, read_patches, write_patches
@@ -195,17 +196,47 @@ def test_origins_and_their_faults(castings: Path) -> None:
     training, test = origins_of(None, None, None, None, (60, 40))
     assert (training.phantoms.n, test.phantoms.n) == (60, 40)
     assert training.phantoms.seed != test.phantoms.seed
-    for arguments in ((None, None, None, None, None), (castings, None, castings, None, (2, 2))):
+    faults = [(None, None, None, None, None), (castings, None, castings, None, (2, 2))]
+    faults += [(*(castings if k == given else None for k in range(4)), (2, 2)) for given in range(4)]
+    for arguments in faults:
         with pytest.raises(InputError, match="give COCO_TRAIN with --test, or --phantoms"):
             origins_of(*arguments)
     with pytest.raises(InputError, match=r"castings\.json: give --test"):
         origins_of(castings, None, None, None, None)
+    with pytest.raises(InputError, match="go with COCO_TRAIN"):
+        origins_of(None, None, castings, None, None)
+
+
+@pytest.mark.parametrize("data", [{"window": {}}, {"patches": {"size": SIZE, "validation_fold": "1/4"}}])
+def test_what_the_experiment_has_no_use_for_is_refused(castings: Path, data: dict) -> None:
+    config = check_config({"model": {"name": "tiny_patches"}, "data": {"patches": {"size": SIZE}} | data})
+    source = SourceConfig(json=str(castings), images=str(castings.parent))
+    with pytest.raises(InputError, match=r"data\.window.*data\.patches\.validation_fold; leave both out"):
+        exgy_config(config, source, source)
 
 
 def test_a_gan_file_with_too_few_defects_is_named(two_series: Path, castings: Path, gan: Path) -> None:
     write_patches(gan, read_patches(gan).subset(np.arange(4)))
     with pytest.raises(InputError, match=r"gan\.npz: 4 patches of defects are too few; give at least 5"):
         run_exgy(experiment(two_series, castings.parent, gan), [Share(0, 100)])
+
+
+def test_radiographs_with_defects_alone_are_counted_where_a_gan_learns(
+    castings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first and the last two of six have none."""
+    dataset = read_coco(castings)
+    defects = [a for a in dataset.annotations if a["image_id"] in (2, 3, 4)]
+    dataset = CocoDataset(dataset.images, defects, dataset.categories)
+    write_coco(tmp_path / "some.json", dataset)
+    monkeypatch.setattr(exgy_data, "REAL_PATCHES", 40)
+    for least, held_out in ((4, False), (3, True)):
+        monkeypatch.setattr(exgy_data, "LEAST_RADIOGRAPHS", least)
+        everything = replace(experiment(tmp_path / "some.json", castings.parent, None), out=tmp_path / str(least))
+        real, other = exgy_data._real_defects(everything)
+        assert len(set(read_patches(real).files)) == (1 if held_out else 3)
+        assert (other is not None) == held_out
+        assert not held_out or len(set(read_patches(other).files)) == 2
 
 
 @pytest.mark.parametrize("least", [10, 5])
