@@ -1,5 +1,6 @@
 """Folders of radiographs without defects, as COCO data: what users have in plenty."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.coco import CocoDataset
@@ -8,10 +9,11 @@ from data.masks import CATEGORIES
 from data.radiograph import find_radiographs, radiograph_size
 
 
-def read_defect_free(folder: str | Path) -> CocoDataset:
-    """Return all radiographs of a folder and its sub-folders as negatives, by name, with the one category "defect".
+def read_defect_free(folder: str | Path, categories: Sequence[dict] = CATEGORIES) -> CocoDataset:
+    """Return all radiographs of a folder and its sub-folders as negatives, by name.
 
-    Raises InputError for a folder that does not exist or holds no radiograph.
+    The folder names no category itself: `categories` are those of what it is used with, else the one "defect". Raises
+    InputError for a folder that does not exist or holds no radiograph.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -21,4 +23,4 @@ def read_defect_free(folder: str | Path) -> CocoDataset:
         width, height = radiograph_size(file)
         name = file.relative_to(folder).as_posix()
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
-    return CocoDataset(images, [], CATEGORIES, path=folder, info={"description": "radiographs without defects"})
+    return CocoDataset(images, [], list(categories), path=folder, info={"description": "radiographs without defects"})

@@ -12,7 +12,7 @@ from data.coco import CocoDataset, read_coco
 from data.datasets import DetectionDataset, MixedDataset, Sample
 from data.defect_free import read_defect_free
 from data.errors import InputError
-from data.masks import read_mask_folder
+from data.masks import CATEGORIES, read_mask_folder
 from data.patch_files import PatchSet, read_patches
 from data.radiograph import PercentileWindow
 from data.segmentation import SegmentationDataset, SegmentationSample
@@ -20,13 +20,18 @@ from data.synthesis.phantom_set import GENERATOR, write_phantoms
 from detectors.config import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
 
 
-def load_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
-    """Return the COCO data of a source and the folder of its images, making phantoms that are not there yet."""
+def load_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> tuple[CocoDataset, Path]:
+    """Return the COCO data of a source and the folder of its images, making phantoms that are not there yet.
+
+    A folder of radiographs without defects names no category and takes `categories`. Raises InputError for patches.
+    """
+    if source.patches is not None:
+        raise InputError(f"{source.patches}: patches, where whole radiographs are needed; give 'json' or 'images'")
     if source.masks is not None:
         dataset, folder = read_mask_folder(source.images or "", source.masks), Path(source.images or "")
         return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
-    if source.phantoms is None and source.json_file is None:
-        return read_defect_free(source.images or ""), Path(source.images or "")
+    if not _names_categories(source):
+        return read_defect_free(source.images or "", categories), Path(source.images or "")
     path = make_phantoms(source.phantoms) if source.phantoms else Path(source.json_file or "")
     folder = Path(source.images) if source.images else path.parent
     if not folder.is_dir():
@@ -35,13 +40,18 @@ def load_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
     return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
 
 
+def _names_categories(source: SourceConfig) -> bool:
+    """Return whether a source says what its defects are; a folder of radiographs alone does not."""
+    return any(origin is not None for origin in (source.json_file, source.phantoms, source.masks))
+
+
 def load_judged_source(source: SourceConfig, categories: list[dict]) -> tuple[CocoDataset, Path]:
     """Return the COCO data that a model with `categories` is judged by, and the folder of its images.
 
     Raises InputError for categories that are not the model's and for a missing image, so that it comes before
     hours of training and not after.
     """
-    dataset, folder = load_source(source)
+    dataset, folder = load_source(source, categories)
     known = {category["id"]: category["name"] for category in dataset.categories}
     wanted = {category["id"]: category["name"] for category in categories}
     if any(known.get(identity) != name for identity, name in wanted.items()):
@@ -99,8 +109,7 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
     Raises InputError when two sources do not name the same categories.
     """
     data = config.data
-    sources = [load_training_source(source) for source in data.train]
-    categories = _common_categories([coco for coco, _ in sources])
+    sources, categories = _load_training_sources(data.train)
     datasets = [
         DetectionDataset(coco, folder, **_sampling(source, config))
         for source, (coco, folder) in zip(data.train, sources, strict=True)
@@ -122,10 +131,17 @@ def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
     }
 
 
-def load_training_source(source: SourceConfig) -> tuple[CocoDataset, Path]:
-    """Return the COCO data of a source; its margin is not for annotators' boxes beside simulated ones."""
+def load_training_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> tuple[CocoDataset, Path]:
+    """Return a source as `load_source` does; its margin is not for annotators' boxes beside simulated ones."""
     drawn_by_hand = source.simulate is not None and source.phantoms is None
-    return load_source(source.model_copy(update={"box_margin": 0.0}) if drawn_by_hand else source)
+    return load_source(source.model_copy(update={"box_margin": 0.0}) if drawn_by_hand else source, categories)
+
+
+def _load_training_sources(sources: Sequence[SourceConfig]) -> tuple[list[tuple[CocoDataset, Path]], list[dict]]:
+    """Return the data of all sources and their categories, which those that name none take from the others."""
+    found = {k: load_training_source(source) for k, source in enumerate(sources) if _names_categories(source)}
+    categories = _common_categories([coco for coco, _ in found.values()]) if found else CATEGORIES
+    return [found.get(k) or load_training_source(source, categories) for k, source in enumerate(sources)], categories
 
 
 def _common_categories(datasets: Sequence[CocoDataset]) -> list[dict]:
@@ -163,8 +179,7 @@ def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[Segmentation
     categories, and for annotations without a segmentation, unless simulated defects replace them.
     """
     data = config.data
-    sources = [load_training_source(source) for source in data.train]
-    categories = _common_categories([coco for coco, _ in sources])
+    sources, categories = _load_training_sources(data.train)
     datasets = [
         SegmentationDataset(coco, folder, **_sampling(source, config), regions=data.regions)
         for source, (coco, folder) in zip(data.train, sources, strict=True)

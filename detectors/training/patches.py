@@ -111,7 +111,7 @@ class PatchTask:
                 "data.patches.validation_fold splits patch files and folders; cut the radiographs into patches "
                 "with tools/make_patches.py, or give data.val"
             )
-        coco, folder = load_training_source(source)
+        coco, folder = load_training_source(source, self.categories)
         found = [{"id": c["id"], "name": c["name"]} for c in coco.categories]
         if len(found) != 1 or (self.categories not in (CATEGORIES, found)):
             raise InputError(f"{coco.path}: categories {found}; a patch classifier knows one, the same in all sources")
