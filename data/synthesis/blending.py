@@ -1,4 +1,4 @@
-"""Defects out of patches, real or generated, blended into whole radiographs.
+"""Defects out of patches, real or generated, as shapes to lay on whole radiographs.
 
 A patch shows a defect on a piece of background. What the defect adds is told apart from that background, as a change
 relative to the grey value there, and can then be laid on any radiograph: attenuation multiplies.
@@ -7,7 +7,6 @@ relative to the grey value there, and can then be laid on any radiograph: attenu
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,34 +16,22 @@ from scipy.sparse.linalg import splu
 from data.errors import InputError
 from data.patch_files import read_patches
 from data.synthesis.ellipsoid import Cavity
-from data.synthesis.superposition import matching_noise, noise_level, window_of
+from data.synthesis.superposition import noise_level
 
 CALM = 1.0  # pixels; the blur that keeps the patch's own noise out of the change
 FOOT = 0.1  # share of the peak below which a change is taken for background
 LEAST = 0.01  # of the grey value: a weaker change is no visible defect
 PEAK_TO_NOISE = 3.0  # least peak over the noise of one pixel
 BOTH_WAYS = 0.5  # an opposite change above this share of the peak is an edge's work, not a defect's
+SMALLEST = 3  # pixels; the least side of a patch: a rim, and something inside
 DARKEST = 1 / 255  # the least background that a change is stated against
-
-
-class Blended(NamedTuple):
-    """The pixels of one blended defect: bool `[h, w]`, tight, its first pixel at (`x0`, `y0`)."""
-
-    x0: int
-    y0: int
-    mask: np.ndarray
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        """The tight box x1 y1 x2 y2 in pixels."""
-        return self.x0, self.y0, self.x0 + self.mask.shape[1], self.y0 + self.mask.shape[0]
 
 
 def membrane(values: np.ndarray) -> np.ndarray:
     """Return the background `[h, w]` float32 that the rim of a patch `[h, w]` spans: a membrane stretched over it.
 
     It is the rim's own outermost pixels, and inside solves Laplace's equation; planes come back as they are. Both
-    sides are at least 3 pixels.
+    sides are at least `SMALLEST` pixels.
     """
     height, width = values.shape
     rim = np.array(values, dtype=np.float64)
@@ -81,9 +68,14 @@ def read_changes(path: str | Path, brighter: bool | None = None) -> list[np.ndar
     """Return the changes of all defect patches of a file or folder in which a defect shows; see `defect_change`.
 
     `brighter` True takes brighter defects alone, False darker ones, None both. Raises InputError as `read_patches`,
-    and where no patch shows a defect.
+    for patches under `SMALLEST` pixels, and where no patch shows a defect.
     """
     patches = read_patches(path)
+    if patches.size < SMALLEST:
+        raise InputError(
+            f"{path}: its patches are {patches.size} x {patches.size} pixels, too small for a defect off their rim; "
+            f"give larger ones, of at least {SMALLEST}"
+        )
     found = [defect_change(patches.floats(int(k))) for k in np.flatnonzero(patches.labels == 1)]
     changes = [change for change in found if change is not None and brighter in (None, bool(change.max() > 0))]
     if not changes:
@@ -132,50 +124,6 @@ def change_cavity(
     top, left = max(-y0, 0), max(-x0, 0)
     inside = chord[top : max(shape[0] - y0, 0), left : max(shape[1] - x0, 0)]
     return Cavity(x0 + left, y0 + top, inside)
-
-
-def blend(
-    pixels: np.ndarray,
-    change: np.ndarray,
-    place: tuple[float, float],
-    rng: np.random.Generator | None = None,
-    side: float | None = None,
-    angle: float = 0.0,
-    mirrored: bool = False,
-    gain: float = 1.0,
-    box_share: float = 0.2,
-) -> Blended | None:
-    """Lay a change on a radiograph float32 `[H, W]` in [0, 1], in place, relative to the grey values there.
-
-    Args:
-        pixels: changed in a window around `place` alone, and clipped to [0, 1] there.
-        change: float `[h, w]`, as `defect_change` gives it.
-        place: x and y of the shape's centre in pixels.
-        rng: of the quantum noise that a brighter signal has more of; no noise is added if None.
-        side: longest side of the shape in pixels; its own if None.
-        angle: degrees by which it is turned.
-        mirrored: whether it is mirrored first.
-        gain: factor on its contrast.
-        box_share: share of the peak that a pixel of the mask must exceed.
-
-    Returns:
-        The defect's pixels, or None where nothing of it lies on the radiograph.
-
-    """
-    cavity = change_cavity(change, place, pixels.shape, side, angle, mirrored)
-    patch, chord = window_of(pixels, cavity)
-    if not chord.any():
-        return None
-    sign = np.sign(change.flat[np.abs(change).argmax()])
-    mask = chord > box_share * chord.max()
-    relative = np.float32(sign * gain) * chord
-    added = _calmed(patch) * relative
-    if rng is not None:
-        added += matching_noise(patch, 1 + relative, rng)
-    np.clip(patch + added, 0, 1, out=patch, casting="unsafe")
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    own = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Blended(cavity.x0 + int(columns[0]), cavity.y0 + int(rows[0]), own)
 
 
 def _calmed(patch: np.ndarray) -> np.ndarray:
