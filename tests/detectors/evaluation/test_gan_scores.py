@@ -1,5 +1,6 @@
 """The two-sample test and the memorisation check: what they must say of copies, of fresh draws and of rubbish."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,22 @@ def test_nearest_are_those_of_a_plain_search() -> None:
         best = min(plain, key=plain.get)
         assert distance[k] == pytest.approx(plain[best], rel=1e-4)
         assert (position[k], flip[k]) == best
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    patches, known = discs(7, 3), discs(11, 4)
+    whole = find_nearest(patches, known)
+    monkeypatch.setattr(gan_scores, "CHUNK_PIXELS", 3 * 16 * 16)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, find_nearest(patches, known), strict=True))
+
+
+def test_the_search_takes_little_more_memory_than_the_patches() -> None:
+    known = np.random.default_rng(0).random((400, 64, 64), np.float32)
+    tracemalloc.start()
+    find_nearest(known[:8], known)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * known.nbytes
 
 
 def test_copies_are_memorised_and_fresh_draws_are_not() -> None:
