@@ -73,6 +73,13 @@ def stack_levels(patches: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([p.astype(np.uint16) * 257 if deep and p.dtype == np.uint8 else p for p in patches])
 
 
+def join_patches(parts: Sequence[PatchSet]) -> PatchSet:
+    """Return several sets of patches of one size as one, without a path."""
+    names = ("labels", "files", "places", "origins")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return PatchSet(stack_levels([patch for part in parts for patch in part.pixels]), **columns)
+
+
 def write_patches(path: str | Path, patches: PatchSet) -> None:
     """Write patches and index into one compressed .npz file, atomically. Raises InputError for another suffix."""
     path = Path(path)

@@ -1,6 +1,5 @@
 """Training and validation data of the ExGy experiment (Mery 2020, 3.3): ellipsoids and GAN samples in shares."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 
 from data.console import console
 from data.errors import InputError
-from data.patch_files import PatchSet, read_patches, stack_levels, write_patches
+from data.patch_files import PatchSet, join_patches, read_patches, write_patches
 from data.patches import CLEAN, DEFECT, RadiographPatches
 from data.simulated_patches import SimulatedPatches
 from data.synthesis.simulation_config import SimulationConfig
@@ -183,14 +182,7 @@ def validation_patches(experiment: Experiment, share: Share) -> PatchSet:
     if from_gan:
         made = read_patches(gan_files(experiment)[1], config.data.patches.size)
         parts.append(made.subset(np.arange(from_gan) % len(made)))
-    return joined(parts)
-
-
-def joined(parts: Sequence[PatchSet]) -> PatchSet:
-    """Return several sets of patches as one."""
-    names = ("labels", "files", "places", "origins")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return PatchSet(stack_levels([patch for part in parts for patch in part.pixels]), **columns)
+    return join_patches(parts)
 
 
 def gan_files(experiment: Experiment) -> tuple[Path, Path]:

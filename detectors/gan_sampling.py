@@ -6,8 +6,8 @@ import numpy as np
 
 from data.errors import InputError
 from data.patch_files import PatchSet, to_levels
+from data.patches import DEFECT
 from data.synthesis.dcgan import sample_patches
-from data.synthesis.defect_patches import DEFECT
 from detectors.checkpoint import load_model
 from detectors.gan import DCGAN
 

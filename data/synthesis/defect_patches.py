@@ -8,10 +8,8 @@ from torch.utils.data import Dataset
 
 from data.errors import InputError
 from data.patch_datasets import PatchSample, PatchSource, jittered
-from data.patches import PatchConfig
+from data.patches import DEFECT, PatchConfig
 from data.transforms import AugmentationConfig, build_transform
-
-DEFECT = 1
 
 
 class DefectPatches(Dataset[PatchSample]):
@@ -61,16 +59,16 @@ class DefectPatches(Dataset[PatchSample]):
         if not 0 <= index < self._length:
             raise IndexError(f"sample {index} of {self._length}")
         epoch = int(self._epoch)
-        pixels = self._draw(np.random.default_rng([self.seed, epoch, index]), index + epoch * self._length)
+        pixels = self._draw(np.random.default_rng([self.seed, epoch, index]), index + epoch * self._length, epoch)
         return torch.from_numpy(pixels)[None], DEFECT, index
 
-    def _pick(self, rng: np.random.Generator, turn: int) -> np.ndarray:
+    def _pick(self, rng: np.random.Generator, turn: int, epoch: int) -> np.ndarray:
         if len(self._sources) == 1:
-            return self._sources[0].draw(DEFECT, rng, turn)
-        return self._sources[int(rng.choice(len(self._sources), p=self._shares))].draw(DEFECT, rng)
+            return self._sources[0].draw(DEFECT, rng, turn, epoch)
+        return self._sources[int(rng.choice(len(self._sources), p=self._shares))].draw(DEFECT, rng, epoch=epoch)
 
-    def _draw(self, rng: np.random.Generator, turn: int) -> np.ndarray:
-        pixels = jittered(self._pick(rng, turn), self._config, rng)
+    def _draw(self, rng: np.random.Generator, turn: int, epoch: int) -> np.ndarray:
+        pixels = jittered(self._pick(rng, turn, epoch), self._config, rng)
         if self._transform is not None:
             pixels = self._transform(pixels, np.zeros((0, 4)), np.zeros(0), rng).pixels
         return np.array(pixels, dtype=np.float32)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from data.errors import InputError
 from data.files import atomic_path, write_json
 from data.patch_datasets import PatchSource, StoredPatches
-from data.patch_files import PatchSet, scaled, stack_levels, to_levels
+from data.patch_files import PatchSet, join_patches, scaled, to_levels
 from data.patch_folds import split_folds
+from data.patches import DEFECT
 from data.synthesis.dcgan import sample_patches
-from data.synthesis.defect_patches import DEFECT, DefectPatches
+from data.synthesis.defect_patches import DefectPatches
 from detectors.config import ExperimentConfig
 from detectors.evaluation.gan_scores import Memorisation, find_memorised, gan_metrics, two_sample_test, write_nearest
 from detectors.evaluation.metrics import Metrics
@@ -25,7 +26,8 @@ from detectors.training.patches import CATEGORIES, Batch, PatchTask
 
 HELD_OUT = 1000  # real patches that samples are compared with, at most
 SAMPLES = 500  # samples that are judged, at least
-KNOWN_STORED, KNOWN_CUT = 20_000, 2000  # training patches among which the nearest is looked for, at most
+KNOWN_CUT = 2000  # patches of a source's radiographs among which the nearest is looked for, at most
+KNOWN_PIXELS = 20_000 * 32**2  # of all patches among which it is looked for, at most: 80 MB
 SHOWN, COLUMNS, SCALE = 64, 16, 3
 
 
@@ -60,7 +62,7 @@ class GANTask(PatchTask):
         weights = [source.weight for source in data.train]
         length = config.train.samples_per_epoch
         self.train_set = DefectPatches(sources, weights, data.patches, data.augmentation, length, config.seed)
-        self._known = _known_defects(sources)
+        self._known = _known_defects(sources, data.patches.size)
         if data.val is not None:
             self._val = self._validation_patches(data.val)
         self._held_out = None if self._val is None else _HeldOut(self._val)
@@ -154,20 +156,18 @@ def patch_grid(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(np.repeat(grid, SCALE, axis=0), SCALE, axis=1)[..., None].repeat(3, axis=2)
 
 
-def _known_defects(sources: Sequence[PatchSource]) -> PatchSet:
-    """Return training patches of defects: all that are stored, a fixed choice of those cut from radiographs."""
+def _known_defects(sources: Sequence[PatchSource], size: int) -> PatchSet:
+    """Return training patches of defects: those stored, a fixed choice of those cut, up to `KNOWN_PIXELS` in all."""
     sources = [source for source in sources if source.has(DEFECT)]
+    most = max(KNOWN_PIXELS // size**2 // len(sources), 1)
+    cut = min(KNOWN_CUT, most)
     found = [
-        _defects(source.patches, KNOWN_STORED)
-        if isinstance(source, StoredPatches)
-        else _defects(source.sample_set(0, per_class=KNOWN_CUT), KNOWN_CUT)
-        for source in sources
+        _defects(s.patches if isinstance(s, StoredPatches) else s.sample_set(0, per_class=cut), most) for s in sources
     ]
-    joined = {name: np.concatenate([getattr(s, name) for s in found]) for name in ("labels", "places", "origins")}
     # Files of two sources may have the same name.
-    files = np.array([f"{k}/{name}" for k, patches in enumerate(found) for name in patches.files])
-    pixels = stack_levels([patch for patches in found for patch in patches.pixels])
-    return replace(found[0], pixels=pixels, files=files, **joined)
+    return join_patches(
+        [replace(patches, files=np.array([f"{k}/{name}" for name in patches.files])) for k, patches in enumerate(found)]
+    )
 
 
 def _defects(patches: PatchSet, most: int) -> PatchSet:

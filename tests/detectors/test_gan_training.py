@@ -11,10 +11,13 @@ from torch import Tensor
 
 from data.coco import read_coco
 from data.errors import InputError
+from data.patch_datasets import StoredPatches
 from data.patch_files import PatchSet, read_patches, write_patches
 from data.patches import PatchConfig, RadiographPatches
 from data.radiograph import read_radiograph
 from data.synthesis.dcgan import sample_patches
+from data.synthesis.defect_patches import DefectPatches
+from data.transforms import AugmentationConfig
 from detectors.build import build_model
 from detectors.checkpoint import load_model
 from detectors.config import ExperimentConfig
@@ -22,7 +25,7 @@ from detectors.config_files import check_config
 from detectors.evaluation import gan_scores
 from detectors.gan import DCGAN, DCGANConfig
 from detectors.gan_sampling import sample_run
-from detectors.training import train
+from detectors.training import gan, train
 
 SIZE = 16
 
@@ -168,6 +171,32 @@ def test_radiographs_are_cut_on_the_fly_and_tested_on_others(castings: Path, tmp
     assert not (folder / "samples" / "epoch_0002.png").exists()
     log = list(csv.DictReader((folder / "log.csv").open()))
     assert "val_two_sample_loss" not in log[0]  # nothing to validate on
+
+
+@pytest.mark.parametrize(("size", "sources", "most"), [(32, 1, 2400), (128, 1, 1250), (128, 2, 625)])
+def test_copies_are_looked_for_among_as_many_pixels_whatever_the_size(size: int, sources: int, most: int) -> None:
+    pixels = np.broadcast_to(np.uint8(90), (2400, size, size))
+    places, names = np.zeros((2400, 3), np.float32), np.arange(2400).astype(str)
+    stored = StoredPatches(PatchSet(pixels, np.ones(2400, np.int64), names, places, np.full(2400, "real")))
+    known = gan._known_defects([stored] * sources, size)
+    assert len(known) == sources * most
+    assert len(set(known.files)) == len(known)
+    assert known.files[0] == "0/0"
+    assert known.files[-1] == f"{sources - 1}/2399"
+
+
+def test_patches_of_defects_know_their_epoch() -> None:
+    """As sources that change from one epoch to the next need."""
+
+    class Changing(StoredPatches):
+        def draw(self, label: int, rng: np.random.Generator, turn: int | None = None, epoch: int = 0) -> np.ndarray:
+            return np.full((SIZE, SIZE), epoch / 10, np.float32)
+
+    source = Changing(discs(20, 0))
+    for sources in ([source], [source, source]):
+        drawn = DefectPatches(sources, [1.0] * len(sources), PatchConfig(size=SIZE), AugmentationConfig())
+        drawn.set_epoch(3)
+        assert float(drawn[0][0].mean()) == pytest.approx(0.3)
 
 
 def test_two_sources_are_joined_in_the_search_for_copies(castings: Path, stored: Path, tmp_path: Path) -> None:
