@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_seed
@@ -38,6 +39,15 @@ from detectors.training.segmentation import SegmentationTask
 from detectors.weights import read_checkpoint
 
 TASKS = {"detection": DetectionTask, "patches": PatchTask, "segmentation": SegmentationTask, "gan": GANTask}
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """A task whose model has something to show before each validation."""
+
+    def show(self, model: nn.Module, folder: Path, epoch: int) -> np.ndarray:
+        """Return a picture uint8 [H, W, 3] of what the model makes after an epoch; files go into the run's folder."""
+        ...
 
 
 @dataclass
@@ -203,7 +213,7 @@ class Trainer:
         if has_batch_norm(model):
             batches = islice(self.loader, BATCHES)
             settle_batch_norm(model, lambda model, batch: self.task.losses(model, batch, device), batches)
-        if self.log and isinstance(self.task, GANTask):
+        if self.log and isinstance(self.task, Showing):
             self.log.picture("samples", self.task.show(model, self.folder, self.state.epoch), self.state.epoch)
         return self.task.validate(model, self.accelerator)
 
