@@ -15,6 +15,7 @@ from data.coco import CocoDataset, read_coco, write_coco
 from data.errors import InputError
 from data.patch_datasets import PatchDataset
 from data.patch_files import PatchSet, read_patches, write_patches
+from data.patches import RadiographPatches
 from detectors import exgy_data
 from detectors.build import MODELS
 from detectors.config import SourceConfig
@@ -230,10 +231,18 @@ def test_radiographs_with_defects_alone_are_counted_where_a_gan_learns(
     dataset = CocoDataset(dataset.images, defects, dataset.categories)
     write_coco(tmp_path / "some.json", dataset)
     monkeypatch.setattr(exgy_data, "REAL_PATCHES", 40)
+    cut_from = []
+
+    def cut(found: CocoDataset, *arguments: object) -> RadiographPatches:
+        cut_from.append(found)
+        return RadiographPatches(found, *arguments)
+
+    monkeypatch.setattr(exgy_data, "RadiographPatches", cut)
     for least, held_out in ((4, False), (3, True)):
         monkeypatch.setattr(exgy_data, "LEAST_RADIOGRAPHS", least)
         everything = replace(experiment(tmp_path / "some.json", castings.parent, None), out=tmp_path / str(least))
         real, other = exgy_data._real_defects(everything)
+        assert [a["bbox"] for a in cut_from[-1].annotations] == [a["bbox"] for a in defects]  # no margin on them
         assert len(set(read_patches(real).files)) == (1 if held_out else 3)
         assert (other is not None) == held_out
         assert not held_out or len(set(read_patches(other).files)) == 2
