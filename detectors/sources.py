@@ -109,7 +109,7 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
     Raises InputError when two sources do not name the same categories.
     """
     data = config.data
-    sources, categories = _load_training_sources(data.train)
+    sources, categories = load_training_sources(data.train)
     datasets = [
         DetectionDataset(coco, folder, **_sampling(source, config))
         for source, (coco, folder) in zip(data.train, sources, strict=True)
@@ -137,7 +137,7 @@ def load_training_source(source: SourceConfig, categories: Sequence[dict] = CATE
     return load_source(source.model_copy(update={"box_margin": 0.0}) if drawn_by_hand else source, categories)
 
 
-def _load_training_sources(sources: Sequence[SourceConfig]) -> tuple[list[tuple[CocoDataset, Path]], list[dict]]:
+def load_training_sources(sources: Sequence[SourceConfig]) -> tuple[list[tuple[CocoDataset, Path]], list[dict]]:
     """Return the data of all sources and their categories, which those that name none take from the others."""
     found = {k: load_training_source(source) for k, source in enumerate(sources) if _names_categories(source)}
     categories = _common_categories([coco for coco, _ in found.values()]) if found else CATEGORIES
@@ -179,7 +179,7 @@ def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[Segmentation
     categories, and for annotations without a segmentation, unless simulated defects replace them.
     """
     data = config.data
-    sources, categories = _load_training_sources(data.train)
+    sources, categories = load_training_sources(data.train)
     datasets = [
         SegmentationDataset(coco, folder, **_sampling(source, config), regions=data.regions)
         for source, (coco, folder) in zip(data.train, sources, strict=True)

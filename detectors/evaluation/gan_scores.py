@@ -18,6 +18,7 @@ DETAIL = 10.0  # by how much a patch's deviations from its own mean are enlarged
 CHUNK, CHUNK_PIXELS = 512, 2**21  # patches compared at once, at most, and their pixels
 LOW = 0.05  # quantile of the held-out patches' distances below which a sample counts as memorised
 PAIRS = 30
+COPY = 1e-6  # a smaller distance is rounding
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Memorisation:
 
     Attributes:
         share: share of samples nearer than the 5th percentile of the held-out patches; 0.05 if they are as new.
-        ratio: median distance of the samples over that of the held-out patches; well below 1 for copies.
+        ratio: median distance of the samples over that of the held-out patches; well below 1 for copies. None where
+            most held-out patches are themselves copies of training patches, so that nothing can be told.
         distance: float64 [N] of the samples.
         neighbour: int64 [N] positions of their nearest training patches.
         flip: int64 [N] how those are mirrored; see `flipped`.
@@ -57,7 +59,7 @@ class Memorisation:
     """
 
     share: float
-    ratio: float
+    ratio: float | None
     distance: np.ndarray
     neighbour: np.ndarray
     flip: np.ndarray
@@ -149,7 +151,8 @@ def find_memorised(samples: np.ndarray, training: np.ndarray, held_out: np.ndarr
     """Compare the distances of samples and of held-out real patches, float [., S, S], to the training patches."""
     distance, neighbour, flip = find_nearest(samples, training)
     usual = find_nearest(held_out, training)[0]
-    ratio = float(np.median(distance) / max(float(np.median(usual)), 1e-12))
+    nearest = float(np.median(usual))
+    ratio = float(np.median(distance)) / nearest if nearest > COPY else None
     return Memorisation(float((distance < np.quantile(usual, LOW)).mean()), ratio, distance, neighbour, flip)
 
 

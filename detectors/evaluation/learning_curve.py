@@ -16,7 +16,7 @@ from detectors.config import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import Metrics, display
 from detectors.evaluation.plots import COLOURS, save_figure
 from detectors.evaluation.runs import read_object
-from detectors.sources import load_source
+from detectors.sources import load_training_sources
 
 Train = Callable[[ExperimentConfig], tuple[Path, Metrics | None]]
 FIGURES = ("ap50", "ap30", "ap50_center_hit")
@@ -64,8 +64,8 @@ def fraction_of(
     objects if there is one.
     """
     sources, images, objects = [], 0, 0
-    for number, source in enumerate(config.data.train):
-        dataset, folder = load_source(source)
+    loaded, _ = load_training_sources(config.data.train)
+    for number, (source, (dataset, folder)) in enumerate(zip(config.data.train, loaded, strict=True)):
         order = np.random.default_rng((config.seed, number)).permutation(len(dataset.images))
         ids = [dataset.images[place]["id"] for place in order]
         defective = {annotation["image_id"] for annotation in dataset.annotations}
@@ -74,9 +74,10 @@ def fraction_of(
         part = dataset.subset(ids[: max(1, math.ceil(fraction * len(ids) - 1e-9))])
         path = out / "parts" / f"train{number}_{fraction:g}.json"
         write_coco(path, part)
-        # The margin is in the boxes of the part already: load_source has added it.
-        changes = {"json_file": str(path), "images": str(folder), "phantoms": None, "box_margin": 0.0}
-        sources.append(SourceConfig.model_construct(**{**dict(source), **changes}))
+        # The margin of annotated boxes is in those of the part already; simulated ones get theirs when they are drawn.
+        margin = source.box_margin if source.simulate is not None else 0.0
+        changes = {"json_file": str(path), "images": str(folder), "phantoms": None, "masks": None}
+        sources.append(SourceConfig.model_construct(**{**dict(source), **changes, "box_margin": margin}))
         images, objects = images + len(part.images), objects + len(part.annotations)
     data = config.data.model_copy(update={"train": sources})
     training = config.train.model_copy(update={"samples_per_epoch": samples})
@@ -87,8 +88,8 @@ def fraction_of(
 def _count(config: ExperimentConfig) -> int:
     """Return how many samples an epoch of the whole training set draws."""
     total = 0
-    for source in config.data.train:
-        dataset, _ = load_source(source)
+    loaded, _ = load_training_sources(config.data.train)
+    for source, (dataset, _) in zip(config.data.train, loaded, strict=True):
         defective = {annotation["image_id"] for annotation in dataset.annotations}
         total += source.repeat * (len(dataset.images) if source.keep_negatives else len(defective))
     return total

@@ -96,6 +96,8 @@ def test_copies_are_memorised_and_fresh_draws_are_not() -> None:
     new = find_memorised(fresh, training, held_out)
     assert 0.01 <= new.share <= 0.11
     assert new.ratio == pytest.approx(1, abs=0.1)
+    # Held-out patches that are copies themselves are no measure.
+    assert find_memorised(fresh, training, flipped(training, 1)).ratio is None
     half = find_memorised(np.concatenate([copies, fresh[:300]]), training, held_out)
     assert 0.5 <= half.share <= 0.58
 

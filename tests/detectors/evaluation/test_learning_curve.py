@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.coco import CocoDataset, read_coco, write_coco
 from data.errors import InputError
-from detectors.config import ExperimentConfig
+from data.radiograph import write_radiograph
+from detectors.config import ExperimentConfig, SourceConfig
 from detectors.config_files import read_config, write_config
-from detectors.evaluation.learning_curve import learning_curve
+from detectors.evaluation.learning_curve import fraction_of, learning_curve
 
 
 @pytest.fixture
@@ -53,6 +55,21 @@ def test_parts_are_nested_and_every_run_takes_the_same_steps(config: ExperimentC
     points = learning_curve(config, [0.5, 0.25], out, train)
     assert [name for name, *_ in seen[3:]] == ["small-0.25"]
     assert [point["fraction"] for point in points] == [0.05, 0.25, 0.5, 1.0]
+
+
+def test_simulated_boxes_keep_their_margin_and_sound_folders_their_part(config, tmp_path: Path) -> None:
+    for k in range(4):
+        write_radiograph(tmp_path / "sound" / f"{k}.png", np.full((20, 30), 0.4), 8)
+    simulated = SourceConfig(images=str(tmp_path / "sound"), box_margin=2, simulate={})
+    drawn = config.data.train[0].model_copy(update={"box_margin": 3.0})
+    data = config.data.model_copy(update={"train": [drawn, simulated]})
+    part, images, _ = fraction_of(config.model_copy(update={"data": data}), 0.5, tmp_path / "parts", 8)
+    by_hand, sound = part.data.train
+    assert images == 12
+    assert (by_hand.box_margin, read_coco(by_hand.json_file).annotations[0]["bbox"]) == (0, [2, 2, 15, 15])
+    assert (sound.box_margin, sound.simulate) == (2, simulated.simulate)
+    dataset = read_coco(sound.json_file)
+    assert ([c["name"] for c in dataset.categories], len(dataset.images)) == (["pore"], 2)
 
 
 def _written(config: ExperimentConfig, folder: Path) -> str:
