@@ -44,7 +44,7 @@ class GANTask(PatchTask):
 
     """
 
-    metric = "two_sample_loss"
+    metric = "two_sample_doubt"
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
