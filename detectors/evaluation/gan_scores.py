@@ -169,9 +169,10 @@ def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: float |
     """Return the figures as `metrics.json` holds them; those of detection are null.
 
     `two_sample_loss` is cut at 1, for a classifier that does worse than a coin proves no more. It still tells
-    generators apart whose samples are all recognised, and the accuracy those whose loss is cut: `two_sample_doubt` is the
-    sum of the loss and of 1 - |2 accuracy - 1|, from 0 (all recognised, for sure) to 2 (a coin's answers). `reference` is the accuracy of the same test with training
-    patches in place of samples: what a perfect generator would reach.
+    generators apart whose samples are all recognised, and the accuracy those whose loss is cut: `two_sample_doubt` is
+    the sum of the loss and of 1 - |2 accuracy - 1|, from 0 (all recognised, for sure) to 2 (a coin's answers).
+    `reference` is the accuracy of the same test with training patches in place of samples: what a perfect generator
+    would reach.
     """
     return NO_METRICS | {
         "two_sample_accuracy": test.accuracy,
