@@ -61,7 +61,8 @@ class StoredPatches:
 class PatchDataset(Dataset[PatchSample]):
     """Balanced, augmented patches of one or several sources; a sample depends on (`seed`, epoch, index).
 
-    Every second sample is a defect. Among several sources each is drawn from by its weight, for each class among
+    Every second sample is a defect, or every one where `classes` are defects alone, as a generative network learns
+    from. Among several sources each is drawn from by its weight, for each class among
     those that have it: a file of simulated defects alone takes its share of the defects, and the *no-defect*
     patches come from the others. One source alone is gone through in order, so that no stored patch is left out.
 
@@ -76,17 +77,22 @@ class PatchDataset(Dataset[PatchSample]):
         augmentation: AugmentationConfig | None = None,
         length: int | None = None,
         seed: int = 0,
+        classes: tuple[int, ...] = tuple(range(len(CLASSES))),
     ) -> None:
         self.seed = seed
         self._config = config
-        self._sources = list(sources)
-        self._length = length or sum(len(source) for source in sources)
+        self._classes = classes
+        found = [(s, w) for s, w in zip(sources, weights, strict=True) if any(s.has(label) for label in classes)]
+        self._sources = [source for source, _ in found]
         self._shares = []
-        for label, name in enumerate(CLASSES):
-            share = np.array([w if s.has(label) else 0.0 for s, w in zip(sources, weights, strict=True)])
+        for label in classes:
+            share = np.array([weight if source.has(label) else 0.0 for source, weight in found])
             if not share.any():
-                raise InputError(f"no {name} patch (class {label}) in any source of data.train; add some")
+                raise InputError(f"no {CLASSES[label]} patch (class {label}) in any source of data.train; add some")
             self._shares.append(share / share.sum())
+        # A source's epoch is half of each class.
+        whole = sum(len(source) for source in self._sources) * len(classes) // len(CLASSES)
+        self._length = length or max(whole, 1)
         if augmentation is not None and (augmentation.crop is not None or augmentation.scale is not None):
             raise InputError("data.augmentation.crop and scale change a patch's size; use data.patches.jitter_zoom")
         varied = augmentation is not None and augmentation != AugmentationConfig()
@@ -108,13 +114,14 @@ class PatchDataset(Dataset[PatchSample]):
             raise IndexError(f"sample {index} of {self._length}")
         epoch = int(self._epoch)
         rng = np.random.default_rng([self.seed, epoch, index])
-        label = index % 2
+        count, k = len(self._classes), index % len(self._classes)
+        label = self._classes[k]
         if len(self._sources) == 1:
             # Epochs that are shorter than the source go on where the last one stopped.
-            turn = index // 2 + epoch * ((self._length + 1 - label) // 2)
+            turn = index // count + epoch * ((self._length + count - 1 - k) // count)
             pixels = self._sources[0].draw(label, rng, turn, epoch)
         else:
-            source = int(rng.choice(len(self._sources), p=self._shares[label]))
+            source = int(rng.choice(len(self._sources), p=self._shares[k]))
             pixels = self._sources[source].draw(label, rng, epoch=epoch)
         pixels = jittered(pixels, self._config, rng)
         if self._transform is not None:

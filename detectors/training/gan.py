@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.files import atomic_path, write_json
-from data.patch_datasets import PatchSource, StoredPatches
+from data.patch_datasets import PatchDataset, PatchSource, StoredPatches
 from data.patch_files import PatchSet, join_patches, scaled, to_levels
 from data.patch_folds import split_folds
 from data.patches import DEFECT
 from data.synthesis.dcgan import sample_patches
-from data.synthesis.defect_patches import DefectPatches
 from detectors.config import ExperimentConfig
 from detectors.evaluation.gan_scores import Memorisation, find_memorised, gan_metrics, two_sample_test, write_nearest
 from detectors.evaluation.metrics import Metrics
@@ -61,7 +60,9 @@ class GANTask(PatchTask):
         sources = [self._training_source(source) for source in data.train]
         weights = [source.weight for source in data.train]
         length = config.train.samples_per_epoch
-        self.train_set = DefectPatches(sources, weights, data.patches, data.augmentation, length, config.seed)
+        self.train_set = PatchDataset(
+            sources, weights, data.patches, data.augmentation, length, config.seed, classes=(DEFECT,)
+        )
         self._known = _known_defects(sources, data.patches.size)
         if data.val is not None:
             self._val = self._validation_patches(data.val)

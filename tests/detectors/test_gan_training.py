@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,11 @@ from torch import Tensor
 
 from data.coco import read_coco
 from data.errors import InputError
-from data.patch_datasets import StoredPatches
+from data.patch_datasets import PatchDataset, StoredPatches
 from data.patch_files import PatchSet, read_patches, write_patches
-from data.patches import PatchConfig, RadiographPatches
+from data.patches import DEFECT, PatchConfig, RadiographPatches
 from data.radiograph import read_radiograph
 from data.synthesis.dcgan import sample_patches
-from data.synthesis.defect_patches import DefectPatches
 from data.transforms import AugmentationConfig
 from detectors.build import build_model
 from detectors.checkpoint import load_model
@@ -28,6 +28,7 @@ from detectors.gan_sampling import sample_run
 from detectors.training import gan, train
 
 SIZE = 16
+defects_alone = partial(PatchDataset, classes=(DEFECT,))
 
 
 @pytest.fixture(autouse=True)
@@ -194,7 +195,7 @@ def test_patches_of_defects_know_their_epoch() -> None:
 
     source = Changing(discs(20, 0))
     for sources in ([source], [source, source]):
-        drawn = DefectPatches(sources, [1.0] * len(sources), PatchConfig(size=SIZE), AugmentationConfig())
+        drawn = defects_alone(sources, [1.0] * len(sources), PatchConfig(size=SIZE), AugmentationConfig())
         drawn.set_epoch(3)
         assert float(drawn[0][0].mean()) == pytest.approx(0.3)
 

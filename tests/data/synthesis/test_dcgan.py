@@ -1,17 +1,20 @@
 """The networks' shapes, ranges and starting weights; sampling; patches of defects to learn from."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from data.errors import InputError
-from data.patch_datasets import StoredPatches
+from data.patch_datasets import PatchDataset, StoredPatches
 from data.patch_files import PatchSet
-from data.patches import PatchConfig
+from data.patches import DEFECT, PatchConfig
 from data.synthesis.dcgan import BATCH, Discriminator, Generator, sample_patches
-from data.synthesis.defect_patches import DefectPatches
 from data.transforms import AugmentationConfig
+
+defects_alone = partial(PatchDataset, classes=(DEFECT,))
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
@@ -82,7 +85,7 @@ def patch_set(labels: list[int], size: int = 16) -> PatchSet:
 
 
 def test_only_defects_are_drawn_and_each_comes_in_turn() -> None:
-    dataset = DefectPatches(
+    dataset = defects_alone(
         [StoredPatches(patch_set([0, 1, 0, 1, 1]))], [1.0], PatchConfig(size=16), AugmentationConfig(), length=2
     )
     seen = []
@@ -97,7 +100,7 @@ def test_only_defects_are_drawn_and_each_comes_in_turn() -> None:
 def test_a_sample_depends_on_seed_epoch_and_index() -> None:
     source = StoredPatches(patch_set([1]))
     flips = AugmentationConfig(horizontal_flip=0.5, vertical_flip=0.5)
-    one, other = (DefectPatches([source], [1.0], PatchConfig(size=16), flips, 64, seed=3) for _ in range(2))
+    one, other = (defects_alone([source], [1.0], PatchConfig(size=16), flips, 64, seed=3) for _ in range(2))
     assert all(torch.equal(one[k][0], other[k][0]) for k in reversed(range(64)))
     corners = {tuple((one[k][0][0] == 1).nonzero()[0].tolist()) for k in range(64)}
     assert corners == {(0, 0), (0, 15), (15, 0), (15, 15)}
@@ -108,10 +111,10 @@ def test_a_sample_depends_on_seed_epoch_and_index() -> None:
 def test_sources_come_in_shares_and_those_without_defects_are_passed_over() -> None:
     first, second, sound = patch_set([1]), patch_set([0, 1]), patch_set([0, 0])
     sources = [StoredPatches(patches) for patches in (first, second, sound)]
-    dataset = DefectPatches(sources, [0.25, 0.75, 9.0], PatchConfig(size=16), AugmentationConfig(), 400)
+    dataset = defects_alone(sources, [0.25, 0.75, 9.0], PatchConfig(size=16), AugmentationConfig(), 400)
     share = np.mean([float(dataset[k][0][0, 5, 5]) > 0.01 for k in range(400)])
     assert 0.68 < share < 0.82
     with pytest.raises(InputError, match="no defect patch"):
-        DefectPatches(sources[2:], [1.0], PatchConfig(size=16), AugmentationConfig())
+        defects_alone(sources[2:], [1.0], PatchConfig(size=16), AugmentationConfig())
     with pytest.raises(InputError, match="change a patch's size"):
-        DefectPatches(sources, [1.0] * 3, PatchConfig(size=16), AugmentationConfig(scale=(0.5, 2)))
+        defects_alone(sources, [1.0] * 3, PatchConfig(size=16), AugmentationConfig(scale=(0.5, 2)))
