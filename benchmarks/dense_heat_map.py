@@ -17,9 +17,9 @@ from torch import Tensor
 from data.console import console
 from data.radiograph import read_radiograph
 from detectors.build import build_model
-from detectors.checkpoint import load_model
-from detectors.patch_classifier import PatchClassifier
-from detectors.xnet import XnetConfig, XnetV2Config
+from detectors.patches.patch_classifier import PatchClassifier
+from detectors.patches.xnet import XnetConfig, XnetV2Config
+from detectors.runs.checkpoint import load_model
 
 
 def seconds_and_map(model: PatchClassifier, image: Tensor, **settings: object) -> tuple[float, Tensor]:

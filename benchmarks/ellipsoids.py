@@ -11,32 +11,32 @@ from rich.table import Table
 
 from data.console import Command, console
 from data.synthesis.ellipsoid import Ellipsoids, Projection, project, random_rotations
-from data.synthesis.superposition import GreyLaw, superimpose
+from data.synthesis.superposition import GrayLaw, superimpose
 
 SHAPE = (572, 768)
 PROJECTION = Projection(pixel_mm=0.2, source_mm=1000.0, principal=(384.0, 286.0))
-LAW = GreyLaw.from_darkest(0.1, 400)
+LAW = GrayLaw.from_darkest(0.1, 400)
 
 
 def draw(count: int, side: float) -> Ellipsoids:
     """Return ellipsoids about `side` pixels across, anywhere on the radiograph and in any pose."""
     rng = np.random.default_rng(0)
     height, width = SHAPE
-    centres = PROJECTION.lift(rng.uniform((side, side), (width - side, height - side), (count, 2)), 20.0)
+    centers = PROJECTION.lift(rng.uniform((side, side), (width - side, height - side), (count, 2)), 20.0)
     half = side / 2 * PROJECTION.pixel_mm
-    return Ellipsoids(half * rng.uniform(0.9, 1.1, (count, 3)), random_rotations(rng, count), centres)
+    return Ellipsoids(half * rng.uniform(0.9, 1.1, (count, 3)), random_rotations(rng, count), centers)
 
 
 def plainly(pixels: np.ndarray, ellipsoids: Ellipsoids, side: float) -> np.ndarray:
     """Return the radiograph with all ellipsoids, by a ray against a quadric for every pixel of a window around each."""
     out = pixels.copy()
-    for axes, turn, centre in zip(ellipsoids.half_axes, ellipsoids.rotations, ellipsoids.centres, strict=True):
+    for axes, turn, center in zip(ellipsoids.half_axes, ellipsoids.rotations, ellipsoids.centers, strict=True):
         to_sphere = turn.T / axes[:, None]
         source = np.array([0.0, 0.0, PROJECTION.source_mm])
-        q = to_sphere @ (source - centre)
+        q = to_sphere @ (source - center)
         c = q @ q - 1
-        scale = PROJECTION.source_mm / (PROJECTION.source_mm - centre[2])
-        x0, y0 = (int(v) for v in centre[:2] * scale / PROJECTION.pixel_mm + PROJECTION.principal - 0.6 * side)
+        scale = PROJECTION.source_mm / (PROJECTION.source_mm - center[2])
+        x0, y0 = (int(v) for v in center[:2] * scale / PROJECTION.pixel_mm + PROJECTION.principal - 0.6 * side)
         for y in range(y0, y0 + round(1.2 * side)):
             for x in range(x0, x0 + round(1.2 * side)):
                 foot = [(x + 0.5 - PROJECTION.principal[0]) * PROJECTION.pixel_mm,

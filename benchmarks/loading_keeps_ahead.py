@@ -25,7 +25,11 @@ from data.transforms import AugmentationConfig, CropConfig
 HEIGHT, WIDTH, DEFECTS, EDGE = 572, 768, 5, 22
 AUGMENTATION = AugmentationConfig(
     crop=CropConfig(size=256, around_defect=0.5),
-    horizontal_flip=0.5, vertical_flip=0.5, contrast=0.1, brightness=0.1, noise=(0.0, 0.02),
+    horizontal_flip=0.5,
+    vertical_flip=0.5,
+    contrast=0.1,
+    brightness=0.1,
+    noise=(0.0, 0.02),
 )
 
 
@@ -42,8 +46,11 @@ def main(workers: int, batch: int, steps: int, step_ms: float, cfg: str | None, 
     with tempfile.TemporaryDirectory() as folder:
         images = min(64, batch * (steps + 3))
         dataset = DetectionDataset(
-            random_radiographs(Path(folder), images), Path(folder), AUGMENTATION,
-            repeat=-(-batch * (steps + 3) // images), cache=cache,
+            random_radiographs(Path(folder), images),
+            Path(folder),
+            AUGMENTATION,
+            repeat=-(-batch * (steps + 3) // images),
+            cache=cache,
         )
         alone = milliseconds_a_sample(dataset)
         loader = DataLoader(
@@ -64,15 +71,23 @@ def random_radiographs(folder: Path, count: int) -> CocoDataset:
         write_radiograph(folder / f"{k}.png", rng.normal(0.5, 0.02, (HEIGHT, WIDTH)).clip(0, 1))
         images.append({"id": k, "file_name": f"{k}.png", "width": WIDTH, "height": HEIGHT})
         for x, y in rng.integers(0, [WIDTH - EDGE, HEIGHT - EDGE], (DEFECTS, 2)).tolist():
-            annotations.append({"id": len(annotations) + 1, "image_id": k, "category_id": 1, "iscrowd": 0,
-                                "bbox": [x, y, EDGE, EDGE], "area": EDGE * EDGE})
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": k,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "bbox": [x, y, EDGE, EDGE],
+                    "area": EDGE * EDGE,
+                }
+            )
     return CocoDataset(images, annotations, [{"id": 1, "name": "defect"}])
 
 
 def training_step(cfg: str) -> Callable[[list, list], None]:
-    """Return one optimisation step of the configured detector, on the GPU where there is one."""
+    """Return one optimization step of the configured detector, on the GPU where there is one."""
     from detectors.build import build_model
-    from detectors.config_files import read_config
+    from detectors.config.files import read_config
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(read_config(cfg).model, num_classes=1).to(device).train()

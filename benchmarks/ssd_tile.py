@@ -1,6 +1,6 @@
 """SSD VGG-16 on one tile of 300 px beside torchvision's ssd300_vgg16: random weights, one class, the same thresholds.
 
-Both see one grey tile and return boxes, scores and labels. They take turns, so that whatever else the machine does
+Both see one gray tile and return boxes, scores and labels. They take turns, so that whatever else the machine does
 meets both; the medians are compared. Run on one core: OMP_NUM_THREADS=1 python benchmarks/ssd_tile.py
 """
 
@@ -15,7 +15,7 @@ from torchvision.models.detection import ssd300_vgg16
 
 from data.console import console
 from detectors.build import build_model
-from detectors.config_files import read_config
+from detectors.config.files import read_config
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -25,7 +25,7 @@ class CocoDataset:
     """A COCO detection data set in memory: the records as dicts, keys that COCO does not know included.
 
     `path` is the file it came from, `info` COCO's free description, `extra` any other top-level keys
-    (licences, for instance). Lookups are indexed once, at first use: do not change the lists afterwards.
+    (licenses, for instance). Lookups are indexed once, at first use: do not change the lists afterwards.
     """
 
     images: list[dict]
@@ -68,7 +68,10 @@ class CocoDataset:
         return CocoDataset(
             images=[image for image in self.images if image["id"] in wanted],
             annotations=[a for a in self.annotations if a["image_id"] in wanted],
-            categories=self.categories, path=self.path, info=self.info, extra=self.extra,
+            categories=self.categories,
+            path=self.path,
+            info=self.info,
+            extra=self.extra,
         )
 
     def with_margin(self, pixels: float) -> "CocoDataset":
@@ -104,8 +107,9 @@ def read_coco(path: str | Path) -> CocoDataset:
     annotations = [_completed(annotation, *sizes[annotation["image_id"]]) for annotation in content["annotations"]]
     extra = {key: value for key, value in content.items() if key not in SECTIONS and key != "info"}
     info = content.get("info")
-    return CocoDataset(content["images"], annotations, content["categories"], path,
-                       info if isinstance(info, dict) else {}, extra)
+    return CocoDataset(
+        content["images"], annotations, content["categories"], path, info if isinstance(info, dict) else {}, extra
+    )
 
 
 def _completed(annotation: dict, width: int, height: int) -> dict:
@@ -153,9 +157,14 @@ def merge_coco(datasets: Sequence[CocoDataset], prefixes: Sequence[str] | None =
             merged.images.append({**image, "id": image_ids[image["id"]], "file_name": name})
         categories = {c["id"]: names.index(c["name"]) + 1 for c in dataset.categories}
         for annotation in dataset.annotations:
-            merged.annotations.append({**annotation, "id": len(merged.annotations) + 1,
-                                       "image_id": image_ids[annotation["image_id"]],
-                                       "category_id": categories[annotation["category_id"]]})
+            merged.annotations.append(
+                {
+                    **annotation,
+                    "id": len(merged.annotations) + 1,
+                    "image_id": image_ids[annotation["image_id"]],
+                    "category_id": categories[annotation["category_id"]],
+                }
+            )
     seen: set[str] = set()
     for image in merged.images:
         if image["file_name"] in seen:
@@ -192,8 +201,12 @@ def write_results(path: str | Path, results: Iterable[Mapping[str, Any]]) -> Non
     for k, result in enumerate(results):
         record = {**result}
         try:
-            record |= {"image_id": int(result["image_id"]), "category_id": int(result["category_id"]),
-                       "bbox": [float(value) for value in result["bbox"]], "score": float(result["score"])}
+            record |= {
+                "image_id": int(result["image_id"]),
+                "category_id": int(result["category_id"]),
+                "bbox": [float(value) for value in result["bbox"]],
+                "score": float(result["score"]),
+            }
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: result {k}: {result} lacks a number or a key: {error}") from error
         fault = _result_fault(record)
@@ -216,8 +229,11 @@ def _result_fault(result: Any) -> str | None:
     box, score = result["bbox"], result["score"]
     if not is_number(score) or not math.isfinite(score):
         return f"image {result['image_id']}: score {score!r} is not a finite number"
-    if (not isinstance(box, list) or len(box) != 4
-            or not all(is_number(value) and math.isfinite(value) for value in box)):
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(is_number(value) and math.isfinite(value) for value in box)
+    ):
         return f"image {result['image_id']}: bbox {box!r} is not four finite numbers"
     if box[2] < 0 or box[3] < 0:
         return f"image {result['image_id']}: bbox {box!r} has a negative size"

@@ -54,8 +54,10 @@ def load_coco(path: str | Path) -> dict[str, Any]:
     """Return a JSON file's content when it has COCO's three lists. Raises InputError otherwise."""
     content = load_json(path)
     if isinstance(content, list):
-        raise InputError(f"{path}: a list, as in COCO results; expected a COCO data set with 'images', "
-                         "'annotations' and 'categories'")
+        raise InputError(
+            f"{path}: a list, as in COCO results; expected a COCO data set with 'images', "
+            "'annotations' and 'categories'"
+        )
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a COCO file: expected an object with 'images', 'annotations' and 'categories'")
     absent = [name for name in SECTIONS if not isinstance(content.get(name), list)]
@@ -73,10 +75,14 @@ def content_faults(content: dict[str, Any]) -> Iterator[Fault]:
     yield from _image_record_faults(content["images"])
     for record in content["categories"]:
         if isinstance(record, dict) and not isinstance(record.get("name", ""), str):
-            yield Fault("error", "bad value", None, None, f"category {record.get('id')}: name {record['name']!r} "
-                        "is not text")
-    names = Counter(record.get("name") for record in content["categories"]
-                    if isinstance(record, dict) and isinstance(record.get("name"), str))
+            yield Fault(
+                "error", "bad value", None, None, f"category {record.get('id')}: name {record['name']!r} is not text"
+            )
+    names = Counter(
+        record.get("name")
+        for record in content["categories"]
+        if isinstance(record, dict) and isinstance(record.get("name"), str)
+    )
     for name, count in names.items():
         if count > 1:
             yield Fault("error", "duplicate category", None, None, f"{count} categories are named {name!r}")
@@ -129,8 +135,13 @@ def _id_faults(section: str, records: list) -> Iterator[Fault]:
         image_id, annotation_id = _owner(section, record)
         for key in SECTIONS[section]:
             if key not in record:
-                yield Fault("error", "missing key", image_id, annotation_id,
-                            f"{what} {record.get('id', f'at position {position}')}: no {key!r}")
+                yield Fault(
+                    "error",
+                    "missing key",
+                    image_id,
+                    annotation_id,
+                    f"{what} {record.get('id', f'at position {position}')}: no {key!r}",
+                )
         identity = record.get("id")
         if "id" not in record:
             continue
@@ -141,8 +152,13 @@ def _id_faults(section: str, records: list) -> Iterator[Fault]:
             yield Fault("error", "duplicate id", image_id, annotation_id, f"{what} id {identity} is used twice")
         seen.add(identity)
         if section == "annotations" and identity == 0:
-            yield Fault("warning", "id 0", image_id, 0,
-                        "annotation id 0: pycocotools counts this object as never found; number from 1")
+            yield Fault(
+                "warning",
+                "id 0",
+                image_id,
+                0,
+                "annotation id 0: pycocotools counts this object as never found; number from 1",
+            )
 
 
 def _image_record_faults(images: list) -> Iterator[Fault]:
@@ -154,8 +170,9 @@ def _image_record_faults(images: list) -> Iterator[Fault]:
         for key in ("width", "height"):
             value = record.get(key, 1)
             if not is_integer(value) or value < 1:
-                yield Fault("error", "bad value", identity, None,
-                            f"image {identity}: {key} {value!r} is not a positive integer")
+                yield Fault(
+                    "error", "bad value", identity, None, f"image {identity}: {key} {value!r} is not a positive integer"
+                )
         name = record.get("file_name", "")
         if not isinstance(name, str) or ("file_name" in record and not name):
             yield Fault("error", "bad value", identity, None, f"image {identity}: file_name {name!r} is not a name")
@@ -166,22 +183,30 @@ def _image_record_faults(images: list) -> Iterator[Fault]:
 
 
 def _annotation_faults(content: dict[str, Any]) -> Iterator[Fault]:
-    sizes = {record["id"]: (record.get("width"), record.get("height"))
-             for record in content["images"] if isinstance(record, dict) and is_integer(record.get("id"))}
-    categories = {record.get("id") for record in content["categories"]
-                  if isinstance(record, dict) and is_integer(record.get("id"))}
+    sizes = {
+        record["id"]: (record.get("width"), record.get("height"))
+        for record in content["images"]
+        if isinstance(record, dict) and is_integer(record.get("id"))
+    }
+    categories = {
+        record.get("id")
+        for record in content["categories"]
+        if isinstance(record, dict) and is_integer(record.get("id"))
+    }
     for record in content["annotations"]:
         if not isinstance(record, dict):
             continue
         image_id, identity = record.get("image_id"), record.get("id")
         known = is_integer(image_id) and image_id in sizes
         if "image_id" in record and not known:
-            yield Fault("error", "dangling id", image_id, identity,
-                        f"annotation {identity}: no image has id {image_id!r}")
+            yield Fault(
+                "error", "dangling id", image_id, identity, f"annotation {identity}: no image has id {image_id!r}"
+            )
         category = record.get("category_id")
         if "category_id" in record and not (is_integer(category) and category in categories):
-            yield Fault("error", "dangling id", image_id, identity,
-                        f"annotation {identity}: no category has id {category!r}")
+            yield Fault(
+                "error", "dangling id", image_id, identity, f"annotation {identity}: no category has id {category!r}"
+            )
         size = sizes[image_id] if known else (None, None)
         if "bbox" in record:
             yield from _box_faults(record, *size)
@@ -219,11 +244,21 @@ def _optional_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
     mask = record.get("segmentation")
     if isinstance(mask, dict):
         if "counts" not in mask or (width is not None and mask.get("size") != [height, width]):
-            yield Fault("error", "bad mask", image_id, identity,
-                        f"{where}: run-length mask of size {mask.get('size')} on an image of {[height, width]}")
+            yield Fault(
+                "error",
+                "bad mask",
+                image_id,
+                identity,
+                f"{where}: run-length mask of size {mask.get('size')} on an image of {[height, width]}",
+            )
     elif mask is not None and not (isinstance(mask, list) and all(map(_is_polygon, mask))):
-        yield Fault("error", "bad mask", image_id, identity,
-                    f"{where}: segmentation is neither polygons of three or more points nor a run-length mask")
+        yield Fault(
+            "error",
+            "bad mask",
+            image_id,
+            identity,
+            f"{where}: segmentation is neither polygons of three or more points nor a run-length mask",
+        )
 
 
 def _is_polygon(ring: Any) -> bool:
@@ -246,6 +281,11 @@ def _image_file_faults(record: dict, image_dir: Path) -> Iterator[Fault]:
         return
     for found in {(width, height), stated}:
         if found != (record.get("width"), record.get("height")):
-            yield Fault("error", "size", identity, None,
-                        f"image {identity}: {path} is {found[0]} x {found[1]}, "
-                        f"the file says {record.get('width')} x {record.get('height')}")
+            yield Fault(
+                "error",
+                "size",
+                identity,
+                None,
+                f"image {identity}: {path} is {found[0]} x {found[1]}, "
+                f"the file says {record.get('width')} x {record.get('height')}",
+            )

@@ -2,7 +2,7 @@
 
 No visible defect is ever without its box. A random crop may cut a box; where less than `min_visible` of it
 would remain, the crop is drawn again. Where no draw helps, the draw with the fewest such remains is taken and
-they keep their (small) boxes: a sliver is hard to find, but a defect labelled as background is wrong.
+they keep their (small) boxes: a sliver is hard to find, but a defect labeled as background is wrong.
 """
 
 from typing import Annotated, NamedTuple
@@ -48,15 +48,13 @@ class Augmented(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """How a crop lies: turned about its centre by `angle` in radians, moved by `shift` (x, y) in its pixels."""
+    """How a crop lies: turned about its center by `angle` in radians, moved by `shift` (x, y) in its pixels."""
 
     angle: float
     shift: np.ndarray
 
 
-def crop(
-    scene: Augmented, config: CropConfig, factor: float, turn: Turn | None, rng: np.random.Generator
-) -> Augmented:
+def crop(scene: Augmented, config: CropConfig, factor: float, turn: Turn | None, rng: np.random.Generator) -> Augmented:
     """Cut a window out of the radiograph and resize it to the crop's size, so that `factor` is the scale.
 
     The window's place is drawn from `rng` as for an upright one, and then turned and moved.
@@ -74,19 +72,19 @@ def crop(
     return cut if side == config.size else resize(cut, (config.size, config.size))
 
 
-def _turned_window(scene: Augmented, centre: np.ndarray, side: int, angle: float) -> Augmented:
-    """Return the window of `side` pixels around `centre` (x, y), turned by `angle` in radians."""
+def _turned_window(scene: Augmented, center: np.ndarray, side: int, angle: float) -> Augmented:
+    """Return the window of `side` pixels around `center` (x, y), turned by `angle` in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     # The upright window that holds the turned one, and a pixel to interpolate with.
     wide = int(np.ceil(side * (abs(cos) + abs(sin)))) + 3
-    x, y = np.floor(centre - wide / 2).astype(int)
+    x, y = np.floor(center - wide / 2).astype(int)
     height, width = scene.pixels.shape
     columns, rows = (
         range(start // length, -(-(start + wide) // length)) for start, length in ((x, width), (y, height))
     )
     cut = _cut(scene, x, y, wide, (columns, rows))
     turn = np.array([[cos, -sin], [sin, cos]])
-    offset = side / 2 - turn @ (centre - [x, y])
+    offset = side / 2 - turn @ (center - [x, y])
     # Boxes are measured from the corner of the first pixel, images from its middle.
     matrix = np.column_stack([turn, offset + turn @ [0.5, 0.5] - 0.5])
 

@@ -29,7 +29,7 @@ class DetectionDataset(Dataset[Sample]):
     annotations stay in the target with `iscrowd` 1. No annotation is ever dropped unless a crop leaves
     nothing of its box.
 
-    Parameters: `augmentation` None gives the radiographs as they are. `window` maps grey values of the
+    Parameters: `augmentation` None gives the radiographs as they are. `window` maps gray values of the
     whole radiograph before anything else. `keep_negatives` False leaves out images without an annotation
     (crowds do not count). `repeat` draws each radiograph so many
     times an epoch. `cache` reads every radiograph once, here, and keeps it in memory, which forked
@@ -272,7 +272,7 @@ def _box(annotation: dict[str, Any], image: dict[str, Any], path: Path) -> np.nd
 
 
 def compact(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int]:
-    """Return grey values as integers and their full scale; as they are and 1 if that would change them."""
+    """Return gray values as integers and their full scale; as they are and 1 if that would change them."""
     full = 2**bit_depth - 1
     levels = np.rint(pixels * full).astype(np.uint8 if bit_depth <= 8 else np.uint16)
     return (levels, full) if np.array_equal(restore(levels, full), pixels) else (pixels, 1)

@@ -1,4 +1,4 @@
-"""Read DICOM and DICONDE radiographs of one grey frame."""
+"""Read DICOM and DICONDE radiographs of one gray frame."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def read_dicom(path: Path, bit_depth: int | None) -> tuple[np.ndarray, int, bool
         raise InputError(f"{path}: holds {dataset.NumberOfFrames} frames; split it into one file each")
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2")).strip()
     if int(dataset.get("SamplesPerPixel", 1)) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise InputError(f"{path}: a colour image ({photometric}); a radiograph has one grey channel")
+        raise InputError(f"{path}: a color image ({photometric}); a radiograph has one gray channel")
     if "ModalityLUTSequence" in dataset:
         raise InputError(f"{path}: a modality look-up table is not supported; export linear values")
     depth = bit_depth or int(dataset.get("BitsStored", dataset.BitsAllocated))
@@ -62,8 +62,10 @@ def read_dicom(path: Path, bit_depth: int | None) -> tuple[np.ndarray, int, bool
         raise InputError(f"{path}: {depth} bits stored; expected 1 to 16")
     values = _stored_values(dataset, path).astype(np.int64)
     if values.shape != (int(dataset.Rows), int(dataset.Columns)):
-        raise InputError(f"{path}: pixel data of shape {list(values.shape)} in a header of "
-                         f"{[int(dataset.Rows), int(dataset.Columns)]}")
+        raise InputError(
+            f"{path}: pixel data of shape {list(values.shape)} in a header of "
+            f"{[int(dataset.Rows), int(dataset.Columns)]}"
+        )
     if int(dataset.get("PixelRepresentation", 0)) == 1:
         half = 2 ** (depth - 1)
         # A decoder may or may not have extended the sign: keep the stored bits, then move the range up.
@@ -91,8 +93,10 @@ def _stored_values(dataset: pydicom.Dataset, path: Path) -> np.ndarray:
         return dataset.pixel_array
     except Exception as error:
         if syntax.is_compressed and syntax not in CODECS and syntax != uid.RLELossless:
-            raise InputError(f"{path}: transfer syntax {syntax.name} ({syntax}) cannot be decoded; "
-                             "convert the file to an uncompressed one") from error
+            raise InputError(
+                f"{path}: transfer syntax {syntax.name} ({syntax}) cannot be decoded; "
+                "convert the file to an uncompressed one"
+            ) from error
         raise InputError(f"{path}: pixel data cannot be decoded, corrupt or truncated: {error}") from error
 
 

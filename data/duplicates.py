@@ -15,7 +15,7 @@ from data.errors import InputError
 from data.radiograph import read_radiograph
 
 SMALL_SIDE = 16  # pixels of the copies that are compared
-# Correlation of the small copies. On the wheel turned by 5 degrees a frame (GDXray C0001) neighbours reach
+# Correlation of the small copies. On the wheel turned by 5 degrees a frame (GDXray C0001) neighbors reach
 # 0.835 to 0.945, frames two apart at most 0.844, and frames a spoke's turn apart 0.997: they look alike, too.
 NEARLY = 0.83
 

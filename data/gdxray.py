@@ -8,7 +8,7 @@ a file has none at all.
 A weld defect is counted once. Where the series W0002 is there, whose images are masks of the radiographs of
 W0001, each 8-connected component of a mask is one annotation, and W0001's own boxes are not read;
 `weld_boxes=True` reads the boxes instead, for a second file. W0003 is not annotated: its radiographs are no
-negatives, so they come alone, by `read_unlabelled`.
+negatives, so they come alone, by `read_unlabeled`.
 """
 
 import math
@@ -87,7 +87,7 @@ def read_gdxray_summary(root: str | Path, group: str, weld_boxes: bool = False,
     return CocoDataset(images, annotations, CATEGORIES, info=info), summaries
 
 
-def read_unlabelled(root: str | Path) -> CocoDataset:
+def read_unlabeled(root: str | Path) -> CocoDataset:
     """Return the weld radiographs of W0003, which nobody annotated: to predict on, not to train or judge with."""
     folder = _series_folders(root, "welds").get(UNLABELLED_SERIES)
     if folder is None:

@@ -30,7 +30,7 @@ def read_mask_folder(images_dir: str | Path, masks_dir: str | Path) -> CocoDatas
     stem, and then lie in the same folder, and GDXray's W0002_0001 belongs to W0001_0001. A radiograph whose mask is
     empty is a negative. Each annotation has a run-length `segmentation`, its tight `bbox` and its `area` in pixels.
 
-    Raises InputError for a mask of another size or with grey values between, a radiograph without a mask, a mask
+    Raises InputError for a mask of another size or with gray values between, a radiograph without a mask, a mask
     without a radiograph, and two files that claim the same place.
     """
     images_dir, masks_dir = Path(images_dir), Path(masks_dir)
@@ -134,7 +134,7 @@ def component_annotations(mask: np.ndarray, image_id: int) -> Iterator[dict[str,
         }  # fmt: skip
 
 
-def rasterise(dataset: CocoDataset, image_id: int) -> np.ndarray:
+def rasterize(dataset: CocoDataset, image_id: int) -> np.ndarray:
     """Return the label map of an image, uint8 [H, W]: 0 sound, a label 1..K, or `IGNORED` in crowd regions.
 
     Segmentations are polygons or run lengths, compressed or not. Where two overlap, an object hides a crowd region

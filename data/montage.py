@@ -14,13 +14,17 @@ from data.radiograph import read_radiograph
 TRUTH_COLOR = (0, 200, 83)  # RGB: green for annotations
 PREDICTION_COLOR = (255, 64, 64)  # RGB: red for detections
 CAPTION_HEIGHT, GAP = 22, 6  # pixels of a sheet
-PAPER = 225  # grey, so that white radiographs show their frame
-LEAST_TINT, STRONGEST_TINT = 0.15, 0.6  # share of a heat map's colour at probability 0 and 1, over the radiograph
+PAPER = 225  # gray, so that white radiographs show their frame
+LEAST_TINT, STRONGEST_TINT = 0.15, 0.6  # share of a heat map's color at probability 0 and 1, over the radiograph
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_boxes(pixels: np.ndarray, boxes: Sequence | np.ndarray, scores: Sequence[float] | np.ndarray | None = None,
-               color: tuple[int, int, int] = TRUTH_COLOR) -> np.ndarray:
+def draw_boxes(
+    pixels: np.ndarray,
+    boxes: Sequence | np.ndarray,
+    scores: Sequence[float] | np.ndarray | None = None,
+    color: tuple[int, int, int] = TRUTH_COLOR,
+) -> np.ndarray:
     """Return the radiograph as RGB uint8 [H, W, 3] with its boxes outlined.
 
     `pixels` is float [H, W] in [0, 1], or an RGB uint8 [H, W, 3] of an earlier call to draw a second set on;
@@ -60,8 +64,14 @@ def draw_heat_map(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.rint((1 - share) * _as_rgb(pixels) + share * tint).astype(np.uint8)
 
 
-def write_montage(path: str | Path, dataset: CocoDataset, image_dir: str | Path, count: int = 12, columns: int = 4,
-                  cell_width: int = 400) -> None:
+def write_montage(
+    path: str | Path,
+    dataset: CocoDataset,
+    image_dir: str | Path,
+    count: int = 12,
+    columns: int = 4,
+    cell_width: int = 400,
+) -> None:
     """Write a PNG sheet of up to `count` radiographs with their annotations, evenly chosen, with captions.
 
     The choice takes as many images with objects as there are, spread over the data set, and one negative
@@ -87,8 +97,8 @@ def _as_rgb(pixels: np.ndarray) -> np.ndarray:
         return pixels.copy()
     if pixels.ndim != 2:
         raise ValueError(f"pixels are {pixels.dtype} {list(pixels.shape)}; expected float [H, W] or uint8 [H, W, 3]")
-    grey = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    gray = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
 def _chosen(dataset: CocoDataset, count: int) -> list[dict]:

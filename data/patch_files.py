@@ -23,7 +23,7 @@ class PatchSet:
         pixels: uint8 or uint16 [N, S, S], full scale 255 or 65535, larger is brighter.
         labels: int64 [N], 0 no-defect, 1 defect.
         files: [N] the file that each was cut from, or is.
-        places: float32 [N, 3]: centre x and y in pixels of that file, degrees turned; NaN where unknown.
+        places: float32 [N, 3]: center x and y in pixels of that file, degrees turned; NaN where unknown.
         origins: [N] real, ellipsoid, gan or phantom: where a defect comes from.
         path: the file or folder that the set was read from.
 

@@ -13,9 +13,9 @@ from data.patch_files import PatchSet
 
 # What a file name says of a patch that was turned, flipped or numbered among the views of one place.
 VIEW = re.compile(r"(?:[_-]+(?:r|rot|turn|a)\d+|[_-]+(?:flip|mirror|fh|fv|h|v|lr|ud)+)+$", re.IGNORECASE)
-ALIKE = 1 / 255  # root mean square of the grey values that two views of one place differ by, as JPEG leaves them
+ALIKE = 1 / 255  # root mean square of the gray values that two views of one place differ by, as JPEG leaves them
 NEIGHBOURS = 24  # patches that each one is compared with
-LEVELS = 16  # grey values of the summary that picks them
+LEVELS = 16  # gray values of the summary that picks them
 
 
 def parse_fold(text: str) -> tuple[int, int]:
@@ -59,7 +59,7 @@ def split_folds(patches: PatchSet, n: int, views_together: bool = True) -> np.nd
 def same_views(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs i < j of patches float32 [N, S, S] that are alike after a flip or a turn by quarters.
 
-    Candidates are the nearest by their sorted grey values, which no flip or turn changes; their distance is a lower
+    Candidates are the nearest by their sorted gray values, which no flip or turn changes; their distance is a lower
     bound of that of the patches, so that no pair is lost but where more than `NEIGHBOURS` are alike.
     """
     count, area = len(pixels), pixels.shape[1] * pixels.shape[2]

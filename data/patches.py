@@ -1,4 +1,4 @@
-"""Patches out of radiographs, by the labelling rules of the patch classifiers' papers.
+"""Patches out of radiographs, by the labeling rules of the patch classifiers' papers.
 
 A window is a *defect* patch if it holds at least a third of a defect: of as much of the defect's box as fits into a
 window, so that for a defect larger than the window it is a third of the window. It is a *no-defect* patch if it
@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.coco import CocoDataset
 from data.errors import InputError
+from data.part_mask import segment_test_object
 from data.patch_files import PatchSet, check_classes, scaled, stack_levels, to_levels
 from data.patch_folds import parse_fold
 from data.radiograph import PercentileWindow, read_radiograph
-from data.test_object import segment_test_object
 
 DEFECT, CLEAN, NEITHER = 1, 0, -1
 ROUNDING = 1e-6  # of a window: a share of exactly a third counts in spite of rounding
@@ -26,12 +26,12 @@ DRAWS = 64
 
 
 class PatchConfig(BaseModel):
-    """How patches are cut, labelled and varied.
+    """How patches are cut, labeled and varied.
 
     `size` is the side of a window in pixels, `share` the least part of a defect in a *defect* patch. `per_image` is
     the number of patches of each class an epoch (or in a file) for every radiograph. Windows are turned by a
     random multiple of `rotation_step` degrees (None: upright) and mirrored at random if `mirror`. A *no-defect*
-    window has its centre and at least `on_object` of its pixels on the test object, for a sliding window meets the
+    window has its center and at least `on_object` of its pixels on the test object, for a sliding window meets the
     part's edges too, and at most `saturated` of its pixels at full scale, as unattenuated air is.
 
     Patches from files and folders, and those cut from radiographs, are varied alike by `data.augmentation` and by
@@ -65,7 +65,7 @@ class PatchConfig(BaseModel):
 
 
 class Place(NamedTuple):
-    """Where a window lies: radiograph, centre in pixels, degrees turned, whether mirrored."""
+    """Where a window lies: radiograph, center in pixels, degrees turned, whether mirrored."""
 
     image: int
     x: float
@@ -80,7 +80,7 @@ def label_window(
     """Return DEFECT, CLEAN (no annotated pixel) or NEITHER for a window of `size` pixels.
 
     Args:
-        place: centre and angle of the window.
+        place: center and angle of the window.
         boxes: [N, 4] x1 y1 x2 y2 of the defects in pixels.
         size: side of the window.
         share: least part of a defect, or of as much of it as fits into a window.
@@ -126,7 +126,7 @@ class RadiographPatches:
     """Patches drawn on the fly from COCO data; the radiographs stay in memory, 1 or 2 bytes a pixel.
 
     A *defect* patch is drawn around a random defect, a *no-defect* patch in a random radiograph, its place at random
-    among all that qualify. `window` maps grey values of the whole radiograph first.
+    among all that qualify. `window` maps gray values of the whole radiograph first.
 
     Raises InputError for a missing image file, a file whose size is not the one recorded, and no image at all.
     """
@@ -218,10 +218,10 @@ class RadiographPatches:
         self._study(len(self.files) - 1, pixels, 2**radiograph.bit_depth - 1 if window is None else 1)
 
     def _study(self, image: int, pixels: np.ndarray, full: int) -> None:
-        """Look at a radiograph that was added: its grey values after the window, their full scale in whole levels."""
+        """Look at a radiograph that was added: its gray values after the window, their full scale in whole levels."""
 
     def _shown(self, image: int, label: int, epoch: int) -> np.ndarray:
-        """Return the grey levels that patches of a class are cut from."""
+        """Return the gray levels that patches of a class are cut from."""
         return self._levels[image]
 
     def _draw_defect(self, rng: np.random.Generator, epoch: int) -> tuple[int, np.ndarray]:
@@ -253,7 +253,7 @@ class RadiographPatches:
         return Place(image, x, y, 0.0, mirrored)
 
     def _room(self, image: int, angle: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the least and greatest centre of a window that shows nothing beyond the radiograph's edge."""
+        """Return the least and greatest center of a window that shows nothing beyond the radiograph's edge."""
         height, width = self._levels[image].shape
         half = extent(self.config.size, angle) / 2
         shape = np.array([width, height], dtype=np.float64)
@@ -276,7 +276,7 @@ def extent(size: int, angle: float) -> int:
     """Return the side, in whole pixels, of the upright square that holds a window turned by `angle` degrees."""
     radians = math.radians(angle)
     side = size * (abs(math.cos(radians)) + abs(math.sin(radians)))
-    # Even or odd as the window is, so that both have the same centre.
+    # Even or odd as the window is, so that both have the same center.
     whole = math.ceil(side - 1e-9)
     return whole + (whole - size) % 2
 
@@ -315,7 +315,7 @@ def _areas_inside(place: Place, boxes: np.ndarray, size: int) -> np.ndarray:
         low = np.maximum(boxes[:, :2], np.array([place.x, place.y]) - size / 2)
         high = np.minimum(boxes[:, 2:], np.array([place.x, place.y]) + size / 2)
         return (high - low).clip(0).prod(axis=1)
-    # About the window's own centre, where float32 is exact enough.
+    # About the window's own center, where float32 is exact enough.
     window = cv2.boxPoints(((0.0, 0.0), (float(size), float(size)), place.angle))
     moved = boxes - [place.x, place.y, place.x, place.y]
     quads = [np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float32) for x1, y1, x2, y2 in moved]
@@ -327,6 +327,6 @@ def _window_sums(table: np.ndarray, side: int) -> np.ndarray:
     return table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
 
 
-def _whole(centre: np.ndarray, size: int) -> np.ndarray:
-    """Return the nearest centre of a window of `size` that starts at whole pixels."""
-    return np.floor(centre - size / 2) + size / 2
+def _whole(center: np.ndarray, size: int) -> np.ndarray:
+    """Return the nearest center of a window of `size` that starts at whole pixels."""
+    return np.floor(center - size / 2) + size / 2

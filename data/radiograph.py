@@ -25,7 +25,7 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 PLAIN_SUFFIXES = (".bmp", ".pgm")
 RADIOGRAPH_SUFFIXES = (*PNG_SUFFIXES, *TIFF_SUFFIXES, *DICOM_SUFFIXES, *JPEG_SUFFIXES, *PLAIN_SUFFIXES)
 
-MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}  # ResolutionUnit: inch, centimetre; 1 is "no unit"
+MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}  # ResolutionUnit: inch, centimeter; 1 is "no unit"
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class PercentileWindow:
 def read_radiograph(path: str | Path, bit_depth: int | None = None) -> Radiograph:
     """Read one radiograph of a single channel.
 
-    `bit_depth` states the depth where the file does not (12 bits in a 16-bit PNG, for instance). Colour
-    files whose channels are all equal count as grey. Raises InputError, naming the file, when it is missing,
-    empty, truncated, corrupt, coloured, holds several images or values above 2**bit_depth - 1.
+    `bit_depth` states the depth where the file does not (12 bits in a 16-bit PNG, for instance). Color
+    files whose channels are all equal count as gray. Raises InputError, naming the file, when it is missing,
+    empty, truncated, corrupt, colored, holds several images or values above 2**bit_depth - 1.
     """
     path = _existing(path)
     if bit_depth is not None and not 1 <= bit_depth <= 16:
@@ -108,7 +108,7 @@ def radiograph_size(path: str | Path) -> tuple[int, int]:
 
 
 def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8) -> None:
-    """Write float [H, W] in [0, 1] as grey PNG or TIFF (by suffix), atomically, rounded to `bits` bits.
+    """Write float [H, W] in [0, 1] as gray PNG or TIFF (by suffix), atomically, rounded to `bits` bits.
 
     PNG takes 8 or 16 bits; TIFF 8 to 16, where 9 to 15 lie in 16-bit samples with MaxSampleValue stating the
     depth. Raises InputError for values outside [0, 1], NaN, another shape, suffix or depth.
@@ -130,8 +130,9 @@ def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8) -> Non
             temporary.write_bytes(imagecodecs.png_encode(values))
         else:
             tags = [("MaxSampleValue", "H", 1, top, True)] if bits not in (8, 16) else []
-            tifffile.imwrite(temporary, values, photometric="minisblack", compression="zlib", metadata=None,
-                             extratags=tags)
+            tifffile.imwrite(
+                temporary, values, photometric="minisblack", compression="zlib", metadata=None, extratags=tags
+            )
 
 
 def find_radiographs(paths: Iterable[str | Path]) -> list[Path]:
@@ -143,8 +144,11 @@ def find_radiographs(paths: Iterable[str | Path]) -> list[Path]:
     found: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():
-            inside = [file for file in path.rglob("*")
-                      if file.is_file() and not file.name.startswith(".") and _is_radiograph(file)]
+            inside = [
+                file
+                for file in path.rglob("*")
+                if file.is_file() and not file.name.startswith(".") and _is_radiograph(file)
+            ]
             if not inside:
                 raise InputError(f"{path}: no radiographs in this folder ({', '.join(RADIOGRAPH_SUFFIXES)})")
             found.update(inside)
@@ -177,8 +181,9 @@ def _scaled(values: np.ndarray, depth: int, inverted: bool, path: Path) -> np.nd
     top = 2**depth - 1
     highest = int(values.max())
     if highest > top:
-        raise InputError(f"{path}: value {highest} is above {top}, the most that {depth} bits hold; "
-                         "give the right bit_depth")
+        raise InputError(
+            f"{path}: value {highest} is above {top}, the most that {depth} bits hold; give the right bit_depth"
+        )
     pixels = values.astype(np.float32) / np.float32(top)
     return 1 - pixels if inverted else pixels
 
@@ -207,33 +212,35 @@ def _read_plain(path: Path) -> tuple[np.ndarray, int]:
     depth = values.dtype.itemsize * 8
     if suffix == ".pgm":
         depth = _pgm_depth(content, path)
-    return _grey(values, path), depth
+    return _gray(values, path), depth
 
 
 def _pgm_depth(content: bytes, path: Path) -> int:
     header = re.match(rb"P[25]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*(\d+)\s", content)
     depth = math.log2(int(header[1]) + 1) if header else 0
     if depth < 1 or not depth.is_integer():
-        raise InputError(f"{path}: a PGM with the greatest value {header[1].decode() if header else None}; "
-                         "expected one less than a power of two")
+        raise InputError(
+            f"{path}: a PGM with the greatest value {header[1].decode() if header else None}; "
+            "expected one less than a power of two"
+        )
     return int(depth)
 
 
-def _grey(values: np.ndarray, path: Path) -> np.ndarray:
-    """Return the one channel of unsigned [H, W], or of [H, W, C] whose colours are all equal and opaque."""
+def _gray(values: np.ndarray, path: Path) -> np.ndarray:
+    """Return the one channel of unsigned [H, W], or of [H, W, C] whose colors are all equal and opaque."""
     if values.dtype.kind not in "ub":
         raise InputError(f"{path}: samples are {values.dtype}; expected unsigned integers of up to 16 bits")
     if values.ndim == 2:
         return values
     if values.ndim != 3 or values.shape[2] > 4:
-        raise InputError(f"{path}: an array of shape {list(values.shape)}; expected one grey image")
+        raise InputError(f"{path}: an array of shape {list(values.shape)}; expected one gray image")
     channels = values.shape[2]
-    colours = values[..., : channels - 1] if channels in (2, 4) else values
+    colors = values[..., : channels - 1] if channels in (2, 4) else values
     if channels in (2, 4) and values[..., -1].min() != np.iinfo(values.dtype).max:
-        raise InputError(f"{path}: has transparent pixels; a radiograph has one grey channel")
-    if (colours != colours[..., :1]).any():
-        raise InputError(f"{path}: a colour image; a radiograph has one grey channel")
-    return colours[..., 0]
+        raise InputError(f"{path}: has transparent pixels; a radiograph has one gray channel")
+    if (colors != colors[..., :1]).any():
+        raise InputError(f"{path}: a color image; a radiograph has one gray channel")
+    return colors[..., 0]
 
 
 def _read_tiff(path: Path) -> tuple[np.ndarray, int, bool, tuple[float, float] | None]:
@@ -254,10 +261,9 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, int, bool, tuple[float, float] |
         raise
     except Exception as error:  # tifffile and its codecs let many kinds through from broken files
         raise InputError(f"{path}: cannot be decoded, corrupt or truncated: {error}") from error
-    if photometric not in (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK,
-                           tifffile.PHOTOMETRIC.RGB):
-        raise InputError(f"{path}: a colour image ({photometric.name.lower()}); a radiograph has one grey channel")
-    return _grey(values, path), depth, photometric == tifffile.PHOTOMETRIC.MINISWHITE, pixel_size
+    if photometric not in (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
+        raise InputError(f"{path}: a color image ({photometric.name.lower()}); a radiograph has one gray channel")
+    return _gray(values, path), depth, photometric == tifffile.PHOTOMETRIC.MINISWHITE, pixel_size
 
 
 def _tiff_depth(page: tifffile.TiffPage) -> int:
@@ -275,9 +281,9 @@ def _tiff_depth(page: tifffile.TiffPage) -> int:
 
 def _tiff_pixel_size(page: tifffile.TiffPage) -> tuple[float, float] | None:
     """Return the pixel size (row, column) in mm, None without a unit of length."""
-    millimetres = MM_PER_TIFF_UNIT.get(int(page.tags.valueof("ResolutionUnit", 1)))
+    millimeters = MM_PER_TIFF_UNIT.get(int(page.tags.valueof("ResolutionUnit", 1)))
     rates = [page.tags.valueof(name) for name in ("YResolution", "XResolution")]
-    if millimetres is None or not all(rate and rate[0] and rate[1] for rate in rates):
+    if millimeters is None or not all(rate and rate[0] and rate[1] for rate in rates):
         return None
-    row, column = (millimetres * rate[1] / rate[0] for rate in rates)
+    row, column = (millimeters * rate[1] / rate[0] for rate in rates)
     return row, column

@@ -10,7 +10,7 @@ import torch
 from data.coco import CocoDataset
 from data.datasets import DetectionDataset, compact, restore
 from data.errors import InputError
-from data.masks import rasterise
+from data.masks import rasterize
 from data.radiograph import PercentileWindow
 from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig, build_transform
@@ -25,7 +25,7 @@ class SegmentationDataset(DetectionDataset):
     """Radiographs with their masks, augmented alike; a sample depends on (`seed`, epoch, index) and nothing else.
 
     A sample is (image, mask, image id): the image float32 `[1, H, W]` in [0, 1], the mask uint8 `[H, W]` as
-    `data.masks.rasterise` gives it (0 sound, a label 1..K, 255 not to be trained on). The boxes of the annotations
+    `data.masks.rasterize` gives it (0 sound, a label 1..K, 255 not to be trained on). The boxes of the annotations
     say where the defects are that crops are placed around.
 
     Parameters: as `DetectionDataset`; `cache` keeps the masks too, 1 byte a pixel. With `regions`, so many regions of
@@ -64,9 +64,7 @@ class SegmentationDataset(DetectionDataset):
             self._items, self._scenes = self._draw_regions(regions, augmentation, list(masks))
             self._fresh = None  # the regions have theirs
         elif cache:
-            self._scenes = [
-                (*compact(*self._read(item)), mask) for item, mask in zip(self._items, masks, strict=True)
-            ]
+            self._scenes = [(*compact(*self._read(item)), mask) for item, mask in zip(self._items, masks, strict=True)]
         else:
             for _ in masks:
                 pass
@@ -89,7 +87,7 @@ class SegmentationDataset(DetectionDataset):
     def _real_mask(self, item: dict[str, Any]) -> np.ndarray:
         """Return the mask of the annotated defects that stay in a radiograph."""
         if self._fresh is None or self._fresh.keeps_real:
-            return rasterise(self._dataset, item["id"])
+            return rasterize(self._dataset, item["id"])
         return np.zeros(item["size"], np.uint8)
 
     def _with_simulated(

@@ -18,7 +18,7 @@ TURNS = 8  # simulations of a radiograph that shows no defect, before it is left
 
 
 class Scene(NamedTuple):
-    """A radiograph with simulated defects: its grey levels and the boxes float64 [N, 4] x1 y1 x2 y2 to cut around."""
+    """A radiograph with simulated defects: its gray levels and the boxes float64 [N, 4] x1 y1 x2 y2 to cut around."""
 
     levels: np.ndarray
     boxes: np.ndarray

@@ -66,11 +66,11 @@ def split_dataset(dataset: CocoDataset, method: str, seed: int = 0, fractions: t
         _by_series(kept, fractions, rng, split)
     elif method == "random":
         _assign(split, [kept[k] for k in rng.permutation(len(kept))], _counts(len(kept), fractions))
-        split.notes.append("random: neighbouring radiographs of a series lie on two sides; scores are optimistic")
+        split.notes.append("random: neighboring radiographs of a series lie on two sides; scores are optimistic")
     elif method == "odd-even":
         split.test = [image["id"] for image in kept if number_of(image) % 2 == 0]
         _val_by_chance(split, [image["id"] for image in kept if number_of(image) % 2], fractions, rng)
-        split.notes.append("odd-even: neighbouring radiographs of a series lie on two sides; scores are optimistic")
+        split.notes.append("odd-even: neighboring radiographs of a series lie on two sides; scores are optimistic")
     elif method == "block":
         _by_block(kept, fractions, train_frames, test_frames, gap, split)
     else:
@@ -229,7 +229,7 @@ def _by_block(images: list[dict], fractions: tuple[float, float, float], train_f
     if gap:
         split.notes.append(f"block: gaps of {gap} frames between two parts are left out")
     if not gap and any(name in TURNTABLES for name in groups):
-        split.notes.append("block: C0001 is a turntable, so its first and last frames are neighbours; "
+        split.notes.append("block: C0001 is a turntable, so its first and last frames are neighbors; "
                            "a gap keeps the parts apart")  # fmt: skip
 
 

@@ -36,7 +36,7 @@ class AugmentationConfig(BaseModel):
     """What to vary; everything is off by default. Steps run in the order of the fields.
 
     `scale` is a range of the isotropic factor by which the radiograph is resized before the crop.
-    `rotate` turns the crop about its centre by an angle of U(-rotate, rotate) degrees, and `translate` moves it by
+    `rotate` turns the crop about its center by an angle of U(-rotate, rotate) degrees, and `translate` moves it by
     U(-translate, translate) pixels along either axis, for regions that would otherwise lie still; what comes into
     sight is the radiograph around the crop, reflected at its borders. Both need a crop. A turned box is the one
     around the ellipse that filled the box before, as pores do.
@@ -148,7 +148,7 @@ def _turns(config: AugmentationConfig) -> list[A.BasicTransform]:
 
 
 def _shades(config: AugmentationConfig) -> list[A.BasicTransform]:
-    """Return the steps that change grey values, those that are on."""
+    """Return the steps that change gray values, those that are on."""
     steps: list[A.BasicTransform] = []
     if config.blur_sigma is not None:
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=config.blur_sigma, p=1))

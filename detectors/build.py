@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from torch import nn
 
-from detectors.faster_rcnn import FasterRCNNConfig, build_faster_rcnn
-from detectors.gan import DCGANConfig, build_dcgan
-from detectors.rfcn import RFCNConfig, build_rfcn
+from detectors.boxes.faster_rcnn import FasterRCNNConfig, build_faster_rcnn
+from detectors.boxes.rfcn import RFCNConfig, build_rfcn
+from detectors.boxes.ssd import SSDConfig, build_ssd
+from detectors.gan.model import DCGANConfig, build_dcgan
+from detectors.patches.xnet import XnetConfig, XnetV2Config, build_xnet
 from detectors.schema import ModelSection
-from detectors.ssd import SSDConfig, build_ssd
-from detectors.weld_fcn import WeldFCNConfig, build_weld_fcn
-from detectors.xnet import XnetConfig, XnetV2Config, build_xnet
+from detectors.segmentation.weld_fcn import WeldFCNConfig, build_weld_fcn
 
 MODELS: dict[str, tuple[type[ModelSection], Callable[..., nn.Module]]] = {
     "dcgan": (DCGANConfig, build_dcgan),

@@ -17,7 +17,7 @@ Detections = dict[str, Tensor]
 def check_images(images: list[Tensor]) -> None:
     """Raise InputError for an image that is not float [1, H, W].
 
-    torchvision's detectors accept one channel and broadcast it into three differently normalised copies, so
+    torchvision's detectors accept one channel and broadcast it into three differently normalized copies, so
     the channel count is checked before they see it.
     """
     for index, image in enumerate(images):

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from data.console import Command, console
-from detectors.benchmark import Conditions, benchmark, parse_size, write_benchmark
+from detectors.experiments.benchmark import Conditions, benchmark, parse_size, write_benchmark
 
 
 @click.command(cls=Command)

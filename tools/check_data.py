@@ -14,10 +14,21 @@ from data.duplicates import NEARLY, check_files
 
 @click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="JSON...")
-@click.option("--images", "image_dirs", multiple=True, required=True, type=click.Path(path_type=Path),
-              help="Folder that file_name starts from; once, or once for each JSON.")
-@click.option("--nearly", type=click.FloatRange(-1, 1), default=NEARLY, show_default=True,
-              help="Correlation of small copies from which two images count as nearly the same.")
+@click.option(
+    "--images",
+    "image_dirs",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder that file_name starts from; once, or once for each JSON.",
+)
+@click.option(
+    "--nearly",
+    type=click.FloatRange(-1, 1),
+    default=NEARLY,
+    show_default=True,
+    help="Correlation of small copies from which two images count as nearly the same.",
+)
 @click.option("--rows", type=click.IntRange(min=1), default=50, show_default=True, help="Most faults listed.")
 def main(files: tuple[Path, ...], image_dirs: tuple[Path, ...], nearly: float, rows: int) -> None:
     """List all faults of COCO files at once; of several (train, val, test), also the images they share.

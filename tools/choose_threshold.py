@@ -20,7 +20,7 @@ from detectors.evaluation.threshold import choose_threshold, write_threshold
 @click.option("--false-calls", type=float, help="False calls an image that are allowed, such as 0.5.")
 @click.option("--safe", is_flag=True, help="Meet the goal by its one-sided 95 % bound, not by the estimate alone.")
 @click.option("--iou", default=0.5, show_default=True, help="IoU at which a detection counts as a hit.")
-@click.option("--center", is_flag=True, help="Count a hit by the detection's centre instead of by IoU.")
+@click.option("--center", is_flag=True, help="Count a hit by the detection's center instead of by IoU.")
 def main(
     run: Path,
     evaluation: Path | None,

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from data.console import Command, console
-from detectors.config_files import read_config
+from detectors.config.files import read_config
 from detectors.evaluation.table import metrics_table
-from detectors.reevaluation import evaluate_run, evaluate_weights
+from detectors.runs.reevaluate import evaluate_run, evaluate_weights
 
 
 @click.command(cls=Command)

@@ -7,8 +7,8 @@ import click
 
 from data.console import Command, console
 from data.errors import InputError
-from detectors.feature_maps import layer_names, write_feature_maps
-from detectors.prediction import Predictor
+from detectors.experiments.feature_maps import layer_names, write_feature_maps
+from detectors.runs.prediction import Predictor
 
 
 @click.command(cls=Command)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from data.console import Command, console
-from detectors.evaluation.box_margin import fit_box_margin
+from detectors.evaluation.box_padding import fit_box_margin
 from detectors.evaluation.runs import read_run
 
 

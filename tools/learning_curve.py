@@ -8,9 +8,9 @@ from rich.table import Table
 
 from data.console import Command, console
 from data.errors import InputError
-from detectors.config_files import read_config
-from detectors.evaluation.learning_curve import FIGURES, learning_curve
+from detectors.config.files import read_config
 from detectors.evaluation.metrics import display
+from detectors.experiments.learning_curve import FIGURES, learning_curve
 from detectors.training import train
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Cut labelled patches out of annotated radiographs into one file."""
+"""Cut labeled patches out of annotated radiographs into one file."""
 
 from pathlib import Path
 

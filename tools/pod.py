@@ -23,7 +23,7 @@ from detectors.evaluation.threshold import reporting_threshold
 @click.option("--link", type=click.Choice(["logit", "probit"]), default="logit", show_default=True)
 @click.option("--scale", type=click.Choice(["log", "linear"]), default="log", show_default=True)
 @click.option("--iou", default=0.5, show_default=True, help="IoU at which a detection counts as a hit.")
-@click.option("--center", is_flag=True, help="Count a hit by the detection's centre instead of by IoU.")
+@click.option("--center", is_flag=True, help="Count a hit by the detection's center instead of by IoU.")
 def main(
     folder: Path,
     threshold: float | None,

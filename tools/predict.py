@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from data.console import Command, console
-from detectors.prediction import Predictor, default_threshold, predict_files
+from detectors.runs.prediction import Predictor, default_threshold, predict_files
 
 
 @click.command(cls=Command)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from data.coco import write_coco
 from data.console import Command, console
-from data.gdxray import GROUP_FOLDERS, SeriesSummary, read_gdxray_summary, read_unlabelled
+from data.gdxray import GROUP_FOLDERS, SeriesSummary, read_gdxray_summary, read_unlabeled
 from data.montage import write_montage
 from data.splits import FRACTIONS, METHODS, parse_frames, split_dataset, write_split
 
@@ -20,8 +20,14 @@ FILE = click.Path(path_type=Path)
 @click.argument("root", type=FILE)
 @click.option("--out", required=True, type=FILE, help="Folder for the COCO files and montage.png.")
 @click.option("--group", type=click.Choice(list(GROUP_FOLDERS)), default="castings", show_default=True)
-@click.option("--split", "method", type=click.Choice(METHODS), default="series", show_default=True,
-              help="none: all.json; else train.json, val.json and test.json.")
+@click.option(
+    "--split",
+    "method",
+    type=click.Choice(METHODS),
+    default="series",
+    show_default=True,
+    help="none: all.json; else train.json, val.json and test.json.",
+)
 @click.option("--fractions", nargs=3, type=float, default=FRACTIONS, show_default=True, help="Of train, val, test.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--train-frames", help="For block: numbers inside each series, such as 1-58.")
@@ -30,17 +36,17 @@ FILE = click.Path(path_type=Path)
 @click.option("--train-list", type=FILE, help="For lists: text file of image names, one a line.")
 @click.option("--test-list", type=FILE, help="For lists: text file of image names, one a line.")
 @click.option("--weld-boxes", is_flag=True, help="Take W0001's own boxes instead of the masks of W0002.")
-@click.option("--unlabelled", is_flag=True, help="Write the radiographs of W0003 to unlabelled.json, too.")
+@click.option("--unlabeled", is_flag=True, help="Write the radiographs of W0003 to unlabeled.json, too.")
 def main(root: Path, out: Path, group: str, method: str, fractions: tuple[float, float, float], seed: int,
          train_frames: str | None, test_frames: str | None, gap: int, train_list: Path | None, test_list: Path | None,
-         weld_boxes: bool, unlabelled: bool) -> None:  # fmt: skip
+         weld_boxes: bool, unlabeled: bool) -> None:  # fmt: skip
     """Write COCO files for the GDXray data under ROOT, which holds Castings/ or Welds/.
 
     File names in them start from ROOT. Radiographs without defects are kept. W0003 is not annotated and never
     part of train, val or test.
     """
     dataset, summaries = read_gdxray_summary(root, group, weld_boxes)
-    extra = {out / "unlabelled.json": read_unlabelled(root)} if unlabelled else {}
+    extra = {out / "unlabeled.json": read_unlabeled(root)} if unlabeled else {}
     split = split_dataset(dataset, method, seed, fractions,
                           train_frames=parse_frames(train_frames) if train_frames else None,
                           test_frames=parse_frames(test_frames) if test_frames else None,
@@ -58,7 +64,7 @@ def main(root: Path, out: Path, group: str, method: str, fractions: tuple[float,
     for note in split.notes:
         console.print(f"note: {note}")
     if group == "welds":
-        console.print("note: W0003 is not annotated: " + ("see unlabelled.json" if unlabelled else "left out"))
+        console.print("note: W0003 is not annotated: " + ("see unlabeled.json" if unlabeled else "left out"))
     if split.left_out:
         console.print(f"left out: {len(split.left_out)} radiographs")
 

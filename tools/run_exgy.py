@@ -17,9 +17,9 @@ from pathlib import Path
 import click
 
 from data.console import Command, console
-from detectors.config_files import read_config
-from detectors.exgy import SHARES, results_table, run_exgy
-from detectors.exgy_data import Experiment, exgy_config, origins_of, parse_shares
+from detectors.config.files import read_config
+from detectors.experiments.defect_mix_data import Experiment, exgy_config, origins_of, parse_shares
+from detectors.experiments.defect_mixes import SHARES, results_table, run_exgy
 
 FILE = click.Path(path_type=Path)
 

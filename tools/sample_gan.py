@@ -8,7 +8,7 @@ import click
 from data.console import Command, console
 from data.patch_files import write_patches
 from detectors.evaluation.patch_scores import write_patch_sheet
-from detectors.gan_sampling import sample_run
+from detectors.runs.sample_gan import sample_run
 
 
 @click.command(cls=Command, context_settings={"show_default": True})

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from data.console import Command, console
-from detectors.config_files import read_config
+from detectors.config.files import read_config
 from detectors.evaluation.table import metrics_table
 from detectors.training import train
 

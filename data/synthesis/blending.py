@@ -1,7 +1,7 @@
 """Defects out of patches, real or generated, as shapes to lay on whole radiographs.
 
 A patch shows a defect on a piece of background. What the defect adds is told apart from that background, as a change
-relative to the grey value there, and can then be laid on any radiograph: attenuation multiplies.
+relative to the gray value there, and can then be laid on any radiograph: attenuation multiplies.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from data.synthesis.superposition import noise_level
 
 CALM = 1.0  # pixels; the blur that keeps the patch's own noise out of the change
 FOOT = 0.1  # share of the peak below which a change is taken for background
-LEAST = 0.01  # of the grey value: a weaker change is no visible defect
+LEAST = 0.01  # of the gray value: a weaker change is no visible defect
 PEAK_TO_NOISE = 3.0  # least peak over the noise of one pixel
 BOTH_WAYS = 0.5  # an opposite change above this share of the peak is an edge's work, not a defect's
 SMALLEST = 3  # pixels; the least side of a patch: a rim, and something inside
@@ -46,7 +46,7 @@ def defect_change(patch: np.ndarray) -> np.ndarray | None:
 
     `patch` is float `[h, w]` in [0, 1]. The change is patch / background - 1, positive for a brighter defect, in one
     connected piece around its peak; noise is smoothed away. None where no defect can be told from the
-    background: too weak against 1 % of the grey value or the noise, or up and down alike, as at a part's edge.
+    background: too weak against 1 % of the gray value or the noise, or up and down alike, as at a part's edge.
     """
     calm = _calmed(np.asarray(patch, dtype=np.float32))
     span = membrane(calm)
@@ -98,7 +98,7 @@ def change_cavity(
 
     Args:
         change: float `[h, w]`, as `defect_change` gives it.
-        place: x and y of the shape's centre in pixels of the radiograph.
+        place: x and y of the shape's center in pixels of the radiograph.
         shape: (H, W) of the radiograph; what lies beyond is cut off, all of it perhaps.
         side: longest side of the shape in pixels before it is turned; its own if None.
         angle: degrees by which it is turned.
@@ -117,7 +117,7 @@ def change_cavity(
     reach = int(np.ceil(np.hypot(height, width) * scale / 2)) + 1
     x0, y0 = (int(np.floor(value)) - reach for value in place)
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
-    # A pixel's centre lies half a pixel off its corner.
+    # A pixel's center lies half a pixel off its corner.
     matrix[:, 2] += np.array(place) - 0.5 - [x0, y0] - [(width - 1) / 2, (height - 1) / 2]
     chord = cv2.warpAffine(np.ascontiguousarray(size), matrix, (2 * reach + 2, 2 * reach + 2), flags=cv2.INTER_LINEAR)
     chord *= peak / max(float(chord.max()), 1e-12)
@@ -136,6 +136,6 @@ def _calmed(patch: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _laplace(height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the solver of the discrete Laplace equation inside a rim, for the sum of each pixel's rim neighbours."""
+    """Return the solver of the discrete Laplace equation inside a rim, for the sum of each pixel's rim neighbors."""
     one, other = (diags([-1.0, 2.0, -1.0], [-1, 0, 1], shape=(n, n)) for n in (height, width))
     return splu((kron(one, eye(width)) + kron(eye(height), other)).tocsc()).solve

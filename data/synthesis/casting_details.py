@@ -14,9 +14,9 @@ def add_details(rng: np.random.Generator, grid: Grid, thickness: np.ndarray, pla
     metal = (thickness > 0.5).astype(np.float32)
     typical = float(np.median(thickness[::4, ::4][thickness[::4, ::4] > 0.5])) if metal.any() else 1.0
     shortest = min(thickness.shape) * grid.pixel_mm
-    centre = float(grid.x.mean()), float(grid.y.mean())
+    center = float(grid.x.mean()), float(grid.y.mean())
     for _ in range(rng.integers(0, 3 if plain else 7)):
-        cx, cy = (c + rng.uniform(-0.5, 0.5) * side for c, side in zip(centre, grid.extent, strict=True))
+        cx, cy = (c + rng.uniform(-0.5, 0.5) * side for c, side in zip(center, grid.extent, strict=True))
         radius = rng.uniform(8, 26) * grid.pixel_mm if rng.random() < 0.7 else rng.uniform(0.03, 0.12) * shortest
         wall = rng.choice([0.3, rng.uniform(0.5, 4)])
         kind = rng.choice(["boss", "blind", "through", "pin", "washer", "rib", "pocket"])

@@ -1,6 +1,6 @@
 """Thickness maps of simulated castings: wheels, plates, housings, knuckles, brackets, rings.
 
-Every part is written in millimetres on a grid that is turned, shifted and seen in perspective, with signed
+Every part is written in millimeters on a grid that is turned, shifted and seen in perspective, with signed
 distances (negative inside) turned into walls of a chosen steepness: machined edges are sharp, cast ones oblique.
 """
 
@@ -29,8 +29,8 @@ class Grid:
         return width * self.pixel_mm, height * self.pixel_mm
 
 
-def make_grid(rng: np.random.Generator, size: tuple[int, int], pixel_mm: float, centre_mm: tuple[float, float]) -> Grid:
-    """Return a grid of `size` (width, height) whose middle looks at `centre_mm`, turned at random."""
+def make_grid(rng: np.random.Generator, size: tuple[int, int], pixel_mm: float, center_mm: tuple[float, float]) -> Grid:
+    """Return a grid of `size` (width, height) whose middle looks at `center_mm`, turned at random."""
     width, height = size
     u = (np.arange(width, dtype=np.float32) - width / 2).astype(np.float32) * np.float32(pixel_mm)
     v = ((np.arange(height, dtype=np.float32) - height / 2) * pixel_mm).astype(np.float32)[:, None]
@@ -40,8 +40,8 @@ def make_grid(rng: np.random.Generator, size: tuple[int, int], pixel_mm: float, 
     stretch = np.float32(rng.uniform(0.85, 1.0))
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    x = (cos * u + sin * v * stretch) / scale + np.float32(centre_mm[0])
-    y = (cos * v * stretch - sin * u) / scale + np.float32(centre_mm[1])
+    x = (cos * u + sin * v * stretch) / scale + np.float32(center_mm[0])
+    y = (cos * v * stretch - sin * u) / scale + np.float32(center_mm[1])
     return Grid(x, y, pixel_mm, float(rng.uniform(0, 0.1)))
 
 
@@ -136,7 +136,7 @@ def wheel(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.nda
 
 def _hub_holes(rng: np.random.Generator, grid: Grid, thickness: np.ndarray, r: np.ndarray, theta: np.ndarray,
                hub: float) -> None:  # fmt: skip
-    """Cut the centre bore, the counterbored bolt holes and the small lightening pockets, in place."""
+    """Cut the center bore, the counterbored bolt holes and the small lightening pockets, in place."""
     bolts = int(rng.integers(4, 7))
     sector = np.float32(2 * np.pi / bolts)
     pitch = hub * rng.uniform(0.6, 0.75)
@@ -217,11 +217,11 @@ def knuckle(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
         chord = (radius**2 - distance**2) * np.float32(rng.uniform(0.5, 1.4) ** 2)
         squared = smooth_max(squared, chord, 250.0)
     thickness = np.sqrt(np.maximum(squared, 0)) * np.float32(1.5)
-    for centre in [core, *ends]:
+    for center in [core, *ends]:
         if rng.random() < 0.6:
             radius = rng.uniform(5, 13)
             through = np.float32(rng.choice([1.0, 1.0, rng.uniform(0.3, 0.9)]))
-            hole = circle(grid.x, grid.y, centre[0], centre[1], radius)
+            hole = circle(grid.x, grid.y, center[0], center[1], radius)
             thickness *= 1 - through * inside(hole, rng.choice([0.3, rng.uniform(0.5, 6)]), grid.pixel_mm)
     return grid, thickness
 
@@ -235,15 +235,15 @@ def bracket(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
     outline = np.full(grid.x.shape, np.float32(1e3))
     thickness = np.full(grid.x.shape, np.float32(base))
     for _ in range(rng.integers(2, 6)):
-        centre = rng.normal(0, 0.3, 2) * reach
+        center = rng.normal(0, 0.3, 2) * reach
         half = (reach * rng.uniform(0.3, 0.9), reach * rng.uniform(0.1, 0.45))
         angle = rng.uniform(0, np.pi)
-        arm = box(grid.x, grid.y, centre[0], centre[1], half, angle, rng.uniform(1, 12))
+        arm = box(grid.x, grid.y, center[0], center[1], half, angle, rng.uniform(1, 12))
         outline = smooth_min(outline, arm, rng.uniform(4, 25))
         extra = rng.uniform(-0.3, 1.0) * base
         thickness += extra * inside(arm + rng.uniform(0, 8), rng.uniform(0.5, 12), pixel)
         if rng.random() < 0.4:
-            pocket = box(grid.x, grid.y, *centre, (half[0] * 0.6, half[1] * 0.5), angle, 4)
+            pocket = box(grid.x, grid.y, *center, (half[0] * 0.6, half[1] * 0.5), angle, 4)
             thickness -= thickness * np.float32(rng.uniform(0.2, 0.7)) * inside(pocket, rng.uniform(1, 8), pixel)
     return grid, np.maximum(thickness, 1.5) * inside(outline, rng.uniform(0.5, 9), pixel)
 

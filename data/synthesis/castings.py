@@ -106,7 +106,7 @@ def _expose_metal(rng: np.random.Generator, thickness: np.ndarray, optical_depth
 
 
 def _one(kilovolts: float, thickness: float) -> float:
-    """Return the transmission of one thickness of aluminium in mm."""
+    """Return the transmission of one thickness of aluminum in mm."""
     return float(transmission("Al", kilovolts)(np.array([thickness], np.float32))[0])
 
 
@@ -154,7 +154,7 @@ def _size(rng: np.random.Generator, kind: str, plain: bool, shortest: int) -> fl
 
 def _places(rng: np.random.Generator, thickness: np.ndarray, signal: np.ndarray, exposure: Exposure,
             weight: np.ndarray, number: int, avoid_edges: bool) -> np.ndarray:  # fmt: skip
-    """Return candidate centres int [K, 2] as x, y: visible metal, every second one near an edge of the part.
+    """Return candidate centers int [K, 2] as x, y: visible metal, every second one near an edge of the part.
 
     With `avoid_edges`, none is near an edge.
     """
@@ -186,5 +186,3 @@ def _on_metal(thickness: np.ndarray, weight: np.ndarray, chord: np.ndarray, corn
     if len(ys) == 0 or ys.min() < 1 or xs.min() < 1 or ys.max() >= height - 1 or xs.max() >= width - 1:
         return False
     return bool((thickness[ys, xs] > 1).mean() > 0.97 and weight[ys, xs].min() > 0.25)
-
-

@@ -1,4 +1,4 @@
-"""Defects: their shapes as chord lengths along the ray, where they lie, how strong they are, what is labelled.
+"""Defects: their shapes as chord lengths along the ray, where they lie, how strong they are, what is labeled.
 
 The rule of visibility, checked on the blurred contrast that the defect really leaves: an invisible defect is made
 deeper, and if it would need more metal than there is, it is left out of image and labels alike.
@@ -22,7 +22,7 @@ DEEPEST = 0.75  # largest share of the wall that a defect may take
 
 @dataclass(frozen=True)
 class Defect:
-    """One labelled defect: kind, mask bool [h, w] with its corner (x0, y0) in pixels, largest chord in mm."""
+    """One labeled defect: kind, mask bool [h, w] with its corner (x0, y0) in pixels, largest chord in mm."""
 
     kind: str
     x0: int

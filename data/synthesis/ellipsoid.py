@@ -25,7 +25,7 @@ class Projection:
 
     `pixel_mm` is the side of a detector pixel, `source_mm` the distance from the source to the detector (None:
     parallel rays), `principal` the point (x, y) in pixels that the ray square to the detector hits; the first
-    pixel's centre is (0.5, 0.5).
+    pixel's center is (0.5, 0.5).
     """
 
     pixel_mm: float = 1.0
@@ -46,25 +46,27 @@ class Projection:
 
 @dataclass(frozen=True)
 class Ellipsoids:
-    """N ellipsoids: half axes float [N, 3] in mm, rotations [N, 3, 3] (columns are the axes' directions), centres.
+    """N ellipsoids: half axes float [N, 3] in mm, rotations [N, 3, 3] (columns are the axes' directions), centers.
 
-    `centres` is float [N, 3] in mm. Raises InputError for half axes that are not above 0.
+    `centers` is float [N, 3] in mm. Raises InputError for half axes that are not above 0.
     """
 
     half_axes: np.ndarray
     rotations: np.ndarray
-    centres: np.ndarray
+    centers: np.ndarray
 
     def __post_init__(self) -> None:
-        for name, shape in (("half_axes", (3,)), ("rotations", (3, 3)), ("centres", (3,))):
+        for name, shape in (("half_axes", (3,)), ("rotations", (3, 3)), ("centers", (3,))):
             value = np.asarray(getattr(self, name), dtype=np.float64).reshape(-1, *shape)
             object.__setattr__(self, name, value)
         bad = np.flatnonzero(~(self.half_axes > 0).all(axis=1))
         if len(bad):
             raise InputError(f"ellipsoid {bad[0]}: half axes {self.half_axes[bad[0]].tolist()} mm must be above 0")
-        if not len(self.half_axes) == len(self.rotations) == len(self.centres):
-            raise InputError(f"{len(self.half_axes)} half axes, {len(self.rotations)} rotations and"
-                             f" {len(self.centres)} centres; give as many of each")
+        if not len(self.half_axes) == len(self.rotations) == len(self.centers):
+            raise InputError(
+                f"{len(self.half_axes)} half axes, {len(self.rotations)} rotations and"
+                f" {len(self.centers)} centers; give as many of each"
+            )
 
     def __len__(self) -> int:
         """Return the number of ellipsoids."""
@@ -76,7 +78,7 @@ class Cavity:
     """One cavity on the detector: `chord` float32 [h, w] in mm, whose first pixel is (`x0`, `y0`).
 
     The chord map is the least that holds the cavity's outline; its outermost rows and columns may be 0 where the
-    outline passes between the pixels' centres.
+    outline passes between the pixels' centers.
     """
 
     x0: int
@@ -126,9 +128,9 @@ def project(
 
 @dataclass(frozen=True)
 class _Outlines:
-    """Quadratics of each ellipsoid in pixels (x, y) from its projected centre: [1 y y^2] C [1 x x^2]', C [3, 3].
+    """Quadratics of each ellipsoid in pixels (x, y) from its projected center: [1 y y^2] C [1 x x^2]', C [3, 3].
 
-    `quadratics` [N, 4, 3, 3] are p, |ray|^2, m' m and -m' q; `origin` [N, 2] is the projected centre and `shift` [N]
+    `quadratics` [N, 4, 3, 3] are p, |ray|^2, m' m and -m' q; `origin` [N, 2] is the projected center and `shift` [N]
     what the middle's distance along a parallel ray starts from. `windows` are x1 y1 x2 y2.
     """
 
@@ -171,36 +173,36 @@ class _Outlines:
 
 def _outlines(ellipsoids: Ellipsoids, projection: Projection, shape: tuple[int, int]) -> _Outlines:
     """Return the quadratics of all ellipsoids at once."""
-    centres, pixel = ellipsoids.centres, projection.pixel_mm
+    centers, pixel = ellipsoids.centers, projection.pixel_mm
     to_sphere = ellipsoids.rotations.transpose(0, 2, 1) / ellipsoids.half_axes[:, :, None]
     G = to_sphere[:, :, :2] * pixel  # by how much one pixel to the right, or down, moves the ray's foot
     count, parallel = len(ellipsoids), projection.source_mm is None
     if parallel:
-        foot = centres[:, :2]
+        foot = centers[:, :2]
         ray = np.tile([0.0, 0.0, -1.0], (count, 1))
         m = q = np.einsum("nij,nj->ni", to_sphere, ray)
-        F, steps, shift = np.zeros_like(G), np.zeros((3, 2)), -centres[:, 2]
+        F, steps, shift = np.zeros_like(G), np.zeros((3, 2)), -centers[:, 2]
     else:
         source = projection.source_mm
         reach = np.sqrt(((ellipsoids.rotations[:, 2] * ellipsoids.half_axes) ** 2).sum(axis=1))
-        behind = np.flatnonzero(centres[:, 2] + reach >= source)
+        behind = np.flatnonzero(centers[:, 2] + reach >= source)
         if len(behind):
             raise InputError(
-                f"ellipsoid {behind[0]}: reaches to z = {(centres[:, 2] + reach)[behind[0]]:.6g} mm, but the source is"
+                f"ellipsoid {behind[0]}: reaches to z = {(centers[:, 2] + reach)[behind[0]]:.6g} mm, but the source is"
                 f" at {source} mm; place it nearer to the detector"
             )
-        scale = source / (source - centres[:, 2])
-        foot = centres[:, :2] * scale[:, None]
+        scale = source / (source - centers[:, 2])
+        foot = centers[:, :2] * scale[:, None]
         ray = np.column_stack([foot, np.full(count, -source)])
         m = np.einsum("nij,nj->ni", to_sphere, ray)
-        q = -m / scale[:, None]  # exactly along m: the ray to the projected centre passes the true one
+        q = -m / scale[:, None]  # exactly along m: the ray to the projected center passes the true one
         F, steps, shift = G, np.eye(3)[:, :2] * pixel, np.zeros(count)
     # Moving the ray by a pixel turns m by F and changes the moment m x q by G x q.
     moment = np.cross(G, q[:, :, None], axisa=1, axisb=1, axisc=1)
     mm = _quadratic(m, F)
     p = mm - _quadratic(np.zeros_like(m), moment)
     mid = np.zeros((count, 6))
-    if not parallel:  # parallel rays start beside the centre, where m' q is 0
+    if not parallel:  # parallel rays start beside the center, where m' q is 0
         mid[:, 0] = -(m * q).sum(axis=1)
     mid[:, 1:3] = -np.einsum("ni,nij->nj", q, G)
     lengths = _quadratic(ray, np.broadcast_to(steps, G.shape))
@@ -216,13 +218,11 @@ def _quadratic(base: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Return |base + steps (x, y)|^2 as coefficients [N, 6]; `base` is [N, 3], `steps` [N, 3, 2]."""
     linear = 2 * np.einsum("ni,nij->nj", base, steps)
     square = np.einsum("nij,nik->njk", steps, steps)
-    return np.column_stack(
-        [(base * base).sum(axis=1), linear, square[:, 0, 0], 2 * square[:, 0, 1], square[:, 1, 1]]
-    )
+    return np.column_stack([(base * base).sum(axis=1), linear, square[:, 0, 0], 2 * square[:, 0, 1], square[:, 1, 1]])
 
 
 def _windows(p: np.ndarray, origin: np.ndarray, shape: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-    """Return the pixels x1 y1 x2 y2 inside the image whose centres the bounding boxes of p > 0 hold."""
+    """Return the pixels x1 y1 x2 y2 inside the image whose centers the bounding boxes of p > 0 hold."""
     xx, xy, yy = -p[:, 3], -p[:, 4] / 2, -p[:, 5]
     determinant = xx * yy - xy * xy
     x = (yy * p[:, 1] - xy * p[:, 2]) / (2 * determinant)

@@ -30,7 +30,7 @@ class FreshDefects:
     def study(self, image: int, pixels: np.ndarray, boxes: np.ndarray, full: int) -> None:
         """Learn what radiograph number `image` offers: pixels float32 `[H, W]`, real defects `boxes` `[N, 4]` xyxy.
 
-        `full` is its full scale in whole grey levels (255 for 8 bits), 1 where its values are none.
+        `full` is its full scale in whole gray levels (255 for 8 bits), 1 where its values are none.
         """
         self._studied[image] = self._simulator.study(pixels, boxes), full if full > 1 else None
 

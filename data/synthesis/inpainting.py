@@ -2,7 +2,7 @@
 
 What is unlike sound material would be learnt: as a defect where it is marked, as sound material where it is not. A
 wall that ends in a smear looks like a defect at a wall, and a detector that is shown such smears unmarked stops
-finding defects there. So the cover continues slopes and bends, not just grey values.
+finding defects there. So the cover continues slopes and bends, not just gray values.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ WIDEST = 48  # pixels; a wider hole is filled at a coarser scale, for the time g
 
 
 class Patch(NamedTuple):
-    """Grey values float32 `[h, w]` in [0, 1] that replace those of a radiograph from (`x0`, `y0`) on."""
+    """Gray values float32 `[h, w]` in [0, 1] that replace those of a radiograph from (`x0`, `y0`) on."""
 
     x0: int
     y0: int

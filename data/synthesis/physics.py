@@ -21,7 +21,7 @@ def attenuation(material: str, energies_kev: np.ndarray) -> np.ndarray:
         energies_kev: float array [E], photon energies in keV, 1 to 800.
 
     Returns:
-        float64 [E], 1/mm (aluminium at 80 keV: 0.0545).
+        float64 [E], 1/mm (aluminum at 80 keV: 0.0545).
 
     Raises:
         InputError: the material is not one of `DENSITY_G_CM3`.
@@ -36,7 +36,7 @@ def attenuation(material: str, energies_kev: np.ndarray) -> np.ndarray:
 def tube_spectrum(kilovolts: float, copper_mm: float = 0.2, bins: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """Return energies in keV [bins] and the share of the detected signal that each carries (sum 1).
 
-    Kramers' bremsstrahlung, hardened by 2 mm of aluminium and by copper, then weighted with the energy
+    Kramers' bremsstrahlung, hardened by 2 mm of aluminum and by copper, then weighted with the energy
     that 0.4 mm of caesium iodide absorbs (an image intensifier's input screen).
     """
     edges = np.linspace(15.0, kilovolts, bins + 1)
@@ -105,7 +105,7 @@ class Exposure:
     noise_reach_x: float
     noise_reach_y: float
     mottle: float
-    field: tuple[float, float, float] | None  # centre x, centre y, radius of the image intensifier
+    field: tuple[float, float, float] | None  # center x, center y, radius of the image intensifier
     vignetting: float
 
     def display(self, signal: np.ndarray) -> np.ndarray:
@@ -156,8 +156,8 @@ def field_weight(shape: tuple[int, int], exposure: Exposure) -> tuple[np.ndarray
     height, width = shape
     x = np.arange(width, dtype=np.float32)
     y = np.arange(height, dtype=np.float32)[:, None]
-    centre_x, centre_y, radius = exposure.field or (width / 2, height / 2, 0.6 * float(np.hypot(width, height)))
-    squared = ((x - np.float32(centre_x)) ** 2 + (y - np.float32(centre_y)) ** 2) / np.float32(radius**2)
+    center_x, center_y, radius = exposure.field or (width / 2, height / 2, 0.6 * float(np.hypot(width, height)))
+    squared = ((x - np.float32(center_x)) ** 2 + (y - np.float32(center_y)) ** 2) / np.float32(radius**2)
     sensitivity = np.maximum(1 - np.float32(exposure.vignetting) * squared, np.float32(0.05))
     if exposure.field is None:
         return sensitivity, np.ones(shape, np.float32)
@@ -168,7 +168,7 @@ def field_weight(shape: tuple[int, int], exposure: Exposure) -> tuple[np.ndarray
 def noise_kernel(reach: float, mottle: float) -> np.ndarray:
     """Return the float32 [K] filter that correlates white noise along one axis; its squares sum to 1.
 
-    `reach` is the correlation of neighbours that a video line leaves (one-sided, exponential), `mottle` the sigma
+    `reach` is the correlation of neighbors that a video line leaves (one-sided, exponential), `mottle` the sigma
     in pixels of the grain of a screen or an enlargement. The filter's sum is the growth of low frequencies.
     """
     lag = np.power(max(reach, 1e-6), np.arange(7))
@@ -218,7 +218,7 @@ def detect(signal: np.ndarray, visible: np.ndarray, exposure: Exposure, rng: np.
 
 def _surround(shape: tuple[int, int], exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
     """Return the dark surround of a round field: reflected rings of the housing, scratches, specks, noise."""
-    centre_x, centre_y, radius = exposure.field or (0.0, 0.0, 1.0)
+    center_x, center_y, radius = exposure.field or (0.0, 0.0, 1.0)
     dark = correlated_noise(shape, exposure.noise_reach_x, exposure.noise_reach_y, rng, exposure.mottle)
     dark *= np.float32(rng.uniform(0.0, 1.0) / 255)
     dark += np.float32(exposure.black * rng.uniform(0.6, 1.0))
@@ -227,15 +227,15 @@ def _surround(shape: tuple[int, int], exposure: Exposure, rng: np.random.Generat
         place = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
         end = (int(place[0] + rng.normal(0, 12)), int(place[1] + rng.normal(0, 12)))
         start = (int(place[0]), int(place[1]))
-        # Most dust is one or two grey levels of 255; the eye passes over it, a detector has to learn to.
+        # Most dust is one or two gray levels of 255; the eye passes over it, a detector has to learn to.
         depth = float(np.exp(rng.uniform(np.log(0.003), np.log(0.08))) * rng.choice([1, 1, 1, -0.3]))
         cv2.line(flaws, start, end if rng.random() < 0.4 else start, depth, int(rng.integers(1, 7)))
     dark += cv2.GaussianBlur(flaws, (0, 0), float(rng.uniform(0.7, 2.0)))
     for _ in range(rng.integers(0, 3)):
         ring = np.zeros(shape, np.float32)
         shift = rng.normal(0, 8, 2)
-        centre = (int(centre_x + shift[0]), int(centre_y + shift[1]))
+        center = (int(center_x + shift[0]), int(center_y + shift[1]))
         axes = (int(radius * rng.uniform(1.03, 1.25)), int(radius * rng.uniform(1.03, 1.25)))
-        cv2.ellipse(ring, centre, axes, 0.0, 0.0, 360.0, float(rng.uniform(0.02, 0.08)), int(rng.integers(2, 7)))
+        cv2.ellipse(ring, center, axes, 0.0, 0.0, 360.0, float(rng.uniform(0.02, 0.08)), int(rng.integers(2, 7)))
         dark += cv2.GaussianBlur(ring, (0, 0), 2.0)
     return dark

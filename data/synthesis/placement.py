@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.coco import CocoDataset
 from data.errors import InputError
+from data.part_mask import segment_test_object
 from data.synthesis.superposition import slope_of
-from data.test_object import segment_test_object
 
 CELL = 4  # pixels; room is kept on this grid, for a sixteenth of the memory
 WALL_BLUR = 4.0  # pixels; walls are wider, noise and defects are not
@@ -62,7 +62,7 @@ def room_map(pixels: np.ndarray, boxes: np.ndarray, clearance: float) -> np.ndar
 
 
 def slope_map(pixels: np.ndarray) -> np.ndarray:
-    """Return how steeply grey values change, as a share of themselves a pixel, float32 on the grid of `room_map`.
+    """Return how steeply gray values change, as a share of themselves a pixel, float32 on the grid of `room_map`.
 
     It is largest along walls and at junctions, where castings solidify last and most defects are.
     """

@@ -13,7 +13,7 @@ from data.synthesis.inpainting import Patch, inpaint_boxes
 from data.synthesis.placement import box_sizes, draw_place, room_map, slope_map
 from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.superposition import (
-    GreyLaw,
+    GrayLaw,
     estimate_unsharpness,
     matching_noise,
     noise_level,
@@ -91,7 +91,7 @@ class DefectSimulator:
     ) -> Simulated:
         """Return the radiograph with fresh defects, every random choice from `rng`; `pixels` is left as it is.
 
-        `count` overrules share and number. With `levels` (255 for 8 bits) what changes is rounded to whole grey
+        `count` overrules share and number. With `levels` (255 for 8 bits) what changes is rounded to whole gray
         levels, as a digitiser does.
         """
         image = np.array(pixels, dtype=np.float32)
@@ -155,8 +155,8 @@ class DefectSimulator:
         offsets[0] = 0
         axes = half * shares[:, None] * rng.uniform(0.8, 1.0, (members, 3))
         pixel = self.config.pixel_mm or 1.0
-        centres = (np.array([*place, 0.0]) + offsets) * pixel
-        ellipsoids = Ellipsoids(axes * pixel, random_rotations(rng, members), centres)
+        centers = (np.array([*place, 0.0]) + offsets) * pixel
+        ellipsoids = Ellipsoids(axes * pixel, random_rotations(rng, members), centers)
         (cavity,) = project(ellipsoids, Projection(pixel), shape, groups=[0] * members)
         if self.config.irregularity > 0 and min(cavity.chord.shape, default=0) > 4:
             grain = texture(rng, cavity.chord.shape, float(max(half.mean() / 2, 2)))
@@ -171,7 +171,7 @@ class DefectSimulator:
         brighter = config.polarity == "brighter" or (config.polarity == "either" and rng.random() < 0.5)
         smooth = cv2.GaussianBlur(patch, (0, 0), max(sigma, 1.0))
         if config.law is not None:
-            law = GreyLaw.from_darkest(config.law.mu, config.law.xmax, 1.0, brighter)
+            law = GrayLaw.from_darkest(config.law.mu, config.law.xmax, 1.0, brighter)
             change = law.change(smooth, chord).astype(np.float32)
         else:
             change = smooth * chord
@@ -211,7 +211,7 @@ def _add(patch: np.ndarray, change: np.ndarray, noise: bool, levels: int | None,
         gain = 1 + change / np.maximum(patch, 1 / 255)
         change = change + matching_noise(patch, gain, rng)
     if levels is not None:
-        # The grey value before rounding is unknown: any within half a level is alike likely. It keeps weak changes
+        # The gray value before rounding is unknown: any within half a level is alike likely. It keeps weak changes
         # from showing steps; where nothing changes, it must not show.
         dither = rng.uniform(-0.5, 0.5, patch.shape) * np.minimum(np.abs(change) * (4 * levels), 1)
         change = np.rint(change * levels + dither) / levels

@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 CountRange = Annotated[tuple[Count, Count], AfterValidator(_counts)]
 
 
-class GreyLawConfig(BaseModel):
+class GrayLawConfig(BaseModel):
     """Attenuation `mu` in 1/mm and the thickness `xmax` in mm at which the radiograph is darkest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,7 +37,7 @@ class SimulationConfig(BaseModel):
     depth inside a defect by so much (standard deviation). A share `patch_share` of the defects have the shapes of
     those in a file or folder of patches, `patches_from`: real ones, or a generative network's.
 
-    `contrast` is the peak change as a share of the grey value there. With `law` the strength follows from the depth
+    `contrast` is the peak change as a share of the gray value there. With `law` the strength follows from the depth
     instead, which needs `pixel_mm`. A cavity that would not show against the noise and the slope of its background
     is made stronger, up to twice `contrast.high`, or left out. `polarity` says what defects are: brighter in castings,
     darker on weld films. `blur` is the range of sigma in pixels, or auto: each radiograph's own, from its edges.
@@ -45,7 +45,7 @@ class SimulationConfig(BaseModel):
     exceeds `box_share` of its peak; mask and tight box follow.
 
     Defects stay on the test object, `clearance` pixels off annotated ones; a share `near_walls` of them is the likelier
-    at a place the steeper the grey values change there, as real ones are in castings, the rest lies anywhere.
+    at a place the steeper the gray values change there, as real ones are in castings, the rest lies anywhere.
     `real_defects` says what becomes of annotated ones: `keep` them as targets, or `inpaint` them, so that training on
     simulation alone never shows a real defect as background. `category` names simulated defects; the data set's
     first one if not given.
@@ -65,7 +65,7 @@ class SimulationConfig(BaseModel):
     patch_share: Probability = 0.5
     irregularity: float = Field(0.15, ge=0, le=1)
     contrast: Distribution = Distribution(low=0.03, high=0.25)
-    law: GreyLawConfig | None = None
+    law: GrayLawConfig | None = None
     polarity: Literal["brighter", "darker", "either"] = "brighter"
     blur: Literal["auto"] | NonNegativeRange = "auto"
     noise: bool = True

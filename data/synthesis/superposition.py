@@ -1,9 +1,9 @@
-"""Cavities superimposed on a radiograph: the grey-level law, unsharpness and noise.
+"""Cavities superimposed on a radiograph: the gray-level law, unsharpness and noise.
 
-With I = A exp(-mu x) + B for the grey value I behind the thickness x, a cavity of depth d along the ray gives
+With I = A exp(-mu x) + B for the gray value I behind the thickness x, a cavity of depth d along the ray gives
 I' = (I - B) exp(mu d) + B (Mery 2001); depth 0 changes nothing. Where mu and the exposure are not known, as with
 most radiographs that were stored for the eye, the cavity's shape comes from its chords alone and its strength is
-stated as the peak contrast, a share of the grey value around it.
+stated as the peak contrast, a share of the gray value around it.
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from data.synthesis.ellipsoid import Cavity
 
 
 @dataclass(frozen=True)
-class GreyLaw:
-    """The grey-level law: `mu` in 1/mm, `offset` B in the unit of the pixels, `brighter` False for weld films.
+class GrayLaw:
+    """The gray-level law: `mu` in 1/mm, `offset` B in the unit of the pixels, `brighter` False for weld films.
 
     On film welds a cavity is darker: the exponent changes its sign.
     """
@@ -29,7 +29,7 @@ class GreyLaw:
     brighter: bool = True
 
     @classmethod
-    def from_darkest(cls, mu: float, xmax: float, full: float = 1.0, brighter: bool = True) -> "GreyLaw":
+    def from_darkest(cls, mu: float, xmax: float, full: float = 1.0, brighter: bool = True) -> "GrayLaw":
         """Return the law of an image that is `full` (255 for 8 bits) at thickness 0 and 0 at `xmax` mm.
 
         B = full / (1 - exp(mu xmax)). Raises InputError unless mu and xmax are above 0.
@@ -39,14 +39,14 @@ class GreyLaw:
         return cls(mu, float(-full / np.expm1(mu * xmax)), brighter)
 
     def change(self, values: np.ndarray, chord: np.ndarray) -> np.ndarray:
-        """Return I' - I, float64 of the same shape, for grey values I and chords in mm; exactly 0 for chord 0."""
+        """Return I' - I, float64 of the same shape, for gray values I and chords in mm; exactly 0 for chord 0."""
         exponent = np.multiply(chord, self.mu if self.brighter else -self.mu, dtype=np.float64)
         np.expm1(exponent, out=exponent)
         exponent *= values - np.float64(self.offset)
         return exponent
 
 
-def superimpose(pixels: np.ndarray, cavities: Iterable[Cavity], law: GreyLaw, sigma: float = 0.0) -> np.ndarray:
+def superimpose(pixels: np.ndarray, cavities: Iterable[Cavity], law: GrayLaw, sigma: float = 0.0) -> np.ndarray:
     """Return the radiograph with all cavities, one after the other; the argument is left as it is.
 
     `pixels` is `[H, W]`: float32 in [0, 1], uint8 or uint16 (of any depth up to 16 bits: saturation is at the dtype's
@@ -134,7 +134,7 @@ def matching_noise(patch: np.ndarray, gain: np.ndarray, rng: np.random.Generator
 
     Quantum noise grows with the root of the signal: the patch already has noise of variance s^2, the brighter
     signal has s^2 gain, so s^2 (gain - 1) is missing. Where the signal falls nothing is added, for noise cannot be
-    taken away. The grain (the correlation of neighbours) is the patch's own.
+    taken away. The grain (the correlation of neighbors) is the patch's own.
     """
     sigma = noise_level(patch)
     noise = rng.standard_normal(patch.shape, dtype=np.float32)
@@ -153,9 +153,9 @@ def _grain(patch: np.ndarray) -> float:
     variance = float(np.mean(rest * rest))
     if variance <= 0:
         return 0.0
-    neighbours = float(np.mean(rest[:, 1:] * rest[:, :-1]) + np.mean(rest[1:] * rest[:-1])) / 2 / variance
+    neighbors = float(np.mean(rest[:, 1:] * rest[:, :-1]) + np.mean(rest[1:] * rest[:-1])) / 2 / variance
     # Two Gaussians a pixel apart overlap by exp(-1 / (4 s^2)).
-    return float(np.sqrt(-0.25 / np.log(min(neighbours, 0.8)))) if neighbours > 0.05 else 0.0
+    return float(np.sqrt(-0.25 / np.log(min(neighbors, 0.8)))) if neighbors > 0.05 else 0.0
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ class Weld:
 
     Attributes:
         thickness: float32 [H, W], steel along the ray in mm.
-        across: float32 [H, W], distance from the bead's centre line in half widths; +-1 are its toes.
+        across: float32 [H, W], distance from the bead's center line in half widths; +-1 are its toes.
         heading: the bead's direction in the radiograph in radians.
         half_width: half the bead's width in pixels.
         pixel_mm: the pixel's size in mm.
@@ -44,9 +44,9 @@ def make_weld(rng: np.random.Generator, family: str, size: tuple[int, int], plai
     bend = rng.uniform(-0.25, 0.25) * height / width**2 if family == "girth" else 0.0
     wander = half * np.float32(0.06) * texture(rng, (1, width), width / 6)[0]
     middle = np.float32(rng.normal(0, 0.06) * height)
-    centre = np.float32(np.tan(heading)) * u + np.float32(bend) * u * u + wander + middle
+    center = np.float32(np.tan(heading)) * u + np.float32(bend) * u * u + wander + middle
     toes = half * (1 + np.float32(rng.uniform(0.01, 0.06)) * texture(rng, (1, width), max(half / 2, 12))[0])
-    across = ((v - centre) / toes).astype(np.float32)
+    across = ((v - center) / toes).astype(np.float32)
     plate = rng.uniform(6, 20)
     thickness = np.full((height, width), np.float32(plate))
     if family == "girth":
@@ -90,11 +90,11 @@ def _add_wires(rng: np.random.Generator, thickness: np.ndarray, pixel: float) ->
     lean = np.float32(rng.normal(0, 0.02))
     rows = np.arange(top, int(top + length))
     for wire in range(7):
-        centre = start + wire * spacing
-        left, right = int(centre - 30), int(centre + 30)
+        center = start + wire * spacing
+        left, right = int(center - 30), int(center + 30)
         if left < 0 or right > width:
             continue
-        x = (np.arange(left, right) - centre - lean * (rows - top)[:, None]).astype(np.float32) * np.float32(pixel)
+        x = (np.arange(left, right) - center - lean * (rows - top)[:, None]).astype(np.float32) * np.float32(pixel)
         radius = diameter * 0.8**wire / 2
         # A wire thinner than a pixel still takes its share of the pixel.
         chord = 2 * np.sqrt(np.maximum(max(radius, pixel / 2) ** 2 - x * x, 0)) * min(1.0, radius / (pixel / 2))

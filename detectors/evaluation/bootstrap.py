@@ -68,8 +68,7 @@ def bootstrap(
     names = ("ap", "recall", "precision", "f1", "false_calls")
     bands = {name: _percentiles([draw[name] for draw in draws], share) for name in names}
     return Bands(
-        unit, units, resamples, confidence, bands, _envelope(precision, share), grid, _envelope(sensitivity,
-        share)
+        unit, units, resamples, confidence, bands, _envelope(precision, share), grid, _envelope(sensitivity, share)
     )
 
 
@@ -91,9 +90,7 @@ def _false_call_grid(table: MatchTable) -> Floats:
 class _Sample:
     """The columns that a draw weighs, gathered once."""
 
-    def __init__(
-        self, table: MatchTable, kept: NDArray[np.int64], grid: Floats, threshold: float | None
-    ) -> None:
+    def __init__(self, table: MatchTable, kept: NDArray[np.int64], grid: Floats, threshold: float | None) -> None:
         self.grid = grid
         self.hit = table.hit[kept]
         self.image = table.detections.image[kept]

@@ -96,9 +96,7 @@ def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def truth_columns(
-    dataset: CocoDataset, image_row: Mapping[Any, int], label_row: Mapping[Any, int]
-) -> TruthColumns:
+def truth_columns(dataset: CocoDataset, image_row: Mapping[Any, int], label_row: Mapping[Any, int]) -> TruthColumns:
     """Return the boxes of a data set by image; `image_row`, `label_row` give the row of each id.
 
     Raises InputError for an annotation of an image or category that is not in the file.
@@ -125,8 +123,7 @@ def truth_columns(
 
 
 def detection_columns(
-    dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any,
-    int]
+    dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any, int]
 ) -> DetectionColumns:
     """Return COCO results in descending score; raises InputError that names the first faulty one."""
     try:
@@ -143,8 +140,7 @@ def detection_columns(
 
 
 def _first_fault(
-    dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any,
-    int]
+    dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any, int]
 ) -> str:
     """Say what is wrong with the first faulty detection; only called when one is known to be faulty."""
     for number, result in enumerate(results):

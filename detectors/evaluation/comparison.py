@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from data.errors import InputError
 from data.files import write_json, write_text
 from detectors.evaluation.metrics import display
-from detectors.evaluation.plots import COLOURS, save_figure
+from detectors.evaluation.plots import COLORS, save_figure
 from detectors.evaluation.runs import read_metrics, read_object
 
 # Accuracy figures in the order of the table; those that no run has are left out.
 ACCURACIES = {
     "ap50": "AP at IoU 0.5",
     "ap30": "AP at IoU 0.3",
-    "ap50_center_hit": "AP by centre hit",
+    "ap50_center_hit": "AP by center hit",
     "recall50": "recall at IoU 0.5",
     "best_f1": "best F1",
     "false_calls_per_image": "false calls an image",
@@ -34,7 +34,7 @@ SPEEDS = {
 
 
 def read_benchmark(path: str | Path) -> list[dict[str, Any]]:
-    """Return the records of a benchmark file, one a method and device (`detectors.benchmark.measure`).
+    """Return the records of a benchmark file, one a method and device (`detectors.experiments.benchmark.measure`).
 
     Raises InputError for a file that is missing or something else.
     """
@@ -123,7 +123,7 @@ def write_comparison(rows: Sequence[Mapping[str, Any]], out: str | Path) -> str:
 
 
 def plot_speed_accuracy(rows: Sequence[Mapping[str, Any]], path: str | Path, figure_name: str = "ap50") -> None:
-    """Draw accuracy against seconds an image on a logarithmic axis, one labelled point a run.
+    """Draw accuracy against seconds an image on a logarithmic axis, one labeled point a run.
 
     The time is the first of CPU, GPU and evaluation that the most runs have; a run without time or accuracy is
     left out.
@@ -134,12 +134,12 @@ def plot_speed_accuracy(rows: Sequence[Mapping[str, Any]], path: str | Path, fig
     figure = Figure(figsize=(6.8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for number, (name, seconds, accuracy) in enumerate(points):
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot(seconds, accuracy, "o", color=colour, markersize=8)
-        # Half of the labels stand below their point, so that neighbours of one accuracy stay readable.
+        color = COLORS[number % len(COLORS)]
+        axes.plot(seconds, accuracy, "o", color=color, markersize=8)
+        # Half of the labels stand below their point, so that neighbors of one accuracy stay readable.
         above = number % 2 == 0
         axes.annotate(name, (seconds, accuracy), xytext=(0, 8 if above else -8), textcoords="offset points",
-                      ha="center", va="bottom" if above else "top", fontsize=9, color=colour)  # fmt: skip
+                      ha="center", va="bottom" if above else "top", fontsize=9, color=color)  # fmt: skip
     if points:
         axes.set_xscale("log")
         times = [seconds for _, seconds, _ in points]

@@ -45,7 +45,7 @@ class TwoSampleTest:
 class Memorisation:
     """How near samples come to training patches, beside how near held-out real patches come.
 
-    A distance is the root mean square of the difference of grey values, each patch without its mean, to the
+    A distance is the root mean square of the difference of gray values, each patch without its mean, to the
     nearest training patch in any of its four flips.
 
     Attributes:
@@ -53,7 +53,7 @@ class Memorisation:
         ratio: median distance of the samples over that of the held-out patches; well below 1 for copies. None where
             most held-out patches are themselves copies of training patches, so that nothing can be told.
         distance: float64 [N] of the samples.
-        neighbour: int64 [N] positions of their nearest training patches.
+        neighbor: int64 [N] positions of their nearest training patches.
         flip: int64 [N] how those are mirrored; see `flipped`.
 
     """
@@ -61,7 +61,7 @@ class Memorisation:
     share: float
     ratio: float | None
     distance: np.ndarray
-    neighbour: np.ndarray
+    neighbor: np.ndarray
     flip: np.ndarray
 
 
@@ -94,7 +94,7 @@ def two_sample_test(
     for side in (True, False):
         count = min(int((half == side).sum()) for half in halves)
         chosen = [rng.permutation(np.flatnonzero(half == side))[:count] for half in halves]
-        pairs.append(_labelled(real[chosen[0]], made[chosen[1]]))
+        pairs.append(_labeled(real[chosen[0]], made[chosen[1]]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _trained_classifier(*pairs[0])
@@ -113,7 +113,7 @@ def find_nearest(patches: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray
     See `Memorisation` for the distance and `flipped` for the flips of the reference. `patches` is float [N, S, S],
     `reference` [M, S, S], float32 best: beside it the search takes as much memory again, and about 100 MB.
     """
-    known = _centred(reference, np.float32)
+    known = _centered(reference, np.float32)
     squares = np.einsum("ij,ij->i", known, known)
     chunk = max(min(CHUNK, CHUNK_PIXELS // known.shape[1]), 1)
     distance, position, flip = np.zeros(len(patches)), *np.zeros((2, len(patches)), np.int64)
@@ -122,16 +122,16 @@ def find_nearest(patches: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray
         part = patches[rows]
         position[rows], flip[rows] = _nearest_of(part, known, squares)
         same_way = np.stack([flipped(reference[p], k) for p, k in zip(position[rows], flip[rows], strict=True)])
-        distance[rows] = np.sqrt(((_centred(same_way) - _centred(part)) ** 2).mean(axis=1))
+        distance[rows] = np.sqrt(((_centered(same_way) - _centered(part)) ** 2).mean(axis=1))
     return distance, position, flip
 
 
 def _nearest_of(patches: np.ndarray, known: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return position and flip of the nearest of `known`, centred float32 [M, S * S] with the sums of their squares."""
+    """Return position and flip of the nearest of `known`, with their squared sums."""
     least = np.full(len(patches), np.inf)
     position, flip = np.zeros((2, len(patches)), np.int64)
     for k in range(4):
-        gaps = _centred(flipped(patches, k), np.float32) @ known.T
+        gaps = _centered(flipped(patches, k), np.float32) @ known.T
         gaps *= -2
         gaps += squares
         nearest = gaps.argmin(axis=1)
@@ -149,18 +149,18 @@ def flipped(patches: np.ndarray, flip: int) -> np.ndarray:
 
 def find_memorised(samples: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> Memorisation:
     """Compare the distances of samples and of held-out real patches, float [., S, S], to the training patches."""
-    distance, neighbour, flip = find_nearest(samples, training)
+    distance, neighbor, flip = find_nearest(samples, training)
     usual = find_nearest(held_out, training)[0]
     nearest = float(np.median(usual))
     ratio = float(np.median(distance)) / nearest if nearest > COPY else None
-    return Memorisation(float((distance < np.quantile(usual, LOW)).mean()), ratio, distance, neighbour, flip)
+    return Memorisation(float((distance < np.quantile(usual, LOW)).mean()), ratio, distance, neighbor, flip)
 
 
 def write_nearest(path: Path, samples: np.ndarray, training: np.ndarray, found: Memorisation) -> None:
     """Write a sheet of the samples that come nearest to a training patch, each beside it, and their distance."""
     pictures, captions = [], []
     for k in np.argsort(found.distance, kind="stable")[:PAIRS]:
-        pictures += [samples[k], flipped(training[found.neighbour[k]], int(found.flip[k]))]
+        pictures += [samples[k], flipped(training[found.neighbor[k]], int(found.flip[k]))]
         captions += [f"d {found.distance[k]:.4f}", "training"]
     write_patch_sheet(path, np.stack(pictures), captions)
 
@@ -169,8 +169,8 @@ def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: float |
     """Return the figures as `metrics.json` holds them; those of detection are null.
 
     `two_sample_loss` is cut at 1, for a classifier that does worse than a coin proves no more. It still tells
-    generators apart whose samples are all recognised, and the accuracy those whose loss is cut: `two_sample_doubt` is
-    the sum of the loss and of 1 - |2 accuracy - 1|, from 0 (all recognised, for sure) to 2 (a coin's answers).
+    generators apart whose samples are all recognized, and the accuracy those whose loss is cut: `two_sample_doubt` is
+    the sum of the loss and of 1 - |2 accuracy - 1|, from 0 (all recognized, for sure) to 2 (a coin's answers).
     `reference` is the accuracy of the same test with training patches in place of samples: what a perfect generator
     would reach.
     """
@@ -188,7 +188,7 @@ def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: float |
     }
 
 
-def _labelled(real: np.ndarray, made: np.ndarray) -> tuple[Tensor, Tensor]:
+def _labeled(real: np.ndarray, made: np.ndarray) -> tuple[Tensor, Tensor]:
     patches = torch.from_numpy(np.concatenate([real, made]).astype(np.float32))[:, None]
     return patches, torch.cat([torch.ones(len(real)), torch.zeros(len(made))])
 
@@ -226,7 +226,7 @@ def _trained_classifier(patches: Tensor, labels: Tensor) -> nn.Module:
     return model.eval()
 
 
-def _centred(patches: np.ndarray, dtype: type = np.float64) -> np.ndarray:
+def _centered(patches: np.ndarray, dtype: type = np.float64) -> np.ndarray:
     """Return [N, S * S], each patch without its mean."""
     flat = np.asarray(patches, dtype=dtype).reshape(len(patches), -1)
     return flat - flat.mean(axis=1, keepdims=True)

@@ -34,7 +34,7 @@ class Overlaps:
     """Images, objects, detections, and every pair of the last two that touch on one image, of any class.
 
     `pair_detection`, `pair_truth` int64 [P]; `pair_iou` float64 [P] in [0, 1], for a crowd region the share
-    of the detection inside it; `pair_center` bool [P], the detection's centre lies in the object's box.
+    of the detection inside it; `pair_center` bool [P], the detection's center lies in the object's box.
     Pairs stand in the order in which matching wants them: by detection, plain objects before crowds,
     largest IoU first.
     """
@@ -93,7 +93,7 @@ class Overlaps:
 
 @dataclass(frozen=True)
 class MatchTable:
-    """The table from which every figure comes: who matched whom at one threshold or by centre hit.
+    """The table from which every figure comes: who matched whom at one threshold or by center hit.
 
     `matched_truth` int64 [D]: row of the object a detection matched, or -1. `matched_detection` int64 [G]:
     row of the detection that found an object, or -1. The other columns are in `overlaps`.
@@ -177,7 +177,7 @@ class MatchTable:
 
     @cached_property
     def center_hit(self) -> NDArray[np.bool_]:
-        """Whether the centre of a detection lies in a box of its class, taken or not, bool [D]."""
+        """Whether the center of a detection lies in a box of its class, taken or not, bool [D]."""
         hit = np.zeros(len(self.detections), dtype=bool)
         hit[self.overlaps.pair_detection[self.overlaps.pair_same_class & self.overlaps.pair_center]] = True
         return hit
@@ -188,7 +188,7 @@ def match_detections(
 ) -> MatchTable:
     """Match COCO `results` (image_id, category_id, bbox xywh in px, score) to the boxes of `dataset`.
 
-    `criterion` "iou" wants at least `iou` of overlap; "center" wants the detection's centre inside the box,
+    `criterion` "iou" wants at least `iou` of overlap; "center" wants the detection's center inside the box,
     whatever the overlap. Raises InputError for an unknown image or category id or a value that is not finite.
     For several thresholds call `find_overlaps` once and `match` on what it returns.
     """
@@ -208,7 +208,7 @@ def find_overlaps(dataset: CocoDataset, results: Sequence[dict[str, Any]]) -> Ov
 
 
 def _pairs(truths: TruthColumns, detections: DetectionColumns, images: int) -> tuple[NDArray[Any], ...]:
-    """Return detection, truth, IoU and centre hit of every pair that touches, in the order of matching."""
+    """Return detection, truth, IoU and center hit of every pair that touches, in the order of matching."""
     first = np.searchsorted(truths.image, np.arange(images))
     count = np.bincount(truths.image, minlength=images)
     partners = count[detections.image] if images else np.zeros(0, dtype=np.int64)

@@ -24,7 +24,7 @@ def compute_metrics(
     """Return the figures of COCO `results` against `dataset`; None is "not applicable".
 
     `ap50`, `ap30`, `ap75`: COCO's 101-point AP at one IoU, averaged over the classes that have objects, in
-    [0, 1]. `ap50_center_hit`: the same where a detection hits if its centre lies in the box. `recall50`:
+    [0, 1]. `ap50_center_hit`: the same where a detection hits if its center lies in the box. `recall50`:
     share of objects found at IoU 0.5 by all detections. `best_f1`, `threshold`: the best F1 at IoU 0.5, all
     classes pooled, and the lowest score it reports. `false_calls_per_image`: at that threshold, clean
     images counted; of all detections where no threshold is any good. Raises InputError as
@@ -61,10 +61,10 @@ def metrics_of(overlaps: Overlaps, seconds_per_image: float | None = None) -> Me
 def best_threshold(overlaps: Overlaps) -> tuple[float | None, str]:
     """Return the score of the best F1 and how a hit was defined for it; None where nothing is ever hit.
 
-    At IoU 0.5, or by centre hit where boxes never overlap so much: a detector that draws its boxes otherwise than
+    At IoU 0.5, or by center hit where boxes never overlap so much: a detector that draws its boxes otherwise than
     the annotator still reports defects.
     """
-    for name, table in (("IoU 0.5", overlaps.match(0.5)), ("centre hit", overlaps.match(criterion="center"))):
+    for name, table in (("IoU 0.5", overlaps.match(0.5)), ("center hit", overlaps.match(criterion="center"))):
         curve = score_curve(table)
         best = curve.best()
         if best is not None:

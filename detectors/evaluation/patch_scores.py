@@ -14,7 +14,7 @@ from data.files import atomic_path, write_json
 from data.montage import CAPTION_HEIGHT, GAP, PAPER
 from data.patch_files import CLASSES, PatchSet
 from detectors.evaluation.metrics import NO_METRICS, Metrics, display
-from detectors.evaluation.plots import COLOURS, save_figure
+from detectors.evaluation.plots import COLORS, save_figure
 
 BATCH = 512
 SHOWN, COLUMNS, SCALE = 60, 10, 3  # wrong patches of a sheet, a row, and their enlargement
@@ -130,8 +130,8 @@ def write_patch_sheet(path: str | Path, pixels: np.ndarray, captions: list[str])
     sheet = np.full((rows * height + GAP, COLUMNS * width + GAP), PAPER, np.uint8)
     for k, (patch, caption) in enumerate(zip(pixels, captions, strict=True)):
         top, left = GAP + k // COLUMNS * height, GAP + k % COLUMNS * width
-        grey = np.rint(np.clip(patch, 0, 1) * 255).astype(np.uint8)
-        large = cv2.resize(grey, (side, side), interpolation=cv2.INTER_NEAREST)
+        gray = np.rint(np.clip(patch, 0, 1) * 255).astype(np.uint8)
+        large = cv2.resize(gray, (side, side), interpolation=cv2.INTER_NEAREST)
         cv2.putText(sheet, caption, (left, top + 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 0, 1, cv2.LINE_AA)
         sheet[top + CAPTION_HEIGHT : top + CAPTION_HEIGHT + side, left : left + side] = large
     if not len(pixels):
@@ -161,8 +161,8 @@ def _plot_roc(path: Path, labels: np.ndarray, probabilities: np.ndarray, scores:
     axes = figure.add_subplot()
     if scores.roc_auc is not None:
         label = f"{name}   AUC {display(scores.roc_auc)}"
-        axes.plot(*roc_curve(labels, probabilities), color=COLOURS[0], linewidth=2, label=label)
-        axes.plot(1 - scores.specificity, scores.sensitivity, "o", color=COLOURS[1], label="probability 0.5")
+        axes.plot(*roc_curve(labels, probabilities), color=COLORS[0], linewidth=2, label=label)
+        axes.plot(1 - scores.specificity, scores.sensitivity, "o", color=COLORS[1], label="probability 0.5")
         axes.legend(loc="lower right", frameon=False)
     axes.plot([0, 1], [0, 1], ":", color="#999999", linewidth=1)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), title=f"{len(labels)} patches")

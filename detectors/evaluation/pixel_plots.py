@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from data.masks import IGNORED
 from detectors.evaluation.metrics import display
 from detectors.evaluation.pixel_scores import DefectCurve, PixelCurve
-from detectors.evaluation.plots import COLOURS, FALSE_CALL, HIT, MISS, save_figure
+from detectors.evaluation.plots import COLORS, FALSE_CALL, HIT, MISS, save_figure
 
 SHOWN, COLUMNS = 8, 2
 WIDEST = 1000  # pixels of a picture on the sheet
-STRENGTH = 0.5  # of the colours over the grey values
+STRENGTH = 0.5  # of the colors over the gray values
 
 
 class WorstMaps:
@@ -54,7 +54,7 @@ class WorstMaps:
             axes.set_title(caption, fontsize=9)
         if not self._held:
             grid[0].text(0.5, 0.5, "no images", ha="center")
-        handles = [Patch(color=colour) for colour in (HIT, MISS, FALSE_CALL)]
+        handles = [Patch(color=color) for color in (HIT, MISS, FALSE_CALL)]
         labels = [f"marked at {self.threshold:.2f}, defect", "defect, not marked", "marked, no defect"]
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
         save_figure(figure, path, dpi=100)
@@ -64,8 +64,8 @@ def draw_errors(pixels: NDArray[np.float32], marked: NDArray[np.bool_], defect: 
                 ) -> NDArray[np.uint8]:  # fmt: skip
     """Return a radiograph as RGB uint8 [h, w, 3], at most `WIDEST` wide: hits green, misses yellow, the rest red."""
     picture = np.repeat(pixels[..., None] * np.float32(255), 3, axis=2)
-    for where, colour in ((marked & defect, HIT), (defect & ~marked, MISS), (marked & ~defect, FALSE_CALL)):
-        tint = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)], dtype=np.float32)
+    for where, color in ((marked & defect, HIT), (defect & ~marked, MISS), (marked & ~defect, FALSE_CALL)):
+        tint = np.array([int(color[k : k + 2], 16) for k in (1, 3, 5)], dtype=np.float32)
         picture[where] = (1 - STRENGTH) * picture[where] + STRENGTH * tint
     height, width = pixels.shape
     if width > WIDEST:
@@ -80,14 +80,14 @@ def plot_pixel_curves(
     """Draw pixel precision over recall, and the share of defects found over false regions an image, side by side."""
     figure = Figure(figsize=(10.4, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(pixels.recall, pixels.precision, color=COLOURS[0], linewidth=2, label=f"AP {display(pixels.ap)}")
+    left.plot(pixels.recall, pixels.precision, color=COLORS[0], linewidth=2, label=f"AP {display(pixels.ap)}")
     place = pixels.at(threshold)
-    left.plot(pixels.recall[place], pixels.precision[place], "o", color=COLOURS[1],
+    left.plot(pixels.recall[place], pixels.precision[place], "o", color=COLORS[1],
               label=f"F1 {pixels.f1[place]:.3f} at {threshold:.2f}")  # fmt: skip
     left.set(xlim=(0, 1.005), ylim=(0, 1.01), xlabel="recall of pixels", ylabel="precision of pixels")
     left.set_title(f"{name}  pixels".strip())
     left.legend(loc="lower left", frameon=False)
-    right.plot(defects.false_regions, defects.rate, "o-", color=COLOURS[0], linewidth=2, markersize=4)
+    right.plot(defects.false_regions, defects.rate, "o-", color=COLORS[0], linewidth=2, markersize=4)
     for step, x, y in zip(defects.threshold, defects.false_regions, defects.rate, strict=True):
         if step in (0.1, 0.5, 0.9) and np.isfinite([x, y]).all():
             right.annotate(f"{step:.1f}", (x, y), textcoords="offset points", xytext=(6, -10), fontsize=8)

@@ -93,7 +93,7 @@ class PixelCounts:
 
         Args:
             values: scores float32 [H, W] in [0, 1].
-            labels: label map uint8 [H, W] of `data.masks.rasterise`.
+            labels: label map uint8 [H, W] of `data.masks.rasterize`.
 
         Raises ValueError for shapes that differ and for scores outside [0, 1], NaN too.
 

@@ -17,8 +17,8 @@ from detectors.evaluation.matching import MatchTable, match_detections
 from detectors.evaluation.metrics import display
 from detectors.evaluation.pod import PodFit
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colors, which the color-blind can tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 TRUTH, MISS, HIT, FALSE_CALL = "#56B4E9", "#F0E442", "#00C08A", "#FF5A3C"
 
 
@@ -44,8 +44,8 @@ def plot_precision_recall(
             precision,
             where="pre",
             label=f"{name}   AP {display(curve.ap)}",
-            color=COLOURS[number % len(COLOURS)],
-            linestyle=("-", "--", ":")[number // len(COLOURS) % 3],
+            color=COLORS[number % len(COLORS)],
+            linestyle=("-", "--", ":")[number // len(COLORS) % 3],
             linewidth=2,
         )
     axes.set(xlim=(0, 1.005), ylim=(0, 1.01), xlabel="recall", ylabel="precision", title=title)
@@ -88,8 +88,8 @@ def plot_examples(
     if not chosen:
         grid[0].text(0.5, 0.5, "no images", ha="center")
     handles = [
-        Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, linestyle=style, linewidth=2)
-        for colour, style in ((TRUTH, "--"), (MISS, "--"), (HIT, "-"), (FALSE_CALL, "-"))
+        Rectangle((0, 0), 1, 1, fill=False, edgecolor=color, linestyle=style, linewidth=2)
+        for color, style in ((TRUTH, "--"), (MISS, "--"), (HIT, "-"), (FALSE_CALL, "-"))
     ]
     at = "" if threshold is None else f" at score {threshold:.2f}"
     labels = ["object, found", "object, missed", f"hit{at}", f"false call{at}"]
@@ -118,9 +118,7 @@ def choose_examples(table: MatchTable, threshold: float | None, count: int) -> l
     return worst + [int(image) for image in rest]
 
 
-def _draw_example(
-    axes: Any, table: MatchTable, image: int, image_dir: Path, threshold: float | None
-) -> None:
+def _draw_example(axes: Any, table: MatchTable, image: int, image_dir: Path, threshold: float | None) -> None:
     pixels = read_radiograph(image_dir / table.images.names[image]).pixels
     truths = np.flatnonzero(table.truths.image == image)
     least = -np.inf if threshold is None else threshold
@@ -134,12 +132,12 @@ def _draw_example(
         missed = table.counted[row] and (table.matched_detection[row] < 0 or table.found_score[row] < least)
         _rectangle(axes, table.truths.box[row], MISS if missed else TRUTH, "--", grow=3)
     for row in detections:
-        colour = FALSE_CALL if table.false_call[row] else HIT
-        _rectangle(axes, table.detections.box[row], colour, "-")
+        color = FALSE_CALL if table.false_call[row] else HIT
+        _rectangle(axes, table.detections.box[row], color, "-")
         if table.false_call[row]:
             x, y = table.detections.box[row, :2]
             score = f"{table.detections.score[row]:.2f}"
-            axes.text(x, y - 3, score, color=colour, fontsize=7, clip_on=True)
+            axes.text(x, y - 3, score, color=color, fontsize=7, clip_on=True)
     axes.set(xlim=(x0, x1), ylim=(y1, y0))
     axes.set_title(Path(table.images.names[image]).name, fontsize=9)
 
@@ -161,13 +159,12 @@ def crop_around(boxes: np.ndarray, shape: tuple[int, int], least: int = 256) -> 
     return int(left), int(top), int(np.ceil(left + wide)), int(np.ceil(top + high))
 
 
-def _rectangle(axes: Any, box: np.ndarray, colour: str, style: str, grow: float = 0) -> None:
+def _rectangle(axes: Any, box: np.ndarray, color: str, style: str, grow: float = 0) -> None:
     x, y, width, height = box
     corner = (x - grow, y - grow)
     axes.add_patch(
         Rectangle(
-            corner, width + 2 * grow, height + 2 * grow, fill=False, edgecolor=colour, linestyle=style,
-            linewidth=1.3
+            corner, width + 2 * grow, height + 2 * grow, fill=False, edgecolor=color, linestyle=style, linewidth=1.3
         )
     )
 
@@ -179,10 +176,10 @@ def plot_pod(fit: PodFit, axis: str, path: str | Path) -> None:
     top = max(float(fit.size.max()), min(2 * float(fit.size.max()), fit.a90_95 or fit.a90)) * 1.05
     sizes = np.geomspace(float(fit.size.min()) * 0.8, top, 60)
     low, high = fit.likelihood_band(sizes)
-    axes.fill_between(sizes, low, high, color=COLOURS[0], alpha=0.18, linewidth=0, label="90 % band, likelihood ratio")
-    axes.plot(sizes, fit.wald_band(sizes)[0], color=COLOURS[0], linestyle=":", linewidth=1, label="Wald bounds")
-    axes.plot(sizes, fit.wald_band(sizes)[1], color=COLOURS[0], linestyle=":", linewidth=1)
-    axes.plot(sizes, fit.pod(sizes), color=COLOURS[0], linewidth=2, label=f"POD, {fit.link} on {fit.scale} size")
+    axes.fill_between(sizes, low, high, color=COLORS[0], alpha=0.18, linewidth=0, label="90 % band, likelihood ratio")
+    axes.plot(sizes, fit.wald_band(sizes)[0], color=COLORS[0], linestyle=":", linewidth=1, label="Wald bounds")
+    axes.plot(sizes, fit.wald_band(sizes)[1], color=COLORS[0], linestyle=":", linewidth=1)
+    axes.plot(sizes, fit.pod(sizes), color=COLORS[0], linewidth=2, label=f"POD, {fit.link} on {fit.scale} size")
     for hit, where in ((True, 1.03), (False, -0.03)):
         axes.plot(fit.size[fit.hit == hit], np.full((fit.hit == hit).sum(), where), "|", color="#444444", alpha=0.5)
     marks = {"a50": (fit.a50, 0.5), "a90": (fit.a90, 0.9), "a90/95": (fit.a90_95, 0.9)}
@@ -190,7 +187,7 @@ def plot_pod(fit: PodFit, axis: str, path: str | Path) -> None:
         shown = f"{name} = {'n/a' if size is None else f'{size:.4g}'}"
         if size is not None and size <= top:
             axes.plot([size, size, sizes[0]], [-0.06, probability, probability], color="#999999", linewidth=0.8)
-            axes.plot(size, probability, "o", color=COLOURS[1], markersize=5)
+            axes.plot(size, probability, "o", color=COLORS[1], markersize=5)
         axes.text(0.98, 0.30 - 0.06 * number, shown, transform=axes.transAxes, ha="right")
     axes.set(xlim=(sizes[0], top), ylim=(-0.06, 1.06), xlabel=axis, ylabel="probability of detection")
     axes.set_title(f"{fit.hits} of {fit.defects} defects found")

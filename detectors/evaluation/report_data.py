@@ -20,7 +20,7 @@ from detectors.evaluation.runs import Run
 from detectors.evaluation.threshold import reporting_threshold
 
 # How a hit may be defined in the report, in the order of its menu.
-CRITERIA = {"IoU 0.5": (0.5, "iou"), "IoU 0.3": (0.3, "iou"), "IoU 0.75": (0.75, "iou"), "centre hit": (0.5, "center")}
+CRITERIA = {"IoU 0.5": (0.5, "iou"), "IoU 0.3": (0.3, "iou"), "IoU 0.75": (0.75, "iou"), "center hit": (0.5, "center")}
 POINTS = 250  # a curve in the page has about this many at most
 
 

@@ -56,9 +56,9 @@ class Pictures:
             x, y, width, height = window
             part = pixels[y : y + height, x : x + width]
             low, high = np.percentile(part, [0.2, 99.8])
-            grey = np.clip((part - low) / max(high - low, 1e-6), 0, 1) * 255
+            gray = np.clip((part - low) / max(high - low, 1e-6), 0, 1) * 255
             self.keys[key] = len(self._pixels)
-            self._pixels.append(np.round(grey).astype(np.uint8))
+            self._pixels.append(np.round(gray).astype(np.uint8))
             self.windows.append(window)
         return self.keys[key]
 

@@ -79,8 +79,7 @@ def write_ground_truth(path: Path, dataset: CocoDataset, image_dir: str | Path, 
         "image_dir": str(Path(image_dir).resolve()),
     }
     annotations = [
-        {key: value for key, value in record.items() if key != "segmentation"}
-        for record in dataset.annotations
+        {key: value for key, value in record.items() if key != "segmentation"} for record in dataset.annotations
     ]
     copy = CocoDataset(dataset.images, annotations, dataset.categories, info={**dataset.info, **origin})
     write_coco(path, copy)

@@ -14,11 +14,11 @@ from data.coco import CocoDataset
 from data.console import progress
 from data.datasets import Sample, collate
 from data.montage import draw_boxes
-from detectors.config import ExperimentConfig
+from detectors.config.experiment import ExperimentConfig
+from detectors.config.sources import load_judged_source, percentile_window, training_dataset
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.runs import write_evaluation
-from detectors.inference import detect_dataset
-from detectors.sources import load_judged_source, percentile_window, training_dataset
+from detectors.runs.inference import detect_dataset
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 

@@ -16,11 +16,11 @@ from data.patch_datasets import PatchDataset, PatchSource, StoredPatches
 from data.patch_files import PatchSet, join_patches, scaled, to_levels
 from data.patch_folds import split_folds
 from data.patches import DEFECT
-from data.synthesis.dcgan import sample_patches
-from detectors.config import ExperimentConfig
+from detectors.config.experiment import ExperimentConfig
+from detectors.config.sources import refuse_simulation
 from detectors.evaluation.gan_scores import Memorisation, find_memorised, gan_metrics, two_sample_test, write_nearest
 from detectors.evaluation.metrics import Metrics
-from detectors.sources import refuse_simulation
+from detectors.gan.networks import sample_patches
 from detectors.training.patches import CATEGORIES, Batch, PatchTask
 
 HELD_OUT = 1000  # real patches that samples are compared with, at most
@@ -113,7 +113,7 @@ class GANTask(PatchTask):
         return patch_grid(batch[0][:count, 0].numpy())
 
     def _samples(self, model: nn.Module, held_out: "_HeldOut") -> np.ndarray:
-        """Return as many samples as there are held-out patches or more, rounded to grey levels as those are."""
+        """Return as many samples as there are held-out patches or more, rounded to gray levels as those are."""
         samples = sample_patches(model.generator, max(len(held_out.pixels), SAMPLES), self.config.seed)
         return scaled(to_levels(samples, held_out.bits))
 

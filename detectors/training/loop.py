@@ -19,24 +19,24 @@ from torch.utils.data import DataLoader, DistributedSampler
 from data.console import console, progress
 from data.datasets import limit_threads
 from data.errors import InputError
+from detectors.backbones.weights import read_checkpoint
 from detectors.build import build_model
-from detectors.checkpoint import (
+from detectors.config.experiment import ExperimentConfig
+from detectors.config.files import check_config, write_config
+from detectors.evaluation.metrics import Metrics
+from detectors.runs.checkpoint import (
     load_model,
     random_states,
     restore_random_states,
     save_checkpoint,
 )
-from detectors.config import ExperimentConfig
-from detectors.config_files import check_config, write_config
-from detectors.evaluation.metrics import Metrics
 from detectors.training.batch_norm import BATCHES, has_batch_norm, settle_batch_norm
 from detectors.training.detection import DetectionTask
 from detectors.training.gan import GANTask
 from detectors.training.logs import RunLog
-from detectors.training.optimisation import averaged_model, build_optimizer, build_schedule
+from detectors.training.optimization import averaged_model, build_optimizer, build_schedule
 from detectors.training.patches import PatchTask
 from detectors.training.segmentation import SegmentationTask
-from detectors.weights import read_checkpoint
 
 TASKS = {"detection": DetectionTask, "patches": PatchTask, "segmentation": SegmentationTask, "gan": GANTask}
 
@@ -61,7 +61,7 @@ class Progress:
 
 
 class Trainer:
-    """One run: model, optimiser, schedule and averaged weights over one task's samples.
+    """One run: model, optimizer, schedule and averaged weights over one task's samples.
 
     Args:
         config: the resolved configuration.
@@ -182,7 +182,7 @@ class Trainer:
         return f"run: {timedelta(seconds=round(seconds))} left"
 
     def _step(self, batch: Any) -> dict[str, float]:
-        """Take one optimiser step; return the losses. Raises InputError at the first that is not finite."""
+        """Take one optimizer step; return the losses. Raises InputError at the first that is not finite."""
         with self.accelerator.autocast():
             losses: dict[str, Tensor] = self.task.losses(self.model, batch, self.accelerator.device)
         values = {name: float(value.detach()) for name, value in losses.items()}

@@ -14,11 +14,11 @@ from data.patch_files import PatchSet, check_classes, read_patches
 from data.patch_folds import parse_fold, split_folds
 from data.patches import RadiographPatches
 from data.simulated_patches import SimulatedPatches
-from detectors.config import ExperimentConfig, SourceConfig
+from detectors.config.experiment import ExperimentConfig, SourceConfig
+from detectors.config.sources import load_judged_source, load_training_source, percentile_window, read_patch_source
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, patch_metrics, score_patches, write_patch_evaluation
-from detectors.judging import judge
-from detectors.sources import load_judged_source, load_training_source, percentile_window, read_patch_source
+from detectors.runs.evaluate import judge
 
 Batch = tuple[Tensor, Tensor, Tensor]
 CATEGORIES = [{"id": 1, "name": "defect"}]

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.console import progress
-from data.masks import IGNORED, rasterise
+from data.masks import IGNORED, rasterize
 from data.montage import TRUTH_COLOR
 from data.segmentation import SegmentationBatch, SegmentationSample, stack_segmentation
-from detectors.config import ExperimentConfig
+from detectors.config.experiment import ExperimentConfig
+from detectors.config.sources import load_judged_source, percentile_window, segmentation_dataset
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.pixel_scores import PixelCounts
-from detectors.heat_map import HeatMap
-from detectors.inference import detect_dataset
-from detectors.judging import judge, validated_pixel_threshold
-from detectors.sources import load_judged_source, percentile_window, segmentation_dataset
+from detectors.maps.heat_map import HeatMap
+from detectors.runs.evaluate import judge, validated_pixel_threshold
+from detectors.runs.inference import detect_dataset
 
 
 class SegmentationTask:
@@ -63,7 +63,7 @@ class SegmentationTask:
 
         def count(image: dict, heat_map: HeatMap) -> None:
             values = heat_map.per_pixel(image["height"], image["width"]).float().cpu().numpy()
-            counts.add(values, rasterise(dataset, image["id"]))
+            counts.add(values, rasterize(dataset, image["id"]))
 
         with progress(transient=True) as bar:
             task = bar.add_task("validating", total=len(dataset.images))
@@ -83,9 +83,9 @@ class SegmentationTask:
     def picture(self, batch: SegmentationBatch, count: int = 4) -> np.ndarray:
         """Return some training samples side by side, their masks below them, uint8 [H, W, 3]."""
         images, masks, _ = batch
-        grey = np.hstack([np.rint(image[0].numpy() * 255) for image in images[:count]]).astype(np.uint8)
+        gray = np.hstack([np.rint(image[0].numpy() * 255) for image in images[:count]]).astype(np.uint8)
         shown = np.hstack([mask.numpy() for mask in masks[:count]])
         painted = np.zeros((*shown.shape, 3), np.uint8)
         painted[shown == IGNORED] = 128
         painted[(shown > 0) & (shown != IGNORED)] = TRUTH_COLOR
-        return np.vstack([np.repeat(grey[..., None], 3, axis=2), painted])
+        return np.vstack([np.repeat(gray[..., None], 3, axis=2), painted])

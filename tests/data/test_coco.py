@@ -187,11 +187,11 @@ def one_image(folder: Path, name: str, pixels: np.ndarray) -> CocoDataset:
 
 def test_duplicates(tmp_path: Path) -> None:
     scene = one_image(tmp_path, "scene.png", blobs(0))
-    twin, neighbour, other = (one_image(tmp_path, name, blobs(shift))
+    twin, neighbor, other = (one_image(tmp_path, name, blobs(shift))
                               for name, shift in (("twin.png", 0), ("next.png", 1), ("other.png", 14)))  # fmt: skip
     flat = one_image(tmp_path, "flat.png", np.full((60, 80), 0.5))
     kinds = [[pair.kind for pair in find_duplicates(scene, second, (tmp_path, tmp_path))]
-             for second in (twin, neighbour, other, flat)]  # fmt: skip
+             for second in (twin, neighbor, other, flat)]  # fmt: skip
     assert kinds == [["same"], ["nearly"], [], []]
     found = check_files([tmp_path / f"{name}.json" for name in ("scene", "twin", "next")], [tmp_path])
     assert [(Path(file).name, fault.severity, fault.kind) for file, fault in found] == [
@@ -214,10 +214,10 @@ def test_drawing_leaves_the_inside_of_a_box_alone() -> None:
 
 def test_montage_shows_the_boxes(tmp_path: Path) -> None:
     dataset = one_image(tmp_path, "scene.png", blobs(0))
-    write_montage(tmp_path / "grey.png", dataset, tmp_path, cell_width=80)
-    assert radiograph_size(tmp_path / "grey.png") == (80 + 2 * GAP, 60 + CAPTION_HEIGHT + 2 * GAP)
-    assert read_radiograph(tmp_path / "grey.png").pixels.max() > 0.8
+    write_montage(tmp_path / "gray.png", dataset, tmp_path, cell_width=80)
+    assert radiograph_size(tmp_path / "gray.png") == (80 + 2 * GAP, 60 + CAPTION_HEIGHT + 2 * GAP)
+    assert read_radiograph(tmp_path / "gray.png").pixels.max() > 0.8
     boxed = CocoDataset(dataset.images, [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 9, 9]}], [])
     write_montage(tmp_path / "boxed.png", boxed, tmp_path, cell_width=80)
-    with pytest.raises(InputError, match="colour"):
+    with pytest.raises(InputError, match="color"):
         read_radiograph(tmp_path / "boxed.png")

@@ -16,7 +16,12 @@ VARIED = AugmentationConfig(
 
 def annotation(identity, image_id, bbox, category_id=4, iscrowd=0):
     return {
-        "id": identity, "image_id": image_id, "bbox": bbox, "category_id": category_id, "area": 1.0, "iscrowd": iscrowd,
+        "id": identity,
+        "image_id": image_id,
+        "bbox": bbox,
+        "category_id": category_id,
+        "area": 1.0,
+        "iscrowd": iscrowd,
     }
 
 
@@ -184,7 +189,11 @@ def test_workers_change_nothing_and_follow_the_epoch(folder, mixed):
         if mixed:
             dataset = MixedDataset([dataset, DetectionDataset(coco(), folder, seed=3)], [1, 1], 12)
         loader = DataLoader(
-            dataset, batch_size=5, num_workers=workers, collate_fn=collate, persistent_workers=workers > 0,
+            dataset,
+            batch_size=5,
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
             worker_init_fn=limit_threads,
         )
         drawn = []

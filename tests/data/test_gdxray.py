@@ -7,12 +7,12 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from data.errors import InputError
-from data.gdxray import read_gdxray, read_gdxray_summary, read_unlabelled
+from data.gdxray import read_gdxray, read_gdxray_summary, read_unlabeled
 from data.radiograph import write_radiograph
 
 
 def write_series(root: Path, name: str, count: int, rows: str | None = None, size: tuple[int, int] = (30, 40)) -> Path:
-    """Write a series of `count` grey radiographs [H, W] = `size` and its ground truth; return its folder."""
+    """Write a series of `count` gray radiographs [H, W] = `size` and its ground truth; return its folder."""
     folder = root / {"C": "Castings", "W": "Welds"}[name[0]] / name
     for number in range(1, count + 1):
         write_radiograph(folder / f"{name}_{number:04d}.png", np.full(size, 0.5))
@@ -101,9 +101,9 @@ def test_weld_masks_become_components(welds: Path) -> None:
     assert (summary.source, summary.boxes, summary.without_defects) == ("masks", 2, 1)
 
 
-def test_weld_boxes_instead_and_the_unlabelled_alone(welds: Path) -> None:
+def test_weld_boxes_instead_and_the_unlabeled_alone(welds: Path) -> None:
     assert [a["bbox"] for a in read_gdxray(welds, "welds", weld_boxes=True).annotations] == [[4, 4, 5, 5]]
-    assert [image["series"] for image in read_unlabelled(welds).images] == ["W0003"] * 3
+    assert [image["series"] for image in read_unlabeled(welds).images] == ["W0003"] * 3
 
 
 def test_weld_masks_must_fit(welds: Path) -> None:

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from data.coco import CocoDataset, read_coco, write_coco
 from data.errors import InputError
-from data.masks import CATEGORIES, IGNORED, component_annotations, rasterise, read_mask_folder
+from data.masks import CATEGORIES, IGNORED, component_annotations, rasterize, read_mask_folder
 from data.radiograph import write_radiograph
 from data.synthesis.phantom_set import write_phantoms
 
@@ -41,13 +41,13 @@ def test_components_become_annotations_and_an_empty_mask_a_negative(folders: tup
     assert [(a["id"], a["image_id"], a["bbox"], a["area"]) for a in dataset.annotations] == [
         (1, 1, [5, 2, 5, 4], 10), (2, 1, [30, 20, 1, 1], 1),
     ]  # fmt: skip
-    np.testing.assert_array_equal(rasterise(dataset, 1), two_defects())
-    assert not rasterise(dataset, 2).any()
+    np.testing.assert_array_equal(rasterize(dataset, 1), two_defects())
+    assert not rasterize(dataset, 2).any()
 
 
 def test_the_result_survives_a_coco_file(folders: tuple[Path, Path], tmp_path: Path) -> None:
     write_coco(tmp_path / "welds.json", read_mask_folder(*folders))
-    np.testing.assert_array_equal(rasterise(read_coco(tmp_path / "welds.json"), 1), two_defects())
+    np.testing.assert_array_equal(rasterize(read_coco(tmp_path / "welds.json"), 1), two_defects())
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,7 +86,7 @@ def test_masks_of_0_and_1_and_of_16_bits(folders: tuple[Path, Path]) -> None:
     assert len(read_mask_folder(images, masks).annotations) == 2
 
 
-def test_grey_values_between_are_named(folders: tuple[Path, Path]) -> None:
+def test_gray_values_between_are_named(folders: tuple[Path, Path]) -> None:
     mask = two_defects()
     mask[0, :3] = 128 / 255
     mask[1, 0] = 254 / 255
@@ -130,12 +130,12 @@ def test_polygons_and_run_lengths_give_the_same_square() -> None:
     runs = {"size": [5, 6], "counts": [6, 2, 3, 2, 3, 2, 12]}  # down the columns
     compressed = coco_mask.encode(np.asfortranarray(expected.astype(np.uint8)))
     for found in (runs, compressed | {"counts": compressed["counts"].decode()}, [[1, 1, 4, 1, 4, 3, 1, 3]]):
-        np.testing.assert_array_equal(rasterise(one_image({"segmentation": found}), 7), expected)
+        np.testing.assert_array_equal(rasterize(one_image({"segmentation": found}), 7), expected)
 
 
 def test_crowds_are_ignored_beneath_objects_and_classes_have_labels() -> None:
     categories = [{"id": 4, "name": "pore"}, {"id": 9, "name": "crack"}]
-    labels = rasterise(
+    labels = rasterize(
         one_image(
             {"segmentation": [[0, 0, 6, 0, 6, 2, 0, 2]], "category_id": 9},
             {"segmentation": {"size": [5, 6], "counts": [0, 30]}, "category_id": 4, "iscrowd": 1},
@@ -151,14 +151,14 @@ def test_crowds_are_ignored_beneath_objects_and_classes_have_labels() -> None:
 @pytest.mark.parametrize("found", [None, [], {"size": [5, 6], "counts": ""}])
 def test_a_box_is_not_a_mask(found: object) -> None:
     with pytest.raises(InputError, match=r"annotation 1 of image 7 \(a\.png\) has a box .* no segmentation; give"):
-        rasterise(one_image({"segmentation": found}), 7)
+        rasterize(one_image({"segmentation": found}), 7)
 
 
 def test_broken_run_lengths_are_named() -> None:
     with pytest.raises(InputError, match=r"annotation 1 of image 7 .* run lengths add up to 3, not 5 x 6"):
-        rasterise(one_image({"segmentation": {"size": [5, 6], "counts": [1, 2]}}), 7)
+        rasterize(one_image({"segmentation": {"size": [5, 6], "counts": [1, 2]}}), 7)
     with pytest.raises(InputError, match=r"image 7 \(a\.png\): a run-length segmentation of it cannot be decoded"):
-        rasterise(one_image({"segmentation": {"size": [5, 6], "counts": "PP"}}), 7)
+        rasterize(one_image({"segmentation": {"size": [5, 6], "counts": "PP"}}), 7)
 
 
 def test_phantom_welds_agree_with_their_masks(tmp_path: Path) -> None:
@@ -166,4 +166,4 @@ def test_phantom_welds_agree_with_their_masks(tmp_path: Path) -> None:
     masks = read_mask_folder(tmp_path / "Welds/W0001", tmp_path / "Welds/W0002")
     assert dataset.annotations
     for image in dataset.images:
-        np.testing.assert_array_equal(rasterise(dataset, image["id"]), rasterise(masks, image["id"]))
+        np.testing.assert_array_equal(rasterize(dataset, image["id"]), rasterize(masks, image["id"]))

@@ -75,9 +75,7 @@ def test_one_of_several_defects_is_enough() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.floats(0, 359), st.booleans(), st.floats(30, 60), st.floats(30, 60), st.integers(2, 40), st.integers(2, 40)
-)
+@given(st.floats(0, 359), st.booleans(), st.floats(30, 60), st.floats(30, 60), st.integers(2, 40), st.integers(2, 40))
 def test_a_turned_window_holds_what_its_label_says(
     angle: float, mirrored: bool, x: float, y: float, width: int, height: int
 ) -> None:
@@ -338,9 +336,9 @@ def test_jitter_moves_by_what_it_says_and_reflects() -> None:
     rng = np.random.default_rng(0)
     moved = [jittered(pixels, PatchConfig(jitter_shift=3), rng) for _ in range(30)]
     grid = np.arange(33)
-    centres = np.array([[(m.sum(0) * grid).sum(), (m.sum(1) * grid).sum()] / m.sum() for m in moved]) - 16
-    assert np.abs(centres).max() <= 3.001
-    assert np.abs(centres).max() > 2
+    centers = np.array([[(m.sum(0) * grid).sum(), (m.sum(1) * grid).sum()] / m.sum() for m in moved]) - 16
+    assert np.abs(centers).max() <= 3.001
+    assert np.abs(centers).max() > 2
     bright = np.full((32, 32), 0.7, dtype=np.float32)
     wild = PatchConfig(jitter_rotation=45, jitter_shift=5, jitter_zoom=0.3)
     assert np.abs(jittered(bright, wild, rng) - 0.7).max() < 1e-5

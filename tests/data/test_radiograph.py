@@ -138,7 +138,7 @@ def test_tiff_pixel_size_needs_a_unit(tmp_path: Path, unit: str, expected: tuple
     assert found == (pytest.approx(expected) if expected else None)
 
 
-def test_tiff_of_several_pages_or_floats_or_colour_is_refused(tmp_path: Path) -> None:
+def test_tiff_of_several_pages_or_floats_or_color_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.stack([RAMP8, RAMP8]), photometric="minisblack")
     with pytest.raises(InputError, match="several images"):
@@ -147,18 +147,18 @@ def test_tiff_of_several_pages_or_floats_or_colour_is_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match="float32"):
         read_radiograph(path)
     tifffile.imwrite(path, np.stack([RAMP8, RAMP8, RAMP8 // 2], axis=-1), photometric="rgb")
-    with pytest.raises(InputError, match="colour"):
+    with pytest.raises(InputError, match="color"):
         read_radiograph(path)
 
 
-def test_grey_in_colour_clothes_is_grey_and_true_colour_is_refused(tmp_path: Path) -> None:
+def test_gray_in_color_clothes_is_gray_and_true_color_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     opaque = np.full_like(RAMP8, 255)
     for channels in ([RAMP8] * 3, [RAMP8] * 3 + [opaque], [RAMP8, opaque]):
         path.write_bytes(imagecodecs.png_encode(np.stack(channels, axis=-1)))
         assert np.allclose(read_radiograph(path).pixels, RAMP8 / 255, atol=1e-7)
     path.write_bytes(imagecodecs.png_encode(np.stack([RAMP8, RAMP8, RAMP8[::-1]], axis=-1)))
-    with pytest.raises(InputError, match="colour image"):
+    with pytest.raises(InputError, match="color image"):
         read_radiograph(path)
     path.write_bytes(imagecodecs.png_encode(np.stack([RAMP8, opaque // 2], axis=-1)))
     with pytest.raises(InputError, match="transparent"):
@@ -237,7 +237,7 @@ def test_dicom_lossless_compression(tmp_path: Path, syntax: uid.UID, encode) -> 
     assert np.allclose(read_radiograph(tmp_path / "a.dcm").pixels, RAMP12 / 4095, atol=1e-7)
 
 
-def test_dicom_that_is_no_single_grey_frame_is_refused(tmp_path: Path) -> None:
+def test_dicom_that_is_no_single_gray_frame_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     write_dicom(path, RAMP8, 8, syntax=uid.HTJ2KLossless, data=encapsulate([b"1234"]))
     with pytest.raises(InputError, match=r"1\.2\.840\.10008\.1\.2\.4\.201"):
@@ -246,7 +246,7 @@ def test_dicom_that_is_no_single_grey_frame_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 frames"):
         read_radiograph(path)
     write_dicom(path, RAMP8, 8, SamplesPerPixel=3, photometric="RGB", PlanarConfiguration=0, data=RAMP8.tobytes() * 3)
-    with pytest.raises(InputError, match="colour"):
+    with pytest.raises(InputError, match="color"):
         read_radiograph(path)
     write_dicom(path, RAMP8, 8)
     path.write_bytes(path.read_bytes()[:-30])

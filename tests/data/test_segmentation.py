@@ -20,11 +20,11 @@ SHAPE = (90, 120)
 CROP = {"size": 48, "around_defect": 0.7}
 
 
-def discs(centres: list[tuple[int, int]], radius: int = 9) -> np.ndarray:
+def discs(centers: list[tuple[int, int]], radius: int = 9) -> np.ndarray:
     """A mask with a disc around each (x, y)."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     mask = np.zeros(SHAPE)
-    for cx, cy in centres:
+    for cx, cy in centers:
         mask[(x - cx) ** 2 + (y - cy) ** 2 <= radius**2] = 1
     return mask
 
@@ -32,8 +32,8 @@ def discs(centres: list[tuple[int, int]], radius: int = 9) -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two radiographs with discs of 0.8 on 0.2 and a clean one, masks beside them."""
-    for name, centres in (("a", [(30, 40), (80, 20)]), ("b", [(100, 70)]), ("c", [])):
-        mask = discs(centres)
+    for name, centers in (("a", [(30, 40), (80, 20)]), ("b", [(100, 70)]), ("c", [])):
+        mask = discs(centers)
         write_radiograph(tmp_path / f"{name}.png", 0.2 + 0.6 * mask)
         write_radiograph(tmp_path / f"{name}_gt.png", mask)
     return tmp_path
@@ -61,7 +61,7 @@ AUGMENTATIONS = {
     "flips": {"crop": CROP, "horizontal_flip": 0.5, "vertical_flip": 0.5, "rotate90": 0.5},
     "scale": {"crop": CROP, "scale": (0.6, 1.7)},
     "turned and moved": {"crop": CROP, "rotate": 180, "translate": 20},
-    "grey values": {"crop": CROP, "contrast": 0.1, "brightness": 0.1, "gamma": (0.9, 1.1), "noise": 0.02},
+    "gray values": {"crop": CROP, "contrast": 0.1, "brightness": 0.1, "gamma": (0.9, 1.1), "noise": 0.02},
     "beyond the border": {"crop": {"size": 150, "around_defect": 1}},
 }
 
@@ -74,7 +74,7 @@ def test_the_mask_follows_the_image(folder: Path, augmentation: dict, regions: i
     for image, mask, _ in (samples[k] for k in range(len(samples))):
         assert mask.shape == image.shape[1:]
         bright = image[0] > 0.5
-        # Linear interpolation and nearest neighbour part by less than a pixel, at the rim alone.
+        # Linear interpolation and nearest neighbor part by less than a pixel, at the rim alone.
         rim = torch.nn.functional.max_pool2d(mask[None].float(), 3, 1, 1) + torch.nn.functional.max_pool2d(
             1 - mask[None].float(), 3, 1, 1
         )

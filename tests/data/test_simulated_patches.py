@@ -16,7 +16,7 @@ from data.simulated_patches import SimulatedPatches
 from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig
 
-GREY, BRIGHT = 100, 200  # of 255: the part and its real defects
+GRAY, BRIGHT = 100, 200  # of 255: the part and its real defects
 REAL = [60.0, 40, 30, 20]  # x, y, width, height
 SIMULATION = {"per_image": (3, 4), "half_axis": {"low": 4, "high": 6}, "contrast": {"low": 0.1, "high": 0.3}}
 UPRIGHT = PatchConfig(size=16, per_image=10, rotation_step=None, mirror=False)
@@ -26,7 +26,7 @@ UPRIGHT = PatchConfig(size=16, per_image=10, rotation_step=None, mirror=False)
 def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[CocoDataset, Path]:
     """Two flat radiographs with a bright real defect each and one without."""
     folder = tmp_path_factory.mktemp("parts")
-    pixels = np.full((120, 160), GREY / 255)
+    pixels = np.full((120, 160), GRAY / 255)
     write_radiograph(folder / "c.png", pixels, 8)
     pixels[40:60, 60:90] = BRIGHT / 255
     for name in ("a.png", "b.png"):
@@ -48,8 +48,8 @@ def test_patches_hold_a_defect_where_their_label_says_so(parts: tuple[CocoDatase
     assert np.bincount(drawn.labels).tolist() == [30, 30]
     assert set(drawn.origins[drawn.labels == DEFECT]) == {"ellipsoid"}
     assert set(drawn.origins[drawn.labels == CLEAN]) == {"real"}
-    # The part is flat, so that every other grey level is a defect; a real one stands 100 levels out.
-    above = drawn.pixels.astype(int) - GREY
+    # The part is flat, so that every other gray level is a defect; a real one stands 100 levels out.
+    above = drawn.pixels.astype(int) - GRAY
     assert not above[drawn.labels == CLEAN].any()
     strongest = above[drawn.labels == DEFECT].max(axis=(1, 2))
     assert strongest.min() >= 3
@@ -82,7 +82,7 @@ def test_without_simulated_defects_sound_patches_alone_remain(parts: tuple[CocoD
     assert nothing.has(CLEAN)
     assert not nothing.has(DEFECT)
     both = PatchDataset([nothing, source(parts)], [3.0, 1.0], UPRIGHT, length=40)
-    assert all((both[k][0] * 255 > GREY + 2).any() == k % 2 for k in range(40))
+    assert all((both[k][0] * 255 > GRAY + 2).any() == k % 2 for k in range(40))
     with pytest.raises(InputError, match="no defect patch"):
         PatchDataset([nothing], [1.0], UPRIGHT)
 
@@ -98,13 +98,13 @@ def test_few_radiographs_have_defects_in_every_epoch(parts: tuple[CocoDataset, P
         drawn = source(parts, seed=seed, **settings)
         assert drawn.has(DEFECT)
         for epoch in range(10):
-            assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=epoch).max() > (GREY + 2) / 255
+            assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=epoch).max() > (GRAY + 2) / 255
 
 
 def test_an_epoch_in_which_nothing_shows_has_the_defects_of_the_first(parts: tuple[CocoDataset, Path]) -> None:
     drawn = source(parts)
     drawn._fresh._simulator.config = drawn._fresh.config.model_copy(update={"share": 0.0})
-    assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=7).max() > (GREY + 2) / 255
+    assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=7).max() > (GRAY + 2) / 255
 
 
 def test_a_share_of_the_radiographs_have_simulated_defects_beside_real_ones(parts: tuple[CocoDataset, Path]) -> None:

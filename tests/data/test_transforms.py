@@ -29,7 +29,7 @@ def painted(shape, boxes):
 
 
 def bright_outside(sample, tolerance=0.0):
-    """Number of bright pixels whose centre lies in no box."""
+    """Number of bright pixels whose center lies in no box."""
     rows, columns = np.nonzero(sample.pixels > 0.5)
     x, y = columns[:, None] + 0.5, rows[:, None] + 0.5
     x1, y1, x2, y2 = sample.boxes.T
@@ -77,8 +77,11 @@ def test_rotations_of_a_hand_worked_box():
 
 def test_the_two_flips_are_independent():
     seen = {
-        tuple(augment({"horizontal_flip": 0.5, "vertical_flip": 0.5}, np.zeros((8, 8)), [[0, 0, 1, 1]], seed=seed)
-              .boxes[0].round(3))
+        tuple(
+            augment({"horizontal_flip": 0.5, "vertical_flip": 0.5}, np.zeros((8, 8)), [[0, 0, 1, 1]], seed=seed)
+            .boxes[0]
+            .round(3)
+        )
         for seed in range(40)
     }
     assert len(seen) == 4
@@ -196,13 +199,13 @@ def test_small_images_are_reflected_and_so_are_their_boxes():
 # Turned and moved crops
 
 
-def discs(shape, centres):
+def discs(shape, centers):
     """A dark image with a disc of the given (x, y, radius) each, and their boxes."""
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     image = np.zeros(shape, dtype=np.float32)
-    for cx, cy, radius in centres:
+    for cx, cy, radius in centers:
         image[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = 1
-    return image, np.array([[cx - r, cy - r, cx + r, cy + r] for cx, cy, r in centres]).reshape(-1, 4)
+    return image, np.array([[cx - r, cy - r, cx + r, cy + r] for cx, cy, r in centers]).reshape(-1, 4)
 
 
 @settings(max_examples=60, deadline=None)
@@ -265,7 +268,7 @@ def test_angles_and_moves_vary_both_ways():
     assert (middles.max(axis=0) > 112).all()
 
 
-# Grey values
+# Gray values
 
 
 def test_negation_turns_the_image_alone():
@@ -340,7 +343,10 @@ def test_label_map_and_instance_masks_follow_the_image():
     stack = np.stack([painted((30, 28), [box]) for box in boxes]).astype(np.uint8)
     config = {
         "crop": {"size": 24, "around_defect": 1},
-        "horizontal_flip": 0.5, "vertical_flip": 0.5, "rotate90": 1, "negate": 1,
+        "horizontal_flip": 0.5,
+        "vertical_flip": 0.5,
+        "rotate90": 1,
+        "negate": 1,
     }
     for seed in range(20):
         flat = augment(config, stack.max(axis=0), boxes, stack.max(axis=0), seed)
@@ -391,9 +397,17 @@ def test_degenerate_box_is_named(box):
 
 def test_a_sample_depends_on_its_generator_alone():
     config = {
-        "scale": (0.8, 1.2), "crop": {"size": 20, "around_defect": 0.5}, "horizontal_flip": 0.5, "vertical_flip": 0.5,
-        "rotate90": 0.5, "blur_sigma": (0, 1), "contrast": 0.2, "brightness": 0.2, "gamma": (0.8, 1.2),
-        "negate": 0.5, "noise": (0, 0.1),
+        "scale": (0.8, 1.2),
+        "crop": {"size": 20, "around_defect": 0.5},
+        "horizontal_flip": 0.5,
+        "vertical_flip": 0.5,
+        "rotate90": 0.5,
+        "blur_sigma": (0, 1),
+        "contrast": 0.2,
+        "brightness": 0.2,
+        "gamma": (0.8, 1.2),
+        "negate": 0.5,
+        "noise": (0, 0.1),
     }
     pixels = np.random.default_rng(0).random((45, 37), dtype=np.float32)
     before = pixels.copy()
@@ -417,8 +431,17 @@ def test_nothing_configured_changes_nothing():
 
 @pytest.mark.parametrize(
     "config",
-    [{"flip": 0.5}, {"crop": {"size": 0}}, {"crop": {"size": 8, "min_visble": 1}}, {"gamma": (1.2, 0.8)},
-     {"horizontal_flip": 1.5}, {"rotate": 10}, {"translate": 4}, {"scale": (0, 1)}, {"noise": -0.1}],
+    [
+        {"flip": 0.5},
+        {"crop": {"size": 0}},
+        {"crop": {"size": 8, "min_visble": 1}},
+        {"gamma": (1.2, 0.8)},
+        {"horizontal_flip": 1.5},
+        {"rotate": 10},
+        {"translate": 4},
+        {"scale": (0, 1)},
+        {"noise": -0.1},
+    ],
 )
 def test_bad_configuration_is_refused(config):
     with pytest.raises(ValidationError):

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from detectors.backbones import ContrastGrey
+from detectors.backbones.networks import ContrastGray
+from detectors.boxes.faster_rcnn import FasterRCNNConfig
+from detectors.boxes.rfcn import RFCNConfig
+from detectors.boxes.ssd import SSDConfig
 from detectors.build import MODELS, build_model
 from detectors.evaluation.metrics import compute_metrics
-from detectors.faster_rcnn import FasterRCNNConfig
-from detectors.inference import coco_results
-from detectors.rfcn import RFCNConfig
+from detectors.runs.inference import coco_results
 from detectors.schema import ModelSection
-from detectors.ssd import SSDConfig
 
 SMALL_ANCHORS = {"anchor_sizes": [[8, 16], [24, 32], [48, 64]], "proposals": 50, "proposals_before_nms": 200}
 
@@ -216,7 +216,7 @@ def average_precision(model: nn.Module, images: list[Tensor], targets: list[dict
 def test_contrast_input_does_not_depend_on_exposure(gain: float) -> None:
     """A cavity over a bright part has the same relative contrast at any exposure, up to the small offset."""
 
-    expand = ContrastGrey(offset=0.0)
+    expand = ContrastGray(offset=0.0)
     image = torch.full((1, 1, 64, 64), 0.8)
     image[..., 28:36, 28:36] *= 1.05
     full, weak = expand(image), expand(gain * image)

@@ -57,17 +57,17 @@ def test_check_lists_faults_and_twins(root: Path, tmp_path: Path) -> None:
     assert "2 faults: 1 no area (error), 1 dangling id (error)" in faults.stdout
 
 
-def test_unlabelled_welds_lie_apart(tmp_path: Path) -> None:
+def test_unlabeled_welds_lie_apart(tmp_path: Path) -> None:
     for series in ("W0001", "W0002"):
         write_radiograph(tmp_path / f"Welds/{series}/{series}_0001.png", np.eye(40))
     out = tmp_path / "out"
-    command = ("prepare_gdxray.py", tmp_path, "--group", "welds", "--split", "none", "--unlabelled", "--out", out)
+    command = ("prepare_gdxray.py", tmp_path, "--group", "welds", "--split", "none", "--unlabeled", "--out", out)
     absent = run(*command)
     assert (absent.returncode, out.exists()) == (2, False)
     write_radiograph(tmp_path / "Welds/W0003/W0003_0001.png", np.eye(40))
     assert run(*command).returncode == 0
     assert [image["series"] for image in read_coco(out / "all.json").images] == ["W0001"]
-    assert [image["series"] for image in read_coco(out / "unlabelled.json").images] == ["W0003"]
+    assert [image["series"] for image in read_coco(out / "unlabeled.json").images] == ["W0003"]
 
 
 @pytest.mark.parametrize("arguments", [

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from data.coco import read_coco
 from detectors.evaluation.runs import write_evaluation
-from detectors.prediction import default_threshold
+from detectors.runs.prediction import default_threshold
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -195,9 +195,7 @@ def test_an_unknown_key_is_named(config: Path) -> None:
     fails(run("train", "--cfg", config, "--set", "train.epoch=3"), "did you mean 'train.epochs'?")
 
 
-def test_no_network_for_imagenet_is_one_line(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_network_for_imagenet_is_one_line(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError("network is unreachable")
 

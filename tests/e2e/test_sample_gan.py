@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from data.patch_files import read_patches
 from detectors.build import build_model
-from detectors.checkpoint import save_checkpoint
-from detectors.config_files import check_config
+from detectors.config.files import check_config
+from detectors.runs.checkpoint import save_checkpoint
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "sample_gan.py"
 

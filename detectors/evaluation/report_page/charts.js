@@ -2,7 +2,7 @@
 
 // Elements, numbers and line charts. A chart is plain SVG; its hover reads the nearest point of a visible line.
 
-const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000"];
+const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000"];
 const SVG = "http://www.w3.org/2000/svg";
 
 function element(tag, attributes = {}, ...children) {
@@ -53,7 +53,7 @@ function axisScale(low, high, from, to, log) {
   return (value) => from + ((map(Math.min(Math.max(value, low), high)) - a) / (b - a || 1)) * (to - from);
 }
 
-// `lines`: {name, colour, x, y, t, path: "line" | "stairs", band, marks, dot}; `x`, `y`: {label, low, high, log}.
+// `lines`: {name, color, x, y, t, path: "line" | "stairs", band, marks, dot}; `x`, `y`: {label, low, high, log}.
 function chart(parent, { title, x, y, lines, diagonal, thresholdIs = "threshold" }) {
   const figure = element("figure", { className: "chart" }, element("figcaption", {}, title));
   const box = { left: 52, right: 452, top: 10, bottom: 268 };
@@ -79,7 +79,7 @@ function chart(parent, { title, x, y, lines, diagonal, thresholdIs = "threshold"
     marker.setAttribute("visibility", near ? "visible" : "hidden");
     if (!near) return;
     const { line, place, cx, cy } = near;
-    for (const [name, value] of Object.entries({ cx, cy, stroke: line.colour })) marker.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ cx, cy, stroke: line.color })) marker.setAttribute(name, value);
     const rows = [line.name, `${x.label} ${number(line.x[place])}`, `${y.label} ${number(line.y[place])}`];
     if (line.t && line.t[place] !== null && thresholdIs) rows.push(`${thresholdIs} ${number(line.t[place])}`);
     tip.replaceChildren(...rows.map((row, k) => element(k ? "div" : "strong", {}, row)));
@@ -117,7 +117,7 @@ function drawBand(svg, line, toX, toY) {
   if (!rows.length) return;
   const up = rows.map((k) => `${toX(x[k])} ${toY(high[k])}`);
   const down = rows.reverse().map((k) => `${toX(x[k])} ${toY(low[k])}`);
-  drawn(svg, "path", { d: `M${[...up, ...down].join("L")}Z`, fill: line.colour, opacity: 0.14, class: "band" });
+  drawn(svg, "path", { d: `M${[...up, ...down].join("L")}Z`, fill: line.color, opacity: 0.14, class: "band" });
 }
 
 function drawLine(svg, box, line, toX, toY) {
@@ -129,13 +129,13 @@ function drawLine(svg, box, line, toX, toY) {
     for (const [a, b] of points) path += `V${toY(b)}H${toX(a)}`;
     path += `V${toY(0)}`;
   } else for (const [a, b] of points.slice(1)) path += `L${toX(a)} ${toY(b)}`;
-  drawn(svg, "path", { d: path, fill: "none", stroke: line.colour, "stroke-width": 2, "stroke-linejoin": "round", class: "line" });
+  drawn(svg, "path", { d: path, fill: "none", stroke: line.color, "stroke-width": 2, "stroke-linejoin": "round", class: "line" });
   for (const { at, up } of line.marks || []) {
     const end = toY(up ? 1 : 0);
-    drawn(svg, "line", { x1: toX(at), x2: toX(at), y1: end, y2: end + (up ? 7 : -7), stroke: line.colour, opacity: 0.45 });
+    drawn(svg, "line", { x1: toX(at), x2: toX(at), y1: end, y2: end + (up ? 7 : -7), stroke: line.color, opacity: 0.45 });
   }
   if (line.dot && line.dot[0] !== null && line.dot[1] !== null)
-    drawn(svg, "circle", { cx: toX(line.dot[0]), cy: toY(line.dot[1]), r: 4.5, fill: line.colour, stroke: "#fff" });
+    drawn(svg, "circle", { cx: toX(line.dot[0]), cy: toY(line.dot[1]), r: 4.5, fill: line.color, stroke: "#fff" });
 }
 
 function nearest(lines, px, py, toX, toY) {

@@ -23,7 +23,7 @@ function makeGallery(data) {
     return { x: x + w / 2, y: y + h / 2, scale: canvas.height / height };
   }
 
-  // Draws the radiograph with its grey values stretched to those in view, then the boxes.
+  // Draws the radiograph with its gray values stretched to those in view, then the boxes.
   function paint(canvas, image, item, view, contrast, boxes) {
     const context = canvas.getContext("2d", { willReadFrequently: true });
     const [left, top] = [canvas.width / 2 - view.x * view.scale, canvas.height / 2 - view.y * view.scale];
@@ -40,8 +40,8 @@ function makeGallery(data) {
     });
     if (!boxes) return;
     const shown = item.run.shown[item.image];
-    const rectangle = ([bx, by, bw, bh], colour, dash, grow) => {
-      context.strokeStyle = colour;
+    const rectangle = ([bx, by, bw, bh], color, dash, grow) => {
+      context.strokeStyle = color;
       context.setLineDash(dash);
       context.lineWidth = Math.max(2.5, canvas.width / 400);
       context.strokeRect(left + bx * view.scale - grow, top + by * view.scale - grow, bw * view.scale + 2 * grow, bh * view.scale + 2 * grow);
@@ -49,9 +49,9 @@ function makeGallery(data) {
     for (const truth of shown.truths) rectangle(truth, truth[4] ? "#56B4E9" : "#F0E442", [6, 4], canvas.width / 150);
     context.font = `${Math.max(15, canvas.width / 75)}px sans-serif`;
     for (const call of shown.calls) {
-      const colour = call[5] ? "#00C08A" : "#FF5A3C";
-      rectangle(call, colour, [], 0);
-      context.fillStyle = colour;
+      const color = call[5] ? "#00C08A" : "#FF5A3C";
+      rectangle(call, color, [], 0);
+      context.fillStyle = color;
       context.fillText(call[4].toFixed(2), left + call[0] * view.scale, top + call[1] * view.scale - 4);
     }
     context.setLineDash([]);
@@ -66,7 +66,7 @@ function makeGallery(data) {
     const total = values.length / 4;
     const percentile = (share) => {
       let sum = 0;
-      for (let grey = 0; grey < 256; grey += 1) if ((sum += counts[grey]) >= share * total) return grey;
+      for (let gray = 0; gray < 256; gray += 1) if ((sum += counts[gray]) >= share * total) return gray;
       return 255;
     };
     const low = contrast * percentile(0.01);

@@ -4,11 +4,11 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const get = (id) => document.getElementById(id);
   const state = { criterion: data.criteria[0], hidden: new Set(), bands: true };
-  data.runs.forEach((run, place) => (run.colour = COLOURS[place % COLOURS.length]));
+  data.runs.forEach((run, place) => (run.color = COLORS[place % COLORS.length]));
   const visible = () => data.runs.filter((run) => !state.hidden.has(run.name));
   const swatch = (run) => {
     const mark = element("span", { className: "swatch" });
-    mark.style.background = run.colour;
+    mark.style.background = run.color;
     return mark;
   };
   const named = (run) => [swatch(run), run.name];
@@ -63,14 +63,14 @@
       "of the same kind; near-equal frames of one part make them too narrow. Clean radiographs count in false calls.";
   }
 
-  const KIND_COLOURS = { "box differs": "#5a9bd4", "low score": "#e0a030", unseen: "#c0392b", duplicate: "#9a7fb8",
+  const KIND_COLORS = { "box differs": "#5a9bd4", "low score": "#e0a030", unseen: "#c0392b", duplicate: "#9a7fb8",
     "other class": "#4f9d87", background: "#d9603b", "clean image": "#8c2d19" };
 
   function bar(counts) {
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
     const parts = Object.entries(counts).filter(([, count]) => count).map(([kind, count]) => {
       const part = element("span", { title: `${kind}: ${count}` }, String(count));
-      part.style.cssText = `background:${KIND_COLOURS[kind]};flex:${count} 1 0`;
+      part.style.cssText = `background:${KIND_COLORS[kind]};flex:${count} 1 0`;
       return part;
     });
     return element("div", { className: "bar" }, ...(total ? parts : [element("i", {}, " none")]));
@@ -90,7 +90,7 @@
       const legend = element("div", { className: "legend" });
       for (const [kind, meaning] of Object.entries(data.kinds[key])) {
         const mark = element("i");
-        mark.style.background = KIND_COLOURS[kind];
+        mark.style.background = KIND_COLORS[kind];
         legend.append(element("span", {}, mark, element("b", {}, kind), `: ${meaning}`));
       }
       const what = name === "misses" ? "Missed objects" : "False calls";
@@ -101,14 +101,14 @@
 
   function verdict(run) {
     const missed = Object.values(run.criteria["IoU 0.5"].faults.misses).reduce((sum, count) => sum + count, 0);
-    const centre = Object.values(run.criteria["centre hit"].faults.misses).reduce((sum, count) => sum + count, 0);
+    const center = Object.values(run.criteria["center hit"].faults.misses).reduce((sum, count) => sum + count, 0);
     const differs = run.criteria["IoU 0.5"].faults.misses["box differs"];
     if (!missed) return `${run.name} misses nothing at IoU 0.5.`;
     const boxes = differs === 0
       ? "No call lies on any of them: they were not seen, or not surely enough."
       : `On ${differs} of the first a call lies, drawn differently from the annotation: a matter of boxes. ` +
         "The others were not seen, or not surely enough.";
-    return `${run.name} misses ${missed} objects at IoU 0.5, and ${centre} by centre hit. ${boxes}`;
+    return `${run.name} misses ${missed} objects at IoU 0.5, and ${center} by center hit. ${boxes}`;
   }
 
   function curves() {
@@ -116,7 +116,7 @@
     area.replaceChildren();
     const unit = { low: 0, high: 1 };
     const line = (run, name, extra) => ({
-      name: run.name, colour: run.colour, ...run.criteria[state.criterion][name],
+      name: run.name, color: run.color, ...run.criteria[state.criterion][name],
       band: state.bands ? run.criteria[state.criterion][`${name}_band`] : null, ...extra(run),
     });
     const lines = (name, extra = () => ({})) => visible().map((run) => line(run, name, extra));
@@ -148,7 +148,7 @@
         lines: runs.map((run) => {
           const { curve, band, found, missed } = run.pod[state.criterion];
           const marks = [...found.map((value) => ({ at: value, up: true })), ...missed.map((value) => ({ at: value, up: false }))];
-          return { name: run.name, colour: run.colour, ...curve, band: state.bands ? band : null, marks };
+          return { name: run.name, color: run.color, ...curve, band: state.bands ? band : null, marks };
         }) });
     }
     const size = (name) => (run) => {

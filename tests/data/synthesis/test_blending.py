@@ -33,7 +33,7 @@ def test_a_plane_is_all_background(size: int, level: float, dx: float, dy: float
     assert defect_change(flat) is None
 
 
-def test_a_membrane_is_the_mean_of_its_neighbours_inside() -> None:
+def test_a_membrane_is_the_mean_of_its_neighbors_inside() -> None:
     values = np.random.default_rng(0).random((9, 13)).astype(np.float32)
     found = membrane(values).astype(np.float64)
     around = (found[:-2, 1:-1] + found[2:, 1:-1] + found[1:-1, :-2] + found[1:-1, 2:]) / 4

@@ -30,7 +30,7 @@ def chords_by_pixel(ellipsoids, k, projection, shape=SHAPE):
                 direction /= np.linalg.norm(direction)
             turned = ellipsoids.rotations[k].T
             m = turned @ direction / ellipsoids.half_axes[k]
-            q = turned @ (start - ellipsoids.centres[k]) / ellipsoids.half_axes[k]
+            q = turned @ (start - ellipsoids.centers[k]) / ellipsoids.half_axes[k]
             a, b, c = m @ m, m @ q, q @ q - 1
             if b * b > a * c:
                 root = np.sqrt(b * b - a * c)
@@ -45,18 +45,18 @@ def test_sphere_under_parallel_rays_has_the_closed_form():
     squared = 4.0 - (x - 3.0) ** 2 - (y - 2.5) ** 2
     expected = 2 * np.sqrt(np.maximum(squared, 0))
     np.testing.assert_allclose(whole(cavity), expected, rtol=1e-5)
-    assert cavity.box == (5, 3, 25, 22)  # centres from 1.1 to 4.9 mm and from 0.7 to 4.3 mm
+    assert cavity.box == (5, 3, 25, 22)  # centers from 1.1 to 4.9 mm and from 0.7 to 4.3 mm
     assert (cavity.mask == (cavity.chord > 0)).all()
 
 
 def test_sphere_in_perspective_has_the_closed_form():
-    # The chord is 2 sqrt(r^2 - b^2), b the distance of the ray from the centre.
-    projection, centre = Projection(0.2, 60.0, (18.0, 15.0)), np.array([1.0, -0.6, 20.0])
-    (cavity,) = project(Ellipsoids([[1.5] * 3], [np.eye(3)], [centre]), projection, SHAPE)
+    # The chord is 2 sqrt(r^2 - b^2), b the distance of the ray from the center.
+    projection, center = Projection(0.2, 60.0, (18.0, 15.0)), np.array([1.0, -0.6, 20.0])
+    (cavity,) = project(Ellipsoids([[1.5] * 3], [np.eye(3)], [center]), projection, SHAPE)
     y, x = (np.mgrid[: SHAPE[0], : SHAPE[1]] + 0.5 - np.reshape((15, 18), (2, 1, 1))) * 0.2
     rays = np.stack([x, y, np.full_like(x, -60.0)], axis=-1)
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    distance = np.linalg.norm(np.cross(rays, centre - [0, 0, 60.0]), axis=-1)
+    distance = np.linalg.norm(np.cross(rays, center - [0, 0, 60.0]), axis=-1)
     np.testing.assert_allclose(whole(cavity), 2 * np.sqrt(np.maximum(2.25 - distance**2, 0)), rtol=1e-5)
     # Magnified by 60 / (60 - 20): the diameter of 3 mm shows as 4.5 mm, 22.5 pixels, and a little more aslant.
     assert 22 <= cavity.box[2] - cavity.box[0] <= 24
@@ -67,8 +67,8 @@ def test_sphere_in_perspective_has_the_closed_form():
 def test_any_ellipsoid_is_as_ray_by_ray(seed, source):
     rng = np.random.default_rng(seed)
     projection = Projection(0.25, source, (18.0, 12.0))
-    centre = projection.lift(rng.uniform((-2, -2), (38, 32), (1, 2)), rng.uniform(4, 20))
-    ellipsoid = Ellipsoids(rng.uniform(0.3, 3, (1, 3)), random_rotations(rng, 1), centre)
+    center = projection.lift(rng.uniform((-2, -2), (38, 32), (1, 2)), rng.uniform(4, 20))
+    ellipsoid = Ellipsoids(rng.uniform(0.3, 3, (1, 3)), random_rotations(rng, 1), center)
     (cavity,) = project(ellipsoid, projection, SHAPE)
     entry, leave = chords_by_pixel(ellipsoid, 0, projection)
     assert ((whole(cavity) > 0) == (leave > entry)).all()
@@ -76,8 +76,10 @@ def test_any_ellipsoid_is_as_ray_by_ray(seed, source):
     np.testing.assert_allclose(whole(cavity)[inside], (leave - entry)[inside], rtol=1e-5)
     x1, y1, x2, y2 = cavity.box
     rows, columns = np.nonzero(leave > entry)
-    assert (x2 - x1) * (y2 - y1) == 0 if not len(rows) else cavity.box == (
-        columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    assert (
+        (x2 - x1) * (y2 - y1) == 0
+        if not len(rows)
+        else cavity.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     )
 
 
@@ -85,8 +87,8 @@ def test_any_ellipsoid_is_as_ray_by_ray(seed, source):
 def test_overlapping_cavities_are_one_void(source):
     rng = np.random.default_rng(3)
     projection = Projection(0.25, source, (18.0, 15.0))
-    centres = projection.lift(rng.uniform((13, 10), (23, 20), (3, 2)), np.array([9.0, 11.0, 18.0]))
-    ellipsoids = Ellipsoids(rng.uniform(1, 2.5, (3, 3)), random_rotations(rng, 3), centres)
+    centers = projection.lift(rng.uniform((13, 10), (23, 20), (3, 2)), np.array([9.0, 11.0, 18.0]))
+    ellipsoids = Ellipsoids(rng.uniform(1, 2.5, (3, 3)), random_rotations(rng, 3), centers)
     joined, alone = project(ellipsoids, projection, SHAPE, groups=[1, 1, 1])[0], project(ellipsoids, projection, SHAPE)
     pieces = [chords_by_pixel(ellipsoids, k, projection) for k in range(3)]
     expected = np.zeros(SHAPE)
@@ -100,8 +102,8 @@ def test_overlapping_cavities_are_one_void(source):
 
 
 def test_groups_come_in_the_order_of_their_numbers():
-    centres = [[2.0, 2.0, 0.0], [5.0, 5.0, 0.0], [2.5, 2.0, 0.0]]
-    three = Ellipsoids(np.full((3, 3), 0.75), [np.eye(3)] * 3, centres)
+    centers = [[2.0, 2.0, 0.0], [5.0, 5.0, 0.0], [2.5, 2.0, 0.0]]
+    three = Ellipsoids(np.full((3, 3), 0.75), [np.eye(3)] * 3, centers)
     first, second = project(three, Projection(0.2), SHAPE, groups=[7, 2, 7])
     assert first.box == (21, 21, 29, 29)
     assert (second.box[0], second.box[2]) == (6, 16)

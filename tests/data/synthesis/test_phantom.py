@@ -113,7 +113,7 @@ def test_a_defect_too_faint_for_its_wall_is_left_out():
     assert (signal == 0.5).all()
 
 
-def test_where_pixels_are_labelled_a_defect_like_its_background_is_left_out_or_made_deeper():
+def test_where_pixels_are_labeled_a_defect_like_its_background_is_left_out_or_made_deeper():
     rng = np.random.default_rng(0)
     exposure = castings._plain_exposure(rng, np.full((80, 80), 10, np.float32))
     chord, thickness, weight = defects.pore(rng, 16), np.full((80, 80), 10, np.float32), np.ones((80, 80), np.float32)

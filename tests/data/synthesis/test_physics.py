@@ -13,7 +13,7 @@ EXPOSURE = physics.Exposure(
 )  # fmt: skip
 
 
-def test_aluminium_at_80_kev_has_the_tabulated_attenuation():
+def test_aluminum_at_80_kev_has_the_tabulated_attenuation():
     # NIST: mu/rho = 0.2018 cm2/g at 80 keV, times 2.70 g/cm3 = 0.545 / cm.
     assert physics.attenuation("Al", np.array([80.0])) == pytest.approx([0.0545], rel=0.01)
 

@@ -22,7 +22,7 @@ def plain(**changes):
 
 @pytest.fixture
 def part():
-    """A slope of grey with a window of air, blurred, with noise, in levels of 8 bits."""
+    """A slope of gray with a window of air, blurred, with noise, in levels of 8 bits."""
     rng = np.random.default_rng(0)
     pixels = np.tile(np.linspace(0.3, 0.5, 200, dtype=np.float32), (160, 1))
     pixels[40:120, 120:180] = 0.97
@@ -53,7 +53,7 @@ def test_defects_show_where_their_boxes_and_masks_say(part):
     assert out.pixels.max() <= 1
 
 
-def test_defects_are_darker_in_welds_and_rounded_to_grey_levels(part):
+def test_defects_are_darker_in_welds_and_rounded_to_gray_levels(part):
     out = simulate(plain(polarity="darker"), part, levels=255)
     levels = out.pixels * 255
     assert np.abs(levels - np.rint(levels)).max() < 1e-3

@@ -58,9 +58,7 @@ def cases(draw: st.DrawFn) -> tuple[CocoDataset, list[dict]]:
         {"id": k + 1, "image_id": i, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": crowd}
         for k, (i, c, b, crowd) in enumerate(truths)
     ]
-    records = [
-        {"id": k, "file_name": f"{k}.png", "width": 40, "height": 40} for k in range(images, 0, -1)
-    ]
+    records = [{"id": k, "file_name": f"{k}.png", "width": 40, "height": 40} for k in range(images, 0, -1)]
     categories = [{"id": k + 1, "name": f"class {k}"} for k in range(classes)]
     results = [{"image_id": i, "category_id": c, "bbox": b, "score": s} for i, c, b, s in found]
     return CocoDataset(records, annotations, categories), results
@@ -75,9 +73,7 @@ def test_every_match_and_the_ap_equal_pycocotools(case: tuple[CocoDataset, list[
     expected = {}
     ignored = {}
     for entry in filter(None, evaluation.evalImgs):
-        for detection, truth, ignore in zip(
-            entry["dtIds"], entry["dtMatches"][0], entry["dtIgnore"][0], strict=True
-        ):
+        for detection, truth, ignore in zip(entry["dtIds"], entry["dtMatches"][0], entry["dtIgnore"][0], strict=True):
             expected[detection - 1] = int(truth) - 1 if truth else -1
             ignored[detection - 1] = bool(ignore)
     # A detection of a class and image with neither truth nor rival is still evaluated; all are in the table.

@@ -20,7 +20,7 @@ from detectors.evaluation.gan_scores import (
 
 
 def discs(count: int, seed: int, size: int = 16) -> np.ndarray:
-    """Discs of random place, radius and contrast on noisy grey, float32 [count, size, size]."""
+    """Discs of random place, radius and contrast on noisy gray, float32 [count, size, size]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     cx, cy = rng.uniform(5, 11, (2, count, 1, 1))

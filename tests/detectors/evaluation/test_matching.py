@@ -72,7 +72,7 @@ def test_center_hit_accepts_what_iou_refuses() -> None:
     table = match_detections(dataset, small, criterion="center")
     assert table.hit.tolist() == [True]
     assert table.match_iou.tolist() == [pytest.approx(1 / 16)]
-    # A large box whose centre lies outside the object is no hit, however much it covers.
+    # A large box whose center lies outside the object is no hit, however much it covers.
     assert not match_detections(dataset, [call(1, [0, 0, 90, 90], 0.9)], criterion="center").hit.any()
 
 

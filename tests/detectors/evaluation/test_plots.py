@@ -59,9 +59,9 @@ def test_crop_holds_every_box_or_all_of_one_side(width: int, height: int, boxes:
         assert y + h <= y1 + 1e-6
 
 
-def _count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
-    """Return how many pixels have a colour, nearly."""
-    return int((np.abs(picture[..., :3] * 255 - colour).max(axis=-1) < 30).sum())
+def _count(picture: np.ndarray, color: tuple[int, int, int]) -> int:
+    """Return how many pixels have a color, nearly."""
+    return int((np.abs(picture[..., :3] * 255 - color).max(axis=-1) < 30).sum())
 
 
 def test_hits_misses_and_false_calls_are_told_apart(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_hits_misses_and_false_calls_are_told_apart(tmp_path: Path) -> None:
     for name, results in {"hit": [_hit(1)], "miss": [], "false": [_hit(1), _hit(1, 0.8, 100.0)]}.items():
         plot_examples(dataset, results, tmp_path, tmp_path / "out.png", None)
         picture = imread(tmp_path / "out.png")
-        pictures[name] = [_count(picture[: int(len(picture) * 0.85)], colour) for colour in (green, yellow, red)]
+        pictures[name] = [_count(picture[: int(len(picture) * 0.85)], color) for color in (green, yellow, red)]
     for seen, wanted in (("hit", [1, 0, 0]), ("miss", [0, 1, 0]), ("false", [1, 0, 1])):
         assert [count > 60 for count in pictures[seen]] == [bool(flag) for flag in wanted], pictures
 

@@ -86,7 +86,7 @@ def test_page_says_what_the_table_says_and_loads_nothing(report: Path) -> None:
         assert criterion["figures"]["false_calls"] == run.metrics["false_calls_per_image"]
         low, high = criterion["bands"]["ap"]
         assert low < run.metrics["ap50"] < high
-        assert record["criteria"]["centre hit"]["figures"]["ap"] == run.metrics["ap50_center_hit"]
+        assert record["criteria"]["center hit"]["figures"]["ap"] == run.metrics["ap50_center_hit"]
         missed = sum(criterion["faults"]["misses"].values())
         assert missed == round(run.metrics["objects"] * (1 - criterion["figures"]["recall"]))
         assert record["tested_on"]["clean_images"] == 4
@@ -109,7 +109,7 @@ def test_faults_by_hand() -> None:
     found = [
         (1, 1, [0, 0, 20, 20], 0.9),  # hit
         (1, 1, [1, 0, 20, 20], 0.8),  # duplicate
-        (1, 1, [56, 6, 8, 8], 0.7),  # its centre in the second object, which is missed: box differs
+        (1, 1, [56, 6, 8, 8], 0.7),  # its center in the second object, which is missed: box differs
         (1, 1, [100, 0, 10, 10], 0.2),  # the third object, under the threshold: low score
         (1, 2, [150, 0, 30, 30], 0.6),  # other class; the fourth object stays unseen
         (1, 1, [250, 50, 10, 10], 0.55),  # background
@@ -245,7 +245,7 @@ EXERCISE = """
     seen.cards = [cards().length];
     const first = cards()[0].querySelector("canvas");
     const painted = first.getContext("2d").getImageData(0, 0, first.width, first.height).data;
-    seen.greys = new Set(painted).size;
+    seen.grays = new Set(painted).size;
     change(get("gallery-fault"), "miss"); seen.cards.push(cards().length);
     seen.titles = [...new Set(cards().map((card) => card.querySelector("b").textContent.split(":")[0]))];
     change(get("gallery-kind"), "unseen"); seen.cards.push(cards().length);
@@ -322,7 +322,7 @@ def test_every_control_works_in_a_browser(report: Path) -> None:
     falling = [int(value) for value in seen["falling"]]
     assert falling == sorted(falling, reverse=True)
     assert [int(value) for value in seen["rising"]] == sorted(falling)
-    assert seen["greys"] > 20
+    assert seen["grays"] > 20
     every, misses, unseen, of_one = seen["cards"]
     assert every > misses > unseen > of_one > 0
     assert seen["titles"] == ["miss"]

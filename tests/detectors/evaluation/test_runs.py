@@ -39,9 +39,7 @@ FALSE = {"image_id": 2, "category_id": 1, "bbox": [50.0, 50.0, 9.0, 4.0], "score
 
 @pytest.mark.parametrize("results", [[], [FALSE], [HIT, FALSE]])
 @pytest.mark.parametrize("objects", [False, True])
-def test_everything_is_written_even_where_there_is_nothing(
-    tmp_path: Path, results: list[dict], objects: bool
-) -> None:
+def test_everything_is_written_even_where_there_is_nothing(tmp_path: Path, results: list[dict], objects: bool) -> None:
     run = make_run(tmp_path, results, objects)
     for name in ("metrics.json", "detections.json", "matches.csv", "plots/pr_curve.png", "plots/examples.png"):
         assert (run / name).stat().st_size > 0

@@ -1,0 +1,1 @@
+"""Detectors that answer with boxes: Faster R-CNN, R-FCN, SSD."""

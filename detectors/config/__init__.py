@@ -1,0 +1,1 @@
+"""The experiment's schema, its files, and where its data come from."""

@@ -1,0 +1,232 @@
+"""From YAML files and `--set` overrides to an `ExperimentConfig`, with every error at once."""
+
+import difflib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from data.errors import InputError
+from data.files import write_text
+from detectors.build import MODELS
+from detectors.config.experiment import ExperimentConfig
+from detectors.schema import ModelSection
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+ORIGINS = ("json", "phantoms", "masks", "patches")  # of a source's radiographs
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place that sets fields: a file or a `--set`."""
+
+    origin: str
+    values: dict
+
+
+def find_config(name: str | Path) -> Path:
+    """Return the path of a configuration: a path as it stands, or a name in configs/.
+
+    Raises InputError that names the nearest configuration.
+    """
+    for candidate in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+    raise InputError(f"{name}: no such configuration{_nearest(str(name), known)}; configs/ has {', '.join(known)}")
+
+
+def read_config(name: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """Read a configuration by name or path, follow `extends`, apply `a.b=value` overrides, check everything.
+
+    Raises InputError naming, for every wrong field, the field, the file that sets it and the nearest valid name.
+    """
+    path = find_config(name)
+    files, overriding = _file_layers(path, seen=()), [_override_layer(text) for text in overrides]
+    values = _merged(files)
+    values.setdefault("name", path.stem)
+    # The overrides are one layer among themselves: their order must not matter where they name different fields.
+    return check_config(_merge(values, _merged(overriding)), files + overriding)
+
+
+def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -> ExperimentConfig:
+    """Turn plain values into a configuration. Raises InputError with every fault in one line."""
+    layers = layers or [Layer("configuration", dict(values))]
+    section = values.get("model")
+    if not isinstance(section, Mapping) or section.get("name") not in MODELS:
+        given = section.get("name") if isinstance(section, Mapping) else section
+        raise InputError(
+            f"{_origin(layers, ('model', 'name'))}: model.name is {given!r}{_nearest(str(given), MODELS)}; "
+            f"valid names: {', '.join(sorted(MODELS))}"
+        )
+    model_class = MODELS[section["name"]][0]
+    faults = []
+    model: ModelSection = model_class()
+    try:
+        model = model_class.model_validate(section)
+    except ValidationError as error:
+        faults += _faults(error, layers, model_class, ("model",))
+    try:
+        config = ExperimentConfig.model_validate({**values, "model": model})
+    except ValidationError as error:
+        faults += _faults(error, layers, ExperimentConfig, ())
+    if faults:
+        raise InputError("; ".join(faults))
+    return config
+
+
+def write_config(path: Path, config: ExperimentConfig) -> None:
+    """Write the resolved configuration as YAML, atomically."""
+    write_text(path, yaml.safe_dump(config.as_dict(), sort_keys=False))
+
+
+def _file_layers(path: Path, seen: tuple[Path, ...]) -> list[Layer]:
+    """Return the layers of a file, the one that it extends first."""
+    if path.resolve() in seen:
+        raise InputError(f"{path}: 'extends' leads back to itself; remove one of the {len(seen)} links")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a configuration is a mapping of fields, not {type(values).__name__}")
+    parent = values.pop("extends", None)
+    layer = Layer(str(path), values)
+    if parent is None:
+        return [layer]
+    beside = path.parent / str(parent)
+    return [*_file_layers(beside if beside.is_file() else find_config(parent), (*seen, path.resolve())), layer]
+
+
+def _override_layer(text: str) -> Layer:
+    name, separator, value = text.partition("=")
+    keys = name.strip().split(".")
+    if not separator or not all(keys):
+        raise InputError(f"--set {text}: give a field and a value, such as train.epochs=5")
+    try:
+        values: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {text}: the value is not readable as YAML: {error}") from error
+    if isinstance(values, str):
+        values = _number(values)
+    for key in reversed(keys):
+        values = {key: values}
+    return Layer(f"--set {text}", values)
+
+
+def _number(text: str) -> str | float:
+    """Read 1e-3 as a number: YAML 1.1 takes a number without a point for a string."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _merged(layers: list[Layer]) -> dict:
+    values: dict = {}
+    for layer in layers:
+        values = _merge(values, layer.values)
+    return values
+
+
+def _merge(base: dict, over: dict) -> dict:
+    """Lay `over` on `base`, section by section; the keys 0, 1, ... of a section name the elements of a list."""
+    if _is_another_origin(base, over):
+        # What was said of the old origin of data, such as its margin, does not hold for the new one.
+        return dict(over)
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        if _is_positional(value) and inner is not None and not _is_positional(inner):
+            merged[key] = _merge_list(key, inner if isinstance(inner, list) else [inner], value)
+        else:
+            merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _is_another_origin(base: dict, over: dict) -> bool:
+    """Return whether one source of data takes the place of another."""
+    alone = "images" in over and not any(name in over for name in ORIGINS)  # a folder of sound radiographs
+    if alone and (base.get("phantoms") is not None or base.get("patches") is not None):
+        return True
+    return any(new in over and old in base for new, old in permutations(ORIGINS, 2))
+
+
+def _is_positional(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(str(key).isdecimal() for key in value)
+
+
+def _merge_list(key: str, base: list, over: dict) -> list:
+    """Lay elements, keyed by position, on a list; one section stands for a list of one, as one source does."""
+    elements = dict(enumerate(base))
+    for position, value in sorted((int(position), value) for position, value in over.items()):
+        if position > len(elements):
+            raise InputError(f"{key}.{position}: there are {len(elements)} before it; the next one is {len(elements)}")
+        elements = _merge(elements, {position: value})
+    return list(elements.values())
+
+
+def _faults(error: ValidationError, layers: list[Layer], schema: type[BaseModel], prefix: tuple[str, ...]) -> list[str]:
+    return [_fault(entry, layers, schema, prefix) for entry in error.errors()]
+
+
+def _fault(entry: Any, layers: list[Layer], schema: type[BaseModel], prefix: tuple[str, ...]) -> str:
+    location = prefix + entry["loc"]
+    name = ".".join(str(part) for part in location)
+    origin = _origin(layers, location)
+    if entry["type"] == "extra_forbidden":
+        parent = "".join(f"{part}." for part in location[:-1])
+        valid = _fields(schema, entry["loc"][:-1])
+        return f"{origin}: unknown field '{name}'{_nearest(str(location[-1]), valid, parent)}"
+    message = entry["msg"].removeprefix("Value error, ")
+    value = entry["input"]
+    given = "" if isinstance(value, dict | BaseModel) else f" (it is {value!r})"
+    return f"{origin}: field '{name}': {message}{given}"
+
+
+def _origin(layers: list[Layer], location: tuple) -> str:
+    """Return the last layer that sets `location`, or the nearest field above it."""
+    for length in range(len(location), 0, -1):
+        for layer in reversed(layers):
+            if _has(layer.values, location[:length]):
+                return layer.origin
+    return layers[-1].origin
+
+
+def _has(values: Any, location: tuple) -> bool:
+    for part in location:
+        try:
+            values = values[str(part)] if isinstance(values, dict) else values[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def _fields(schema: type[BaseModel], location: tuple) -> list[str]:
+    """Return the field names of the section at `location`."""
+    for part in location:
+        if isinstance(part, str):
+            field = next((f for n, f in schema.model_fields.items() if part in (n, f.alias)), None)
+            inner = field and _section(field.annotation)
+            if inner is None:
+                return []
+            schema = inner
+    return [field.alias or name for name, field in schema.model_fields.items()]
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """Return the configuration class inside an annotation such as `list[X]` or `X | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_section(argument) for argument in typing.get_args(annotation))
+    return next((section for section in found if section), None)
+
+
+def _nearest(name: str, valid: Iterable[str], parent: str = "") -> str:
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f", did you mean '{parent}{close[0]}'?" if close else ""

@@ -1,0 +1,187 @@
+"""From a configuration's sources to COCO data and torch datasets."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from data.coco import CocoDataset, read_coco
+from data.datasets import DetectionDataset, MixedDataset, Sample
+from data.defect_free import read_defect_free
+from data.errors import InputError
+from data.masks import CATEGORIES, read_mask_folder
+from data.patch_files import PatchSet, read_patches
+from data.radiograph import PercentileWindow
+from data.segmentation import SegmentationDataset, SegmentationSample
+from data.synthesis.phantom_set import GENERATOR, write_phantoms
+from detectors.config.experiment import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
+
+
+def load_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> tuple[CocoDataset, Path]:
+    """Return the COCO data of a source and the folder of its images, making phantoms that are not there yet.
+
+    A folder of radiographs without defects names no category and takes `categories`. Raises InputError for patches.
+    """
+    if source.patches is not None:
+        raise InputError(f"{source.patches}: patches, where whole radiographs are needed; give 'json' or 'images'")
+    if source.masks is not None:
+        dataset, folder = read_mask_folder(source.images or "", source.masks), Path(source.images or "")
+        return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
+    if not _names_categories(source):
+        return read_defect_free(source.images or "", categories), Path(source.images or "")
+    path = make_phantoms(source.phantoms) if source.phantoms else Path(source.json_file or "")
+    folder = Path(source.images) if source.images else path.parent
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of images for {path}; give data's 'images' or --images")
+    dataset = read_coco(path)
+    return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
+
+
+def _names_categories(source: SourceConfig) -> bool:
+    """Return whether a source says what its defects are; a folder of radiographs alone does not."""
+    return any(origin is not None for origin in (source.json_file, source.phantoms, source.masks))
+
+
+def load_judged_source(source: SourceConfig, categories: list[dict]) -> tuple[CocoDataset, Path]:
+    """Return the COCO data that a model with `categories` is judged by, and the folder of its images.
+
+    Raises InputError for categories that are not the model's and for a missing image, so that it comes before
+    hours of training and not after.
+    """
+    dataset, folder = load_source(source, categories)
+    known = {category["id"]: category["name"] for category in dataset.categories}
+    wanted = {category["id"]: category["name"] for category in categories}
+    if any(known.get(identity) != name for identity, name in wanted.items()):
+        raise InputError(
+            f"{dataset.path}: its categories {known} are not the model's, {wanted}; rename or renumber them"
+        )
+    for image in dataset.images:
+        if not (folder / image["file_name"]).is_file():
+            raise InputError(
+                f"{folder / image['file_name']}: no such file, for image {image['id']} of {dataset.path}; "
+                "check the folder of images"
+            )
+    return dataset, folder
+
+
+def read_patch_source(source: SourceConfig, config: DataConfig) -> PatchSet:
+    """Return the patches of a source with the origin `patches`.
+
+    Raises InputError for unreadable patches, patches of another size than `config.patches.size`, and a window, which
+    is a matter of whole radiographs.
+    """
+    if config.window is not None:
+        raise InputError(f"{source.patches}: data.window needs whole radiographs, not patches; leave it out")
+    return read_patches(source.patches or "", config.patches.size)
+
+
+def make_phantoms(config: PhantomConfig) -> Path:
+    """Return the COCO file of a phantom set, simulated on first use.
+
+    The folder's name holds a hash of the settings, so that other settings never meet old pictures.
+    """
+    settings = config.model_dump(exclude={"folder"}) | {"generator": GENERATOR[config.kind]}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    folder = Path(config.folder) / f"phantom-{config.kind}-{config.style}-{config.n}-{digest}"
+    return write_phantoms(
+        config.kind,
+        config.n,
+        folder,
+        config.seed,
+        bits=config.bits,
+        style=config.style,
+        family=config.family,
+        size=config.size,
+    )
+
+
+def percentile_window(config: DataConfig) -> PercentileWindow | None:
+    """Return the window step that the configuration asks for, if any."""
+    return PercentileWindow(config.window.low, config.window.high) if config.window else None
+
+
+def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[dict]]:
+    """Return the augmented training samples and the categories that they name.
+
+    Raises InputError when two sources do not name the same categories.
+    """
+    data = config.data
+    sources, categories = load_training_sources(data.train)
+    datasets = [
+        DetectionDataset(coco, folder, **_sampling(source, config))
+        for source, (coco, folder) in zip(data.train, sources, strict=True)
+    ]
+    return _mixed(datasets, config), categories
+
+
+def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
+    """Return how samples are drawn from a source, whatever they are: arguments of `DetectionDataset`."""
+    return {
+        "augmentation": config.data.augmentation,
+        "window": percentile_window(config.data),
+        "keep_negatives": source.keep_negatives,
+        "seed": config.seed,
+        "repeat": source.repeat,
+        "cache": config.data.cache,
+        "simulation": source.simulate,
+        "simulated_margin": source.box_margin,
+    }
+
+
+def load_training_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> tuple[CocoDataset, Path]:
+    """Return a source as `load_source` does; its margin is not for annotators' boxes beside simulated ones."""
+    drawn_by_hand = source.simulate is not None and source.phantoms is None
+    return load_source(source.model_copy(update={"box_margin": 0.0}) if drawn_by_hand else source, categories)
+
+
+def load_training_sources(sources: Sequence[SourceConfig]) -> tuple[list[tuple[CocoDataset, Path]], list[dict]]:
+    """Return the data of all sources and their categories, which those that name none take from the others."""
+    found = {k: load_training_source(source) for k, source in enumerate(sources) if _names_categories(source)}
+    categories = _common_categories([coco for coco, _ in found.values()]) if found else CATEGORIES
+    return [found.get(k) or load_training_source(source, categories) for k, source in enumerate(sources)], categories
+
+
+def _common_categories(datasets: Sequence[CocoDataset]) -> list[dict]:
+    """Return the categories (id, name) that all data sets share. Raises InputError where they differ or are none."""
+    categories: list[dict] | None = None
+    for coco in datasets:
+        found = [{"id": c["id"], "name": c["name"]} for c in sorted(coco.categories, key=lambda c: c["id"])]
+        if categories is not None and found != categories:
+            raise InputError(f"{coco.path}: its categories {found} are not those of the first source, {categories}")
+        categories = found
+    if not categories:
+        raise InputError("data.train names no category; give the COCO file at least one, such as 'defect'")
+    return categories
+
+
+def _mixed(datasets: Sequence[DetectionDataset], config: ExperimentConfig) -> DetectionDataset | MixedDataset:
+    """Return the one data set as it is, or draw from several in shares of their weights."""
+    length = config.train.samples_per_epoch
+    if len(datasets) == 1 and length is None:
+        return datasets[0]
+    weights = [source.weight for source in config.data.train]
+    return MixedDataset(datasets, weights, length or sum(len(dataset) for dataset in datasets), config.seed)
+
+
+def refuse_simulation(data: DataConfig) -> None:
+    """Raise InputError where a training source asks for simulated defects, for a task that learns from real ones."""
+    if any(source.simulate is not None for source in data.train):
+        raise InputError("data.train.simulate: this model learns what real defects look like; leave 'simulate' out")
+
+
+def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[SegmentationSample], list[dict]]:
+    """Return the augmented training samples of a segmentation task and the categories that they name.
+
+    Several sources come in shares of their `weight`. Raises InputError when two sources do not name the same
+    categories, and for annotations without a segmentation, unless simulated defects replace them.
+    """
+    data = config.data
+    sources, categories = load_training_sources(data.train)
+    datasets = [
+        SegmentationDataset(coco, folder, **_sampling(source, config), regions=data.regions)
+        for source, (coco, folder) in zip(data.train, sources, strict=True)
+    ]
+    return _mixed(datasets, config), categories

@@ -1,0 +1,1 @@
+"""Heat maps, and boxes from them."""

@@ -1,0 +1,1 @@
+"""Patch classifiers and their dense application to whole radiographs."""

@@ -1,0 +1,1 @@
+"""What a trained run does: predict, evaluate, sample."""

@@ -1,0 +1,115 @@
+"""Judge any model on any source of radiographs: one way in for the end of a training and for tools/eval.py."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from data.coco import CocoDataset
+from data.console import progress
+from data.masks import rasterize
+from data.radiograph import read_radiograph
+from detectors.backbones.weights import read_checkpoint
+from detectors.config.experiment import ExperimentConfig, SourceConfig
+from detectors.config.sources import load_judged_source, percentile_window, read_patch_source
+from detectors.evaluation.metrics import Metrics
+from detectors.evaluation.patch_scores import classify_patches, write_patch_evaluation
+from detectors.evaluation.pixel_plots import WorstMaps, plot_pixel_curves
+from detectors.evaluation.pixel_scores import DEFAULT_THRESHOLD, PixelCounts
+from detectors.evaluation.runs import write_evaluation
+from detectors.maps.heat_map import HeatMap
+from detectors.runs.inference import detect_dataset
+
+
+def judge(
+    model: nn.Module,
+    source: SourceConfig,
+    categories: list[dict],
+    config: ExperimentConfig,
+    device: torch.device,
+    folder: Path,
+    pixel_threshold: float | None = None,
+) -> Metrics:
+    """Run a model over a source and write figures, detections and plots into `folder`.
+
+    Args:
+        model: on `device`.
+        source: what to judge on.
+        categories: COCO categories of the model's labels 1..K.
+        config: the run's configuration; its window is applied before the model.
+        device: where the model lies.
+        folder: the run's folder, or one for this evaluation.
+        pixel_threshold: where a segmentation marks a pixel, chosen on validation data; 0.5 without.
+
+    Returns:
+        The figures that `metrics.json` then holds.
+
+    Raises InputError for bad data.
+
+    """
+    if source.patches is not None:
+        patches = read_patch_source(source, config.data)
+        return write_patch_evaluation(folder, patches, classify_patches(model, patches, device), config.name)
+    dataset, images = load_judged_source(source, categories)
+    maps = MapJudge(dataset, images, pixel_threshold) if _has_masks(config, dataset) else None
+    with progress() as bar:
+        task = bar.add_task("detecting", total=len(dataset.images))
+        results, seconds = detect_dataset(
+            model,
+            dataset,
+            images,
+            categories,
+            percentile_window(config.data),
+            device,
+            lambda: bar.advance(task),
+            maps.add if maps else None,
+        )
+    extra = maps.write(folder, config.name) if maps else None
+    return write_evaluation(folder, dataset, results, images, seconds, config.name, extra)
+
+
+def validated_pixel_threshold(run: Path) -> float | None:
+    """Return the threshold of the best pixel F1 on the validation data of a run or checkpoint, None without one."""
+    return (read_checkpoint(run).get("metrics") or {}).get("pixel_best_threshold")
+
+
+def _has_masks(config: ExperimentConfig, dataset: CocoDataset) -> bool:
+    """Return whether pixels can be judged: data of boxes alone is judged by boxes alone."""
+    return config.model.task == "segmentation" and all(a.get("segmentation") for a in dataset.annotations)
+
+
+class MapJudge:
+    """Judges heat maps by the masks of a data set, one radiograph at a time.
+
+    Args:
+        dataset: its segmentations are the masks.
+        images: the folder that its file names start from.
+        threshold: where a pixel is marked; 0.5 if None.
+
+    """
+
+    def __init__(self, dataset: CocoDataset, images: Path, threshold: float | None = None) -> None:
+        self._dataset = dataset
+        self._images = images
+        self._threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+        self._counts = PixelCounts(self._threshold)
+        self._worst = WorstMaps(self._threshold)
+
+    def add(self, image: dict, heat_map: HeatMap) -> None:
+        """Count the map of an image, a record of the data set. Raises InputError as `data.masks.rasterize`."""
+        values = heat_map.per_pixel(image["height"], image["width"]).float().cpu().numpy()
+        labels = rasterize(self._dataset, image["id"])
+        self._counts.add(values, labels)
+        pixels = read_radiograph(self._images / image["file_name"]).pixels
+        self._worst.add(Path(image["file_name"]).name, pixels, values, labels)
+
+    def metrics(self) -> Metrics:
+        """Return the pixel figures of `metrics.json`."""
+        return self._counts.metrics()
+
+    def write(self, folder: Path, name: str = "") -> Metrics:
+        """Write `plots/pixel_curves.png` and `plots/worst_maps.png` into `folder`; return the pixel figures."""
+        curve, defects = self._counts.curve(), self._counts.defect_curve()
+        plot_pixel_curves(curve, defects, self._threshold, folder / "plots" / "pixel_curves.png", name)
+        self._worst.write(folder / "plots" / "worst_maps.png")
+        return self.metrics()

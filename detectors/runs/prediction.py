@@ -1,0 +1,151 @@
+"""New radiographs in; COCO results, overlays and heat maps out."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from data.console import progress
+from data.errors import InputError
+from data.files import atomic_path, write_json
+from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
+from data.radiograph import PercentileWindow, find_radiographs, read_radiograph, write_radiograph
+from detectors.config.sources import percentile_window
+from detectors.contract import Detections
+from detectors.evaluation.runs import read_object
+from detectors.evaluation.threshold import load_threshold
+from detectors.maps.heat_map import HeatMap
+from detectors.runs.checkpoint import load_model
+from detectors.runs.inference import coco_results, detect, detect_with_map
+
+
+class Predictor:
+    """A trained detector with its preprocessing.
+
+    Args:
+        run: the folder of a run, or a checkpoint.
+        device: where to run; the GPU if there is one by default.
+
+    Raises InputError for a missing or foreign checkpoint.
+
+    """
+
+    def __init__(self, run: Path, device: torch.device | None = None) -> None:
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model, self.config, self.categories = load_model(run)
+        self.model: nn.Module = model.to(self.device)
+        self.window: PercentileWindow | None = percentile_window(self.config.data)
+
+    def __call__(self, path: Path) -> Detections:
+        """Return `boxes` [M, 4], `scores` [M] and `labels` [M] of one radiograph, in its own pixels."""
+        return detect(self.model, path, self.window, self.device)
+
+    def with_map(self, path: Path) -> tuple[Detections, HeatMap | None]:
+        """Return the same detections and the heat map that they come from, None from a model without one."""
+        return detect_with_map(self.model, path, self.window, self.device)
+
+
+def default_threshold(run: Path) -> float:
+    """Return the score above which a detection is shown.
+
+    The threshold chosen for the run if there is one, else that of the best F1 in its evaluation, else 0.5.
+    Raises InputError for a faulty file.
+    """
+    run = run if run.is_dir() else run.parent
+    chosen = load_threshold(run)
+    if chosen is None and (run / "metrics.json").is_file():
+        chosen = read_object(run / "metrics.json").get("threshold")
+    return 0.5 if chosen is None else float(chosen)
+
+
+def predict_files(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    out: Path,
+    threshold: float,
+    overlays: bool = True,
+    heat_maps: bool = True,
+) -> tuple[list[dict], list[dict]]:
+    """Detect in files and folders; write `detections.json`, `images.json` and pictures into `out`.
+
+    Every detection goes into the results, whatever its score; `overlays/` show those of at least `threshold`. Of
+    models whose boxes come out of a heat map, `heat_maps/` hold the probability of every pixel as 16-bit PNG (65535
+    is 1), and overlays show it, too. One radiograph at a time is held in memory.
+
+    Args:
+        predictor: the detector.
+        paths: radiographs, or folders that are searched for them.
+        out: output folder.
+        threshold: lowest score drawn, in [0, 1].
+        overlays: whether to draw.
+        heat_maps: whether to keep and draw heat maps, where the model has them.
+
+    Returns:
+        The image records (id, file_name, width, height) and the COCO results.
+
+    Raises InputError for an empty folder and for a file that is not a radiograph; nothing is written then.
+
+    """
+    files = find_radiographs(paths)
+    names = _picture_names(files) if overlays or heat_maps else [file.name for file in files]
+    images, results = [], []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # The last radiograph may be the broken one: everything lies beside `out` until all are done.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder, progress() as bar:
+        staged = Path(folder)
+        task = bar.add_task("detecting", total=len(files))
+        for index, (file, name) in enumerate(zip(files, names, strict=True), start=1):
+            detections, heat_map = predictor.with_map(file) if heat_maps else (predictor(file), None)
+            pixels = read_radiograph(file).pixels
+            height, width = pixels.shape
+            images.append({"id": index, "file_name": str(file), "width": width, "height": height})
+            results += coco_results(index, detections, predictor.categories)
+            values = None
+            if heat_map is not None:
+                values = heat_map.per_pixel(height, width).clamp(0, 1).cpu().numpy()
+                write_radiograph(staged / "heat_maps" / name, values, bits=16)
+            if overlays:
+                _write_overlay(pixels, detections, values, threshold, staged / "overlays" / name)
+            bar.advance(task)
+        write_json(staged / "images.json", {"images": images, "categories": predictor.categories}, indent=1)
+        write_json(staged / "detections.json", results)
+        _move(staged, out)
+    return images, results
+
+
+def _move(staged: Path, out: Path) -> None:
+    """Move every file of a folder to its place in another, over what is there."""
+    for file in sorted(path for path in staged.rglob("*") if path.is_file()):
+        target = out / file.relative_to(staged)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, target)
+
+
+def _picture_names(files: Sequence[Path]) -> list[str]:
+    """Return one picture name a file; equal stems get their folder's name in front."""
+    stems = [file.stem for file in files]
+    names = [
+        f"{file.stem}.png" if stems.count(file.stem) == 1 else f"{file.parent.name}_{file.name}.png" for file in files
+    ]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"two radiographs would both be drawn as {twice}; predict their folders one by one")
+    return names
+
+
+def _write_overlay(
+    pixels: np.ndarray, detections: Detections, values: np.ndarray | None, threshold: float, path: Path
+) -> None:
+    """Write the radiograph with its boxes and, if it has one, its heat map below (beside, where it is upright)."""
+    keep = detections["scores"] >= threshold
+    boxes, scores = detections["boxes"][keep].numpy(), detections["scores"][keep].numpy()
+    picture = draw_boxes(pixels, boxes, scores, PREDICTION_COLOR)
+    if values is not None:
+        picture = np.concatenate([picture, draw_heat_map(pixels, values)], axis=int(pixels.shape[0] > pixels.shape[1]))
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
