@@ -13,9 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.coco_check import SECTIONS, content_faults, is_integer, is_number, load_coco, load_json
 from data.errors import InputError
 from data.files import write_json
+from data.records import Annotation, Category, ImageRecord, Result
 
 __all__ = ["CocoDataset", "merge_coco", "read_coco", "read_results", "write_coco", "write_results"]
 
@@ -28,20 +31,30 @@ class CocoDataset:
     (licenses, for instance). Lookups are indexed once, at first use: do not change the lists afterwards.
     """
 
-    images: list[dict]
-    annotations: list[dict]
-    categories: list[dict]
+    images: list[ImageRecord]
+    annotations: list[Annotation]
+    categories: list[Category]
     path: Path | None = None
-    info: dict = field(default_factory=dict)
-    extra: dict = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
-    def boxes_of(self, image_id: int) -> list[dict]:
+    def annotations_of(self, image_id: int) -> list[Annotation]:
         """Return the annotations of one image, an empty list for a negative. Raises KeyError for an unknown id."""
         return self._index[image_id]
 
+    def boxes_xyxy(self, image_id: int) -> np.ndarray:
+        """Return the boxes of one image as x1, y1, x2, y2 in pixels, float64 [N, 4], in the order of its annotations.
+
+        Crowds are among them. Nothing is clipped: `read_coco` gives boxes inside their images. Raises KeyError for an
+        unknown id.
+        """
+        boxes = np.array([a["bbox"] for a in self.annotations_of(image_id)], dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes
+
     @cached_property
-    def _index(self) -> dict[int, list[dict]]:
-        index: dict[int, list[dict]] = {image["id"]: [] for image in self.images}
+    def _index(self) -> dict[int, list[Annotation]]:
+        index: dict[int, list[Annotation]] = {image["id"]: [] for image in self.images}
         for annotation in self.annotations:
             index[annotation["image_id"]].append(annotation)
         return index
@@ -80,11 +93,13 @@ class CocoDataset:
         Annotators draw loose boxes, simulated ones are tight; areas and segmentations stay as they are.
         """
         sizes = {image["id"]: (image["width"], image["height"]) for image in self.images}
-        grown = [a | {"bbox": _grown(a["bbox"], pixels, *sizes[a["image_id"]])} for a in self.annotations]
-        return replace(self, annotations=grown)
+        padded: list[Annotation] = [
+            {**a, "bbox": _padded(a["bbox"], pixels, *sizes[a["image_id"]])} for a in self.annotations
+        ]
+        return replace(self, annotations=padded)
 
 
-def _grown(bbox: list[float], pixels: float, width: float, height: float) -> list[float]:
+def _padded(bbox: list[float], pixels: float, width: float, height: float) -> list[float]:
     x, y, w, h = bbox
     left, top = max(0.0, x - pixels), max(0.0, y - pixels)
     return [left, top, min(width, x + w + pixels) - left, min(height, y + h + pixels) - top]
@@ -112,15 +127,16 @@ def read_coco(path: str | Path) -> CocoDataset:
     )
 
 
-def _completed(annotation: dict, width: int, height: int) -> dict:
+def _completed(annotation: Annotation, width: int, height: int) -> Annotation:
     x, y, w, h = annotation["bbox"]
     if x < 0 or y < 0 or x + w > width or y + h > height:
         left, top = max(x, 0), max(y, 0)
         annotation["bbox"] = [left, top, min(x + w, width) - left, min(y + h, height) - top]
     annotation.setdefault("area", w * h)
     annotation.setdefault("iscrowd", 0)
-    if isinstance(annotation.get("segmentation"), list):
-        annotation["segmentation"] = [ring for ring in annotation["segmentation"] if ring]
+    outline = annotation.get("segmentation")
+    if isinstance(outline, list):
+        annotation["segmentation"] = [ring for ring in outline if ring]
     return annotation
 
 
@@ -180,7 +196,7 @@ def _default_prefixes(datasets: Sequence[CocoDataset]) -> list[str]:
     return [f"source{k}" for k in range(1, len(datasets) + 1)]
 
 
-def read_results(path: str | Path) -> list[dict]:
+def read_results(path: str | Path) -> list[Result]:
     """Read COCO results: a list of image_id, category_id, bbox (x, y, width, height in pixels), score.
 
     An empty list is a valid result. Extra keys are kept. Raises InputError with the first fault and the

@@ -9,7 +9,9 @@ from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from data.schema import StrictModel
 
 DRAWS = 32
 """Crops drawn at once; the first without slivers is taken."""
@@ -20,7 +22,7 @@ THINNEST = 0.01
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class CropConfig(BaseModel):
+class CropConfig(StrictModel):
     """A random square crop, `size` x `size` pixels.
 
     `around_defect` is the share of crops placed so that a random defect lies wholly inside, at a random
@@ -29,8 +31,6 @@ class CropConfig(BaseModel):
     crop) that has to remain for a cut to be accepted. Radiographs smaller than the crop are continued by
     reflection, and the reflected defects have boxes too.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     size: int = Field(gt=0)
     around_defect: Probability = 0.0

@@ -63,7 +63,7 @@ class DetectionDataset(Dataset[Sample]):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._items = []
         for image in dataset.images:
-            annotations = dataset.boxes_of(image["id"])
+            annotations = dataset.annotations_of(image["id"])
             if keep_negatives or any(not annotation.get("iscrowd", 0) for annotation in annotations):
                 self._items.append(_item(dataset, image, annotations, Path(image_dir)))
         if not self._items:

@@ -7,9 +7,10 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.masks import CATEGORIES
 from data.radiograph import find_radiographs, radiograph_size
+from data.records import Category, ImageRecord
 
 
-def read_defect_free(folder: str | Path, categories: Sequence[dict] = CATEGORIES) -> CocoDataset:
+def read_defect_free(folder: str | Path, categories: Sequence[Category] = CATEGORIES) -> CocoDataset:
     """Return all radiographs of a folder and its sub-folders as negatives, by name.
 
     The folder names no category itself: `categories` are those of what it is used with, else the one "defect". Raises
@@ -18,7 +19,7 @@ def read_defect_free(folder: str | Path, categories: Sequence[dict] = CATEGORIES
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one with radiographs that show no defect")
-    images = []
+    images: list[ImageRecord] = []
     for image_id, file in enumerate(find_radiographs([folder]), start=1):
         width, height = radiograph_size(file)
         name = file.relative_to(folder).as_posix()

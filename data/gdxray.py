@@ -23,6 +23,7 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.masks import CATEGORIES, component_annotations, read_mask
 from data.radiograph import radiograph_size
+from data.records import Annotation, ImageRecord
 
 GROUP_FOLDERS = {"castings": "Castings", "welds": "Welds"}
 GROUND_TRUTH = "ground_truth.txt"
@@ -67,15 +68,17 @@ def read_gdxray_summary(root: str | Path, group: str, weld_boxes: bool = False,
     folders.pop(UNLABELLED_SERIES, None)
     if not folders:
         raise InputError(f"{Path(root) / GROUP_FOLDERS[group]}: no annotated series")
-    images, annotations, summaries = [], [], []
+    images: list[ImageRecord] = []
+    annotations: list[Annotation] = []
+    summaries = []
     for name, folder in folders.items():
         records = _image_records(Path(root), folder, first_id=len(images) + 1)
         images += records.values()
         summary = SeriesSummary(name, radiographs=len(records))
         if name == MASKED_SERIES and masks and not weld_boxes:
-            found = _masks_of(records, masks, summary)
+            found = _mask_annotations(records, masks, summary)
         else:
-            found = _boxes_of(records, folder / GROUND_TRUTH, summary)
+            found = _box_annotations(records, folder / GROUND_TRUTH, summary)
         series = list(found)
         summary.boxes = len(series)
         summary.without_defects = len(records) - len({a["image_id"] for a in series})
@@ -110,7 +113,7 @@ def _series_folders(root: str | Path, group: str) -> dict[str, Path]:
     return series
 
 
-def _image_records(root: Path, folder: Path, first_id: int) -> dict[int, dict]:
+def _image_records(root: Path, folder: Path, first_id: int) -> dict[int, ImageRecord]:
     """Return a series' image records by number, in the order of the numbers."""
     numbered = {}
     for path in folder.glob("*.png"):
@@ -119,7 +122,7 @@ def _image_records(root: Path, folder: Path, first_id: int) -> dict[int, dict]:
             numbered[int(match[1])] = path
     if not numbered:
         raise InputError(f"{folder}: no radiographs such as {folder.name}_0001.png")
-    records = {}
+    records: dict[int, ImageRecord] = {}
     for k, (number, path) in enumerate(sorted(numbered.items()), start=first_id):
         width, height = radiograph_size(path)
         records[number] = {"id": k, "file_name": path.relative_to(root).as_posix(), "width": width,
@@ -127,7 +130,7 @@ def _image_records(root: Path, folder: Path, first_id: int) -> dict[int, dict]:
     return records
 
 
-def _boxes_of(records: dict[int, dict], file: Path, summary: SeriesSummary) -> Iterator[dict]:
+def _box_annotations(records: dict[int, ImageRecord], file: Path, summary: SeriesSummary) -> Iterator[Annotation]:
     """Yield the annotations of a ground_truth.txt; points go into the image records."""
     if not file.is_file():
         return
@@ -169,7 +172,7 @@ def _rows(file: Path) -> Iterator[tuple[int, tuple[int, list[float]]]]:
         yield line, (number, values[1:])
 
 
-def _annotation(image: dict, xs: np.ndarray, ys: np.ndarray, summary: SeriesSummary) -> dict | None:
+def _annotation(image: ImageRecord, xs: np.ndarray, ys: np.ndarray, summary: SeriesSummary) -> Annotation | None:
     """Return the annotation around the points xs, ys (two corners, or four of an oriented box), clipped.
 
     An oriented box keeps its corners as segmentation, and its area is theirs. None when nothing is left.
@@ -184,14 +187,14 @@ def _annotation(image: dict, xs: np.ndarray, ys: np.ndarray, summary: SeriesSumm
         summary.dropped += 1
         return None
     summary.clipped += bool((inside_x != xs).any() or (inside_y != ys).any())
-    annotation = {"id": 0, "image_id": image["id"], "category_id": 1, "bbox": [x, y, width, height],
+    annotation: Annotation = {"id": 0, "image_id": image["id"], "category_id": 1, "bbox": [x, y, width, height],
                   "area": area, "iscrowd": 0}  # fmt: skip
     if len(xs) == 4:
         annotation["segmentation"] = [np.column_stack([inside_x, inside_y]).ravel().tolist()]
     return annotation
 
 
-def _masks_of(records: dict[int, dict], folder: Path, summary: SeriesSummary) -> Iterator[dict]:
+def _mask_annotations(records: dict[int, ImageRecord], folder: Path, summary: SeriesSummary) -> Iterator[Annotation]:
     """Yield one annotation for each 8-connected component of the masks that belong to these radiographs."""
     summary.source = "masks"
     for number, image in records.items():

@@ -15,8 +15,9 @@ from skimage.measure import label, regionprops
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import find_radiographs, radiograph_size, read_radiograph
+from data.records import Annotation, Category, ImageRecord
 
-CATEGORIES = [{"id": 1, "name": "defect"}]
+CATEGORIES: list[Category] = [{"id": 1, "name": "defect"}]
 MASK_SUFFIXES = ("_gt", "_mask")
 GDXRAY_SERIES = ("W0001_", "W0002_")  # GDXray's welds, and the masks of them
 IGNORED = 255
@@ -38,14 +39,14 @@ def read_mask_folder(images_dir: str | Path, masks_dir: str | Path) -> CocoDatas
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; 'images' and 'masks' are a folder each, or the same one")
     pairs = _pairs(images_dir, masks_dir)
-    images: list[dict] = []
-    annotations: list[dict] = []
+    images: list[ImageRecord] = []
+    annotations: list[Annotation] = []
     for image_id, (radiograph, file) in enumerate(pairs, start=1):
         width, height = radiograph_size(radiograph)
         name = radiograph.relative_to(images_dir).as_posix()
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for annotation in component_annotations(read_mask(file, radiograph, (width, height)), image_id):
-            annotations.append(annotation | {"id": len(annotations) + 1})
+            annotations.append({**annotation, "id": len(annotations) + 1})
     return CocoDataset(images, annotations, CATEGORIES, path=masks_dir, info={"description": "binary masks"})
 
 
@@ -114,7 +115,7 @@ def read_mask(file: str | Path, radiograph: str | Path, size: tuple[int, int]) -
     return read.pixels > 0
 
 
-def component_annotations(mask: np.ndarray, image_id: int) -> Iterator[dict[str, Any]]:
+def component_annotations(mask: np.ndarray, image_id: int) -> Iterator[Annotation]:
     """Yield a COCO annotation, with id 0, for each 8-connected component of a bool mask [H, W]."""
     height, width = mask.shape
     for region in regionprops(label(mask, connectivity=2)):
@@ -143,7 +144,7 @@ def rasterize(dataset: CocoDataset, image_id: int) -> np.ndarray:
     image = next(image for image in dataset.images if image["id"] == image_id)
     labels = np.zeros((image["height"], image["width"]), dtype=np.uint8)
     layers: dict[tuple[bool, int], list[dict]] = {}
-    for annotation in dataset.boxes_of(image_id):
+    for annotation in dataset.annotations_of(image_id):
         crowd = bool(annotation.get("iscrowd", 0))
         layer = (not crowd, IGNORED if crowd else dataset.label_of[annotation["category_id"]])
         layers.setdefault(layer, []).append(_run_lengths(dataset, image, annotation))
@@ -158,7 +159,7 @@ def rasterize(dataset: CocoDataset, image_id: int) -> np.ndarray:
     return labels
 
 
-def _run_lengths(dataset: CocoDataset, image: dict, annotation: dict) -> dict[str, Any]:
+def _run_lengths(dataset: CocoDataset, image: ImageRecord, annotation: Annotation) -> dict[str, Any]:
     """Return an annotation's segmentation as compressed run lengths."""
     where = f"{dataset.path or 'data set'}: annotation {annotation['id']} of image {image['id']} ({image['file_name']})"
     shape = image["height"], image["width"]

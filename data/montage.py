@@ -10,6 +10,7 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.files import atomic_path
 from data.radiograph import read_radiograph
+from data.records import ImageRecord
 
 TRUTH_COLOR = (0, 200, 83)  # RGB: green for annotations
 PREDICTION_COLOR = (255, 64, 64)  # RGB: red for detections
@@ -83,8 +84,7 @@ def write_montage(
     cells = []
     for image in images:
         pixels = read_radiograph(Path(image_dir) / image["file_name"]).pixels
-        boxes = np.array([a["bbox"] for a in dataset.boxes_of(image["id"])], dtype=np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
+        boxes = dataset.boxes_xyxy(image["id"])
         caption = f"{Path(image['file_name']).stem}: {len(boxes)} box{'' if len(boxes) == 1 else 'es'}"
         cells.append(_cell(pixels, boxes, caption, cell_width))
     with atomic_path(path) as temporary:
@@ -101,9 +101,9 @@ def _as_rgb(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(gray[..., None], 3, axis=2)
 
 
-def _chosen(dataset: CocoDataset, count: int) -> list[dict]:
-    positive = [image for image in dataset.images if dataset.boxes_of(image["id"])]
-    negative = [image for image in dataset.images if not dataset.boxes_of(image["id"])]
+def _chosen(dataset: CocoDataset, count: int) -> list[ImageRecord]:
+    positive = [image for image in dataset.images if dataset.annotations_of(image["id"])]
+    negative = [image for image in dataset.images if not dataset.annotations_of(image["id"])]
     shown_negative = negative[:1] if positive else negative[:count]
     room = max(count - len(shown_negative), 0)
     steps = np.linspace(0, len(positive) - 1, min(room, len(positive))).round().astype(int)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from data.coco import CocoDataset
 from data.errors import InputError
@@ -19,13 +19,14 @@ from data.part_mask import segment_test_object
 from data.patch_files import PatchSet, check_classes, scaled, stack_levels, to_levels
 from data.patch_folds import parse_fold
 from data.radiograph import PercentileWindow, read_radiograph
+from data.schema import StrictModel
 
 DEFECT, CLEAN, NEITHER = 1, 0, -1
 ROUNDING = 1e-6  # of a window: a share of exactly a third counts in spite of rounding
 DRAWS = 64
 
 
-class PatchConfig(BaseModel):
+class PatchConfig(StrictModel):
     """How patches are cut, labeled and varied.
 
     `size` is the side of a window in pixels, `share` the least part of a defect in a *defect* patch. `per_image` is
@@ -40,8 +41,6 @@ class PatchConfig(BaseModel):
     `views_together` keeps flipped and turned views of one place in one fold, without which a classifier is judged on
     defects it has seen.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int = Field(32, ge=4)
     share: float = Field(1 / 3, gt=0, le=1)
@@ -148,7 +147,7 @@ class RadiographPatches:
         self._crowds: list[np.ndarray] = []
         self._clean: list[dict[int, np.ndarray]] = []
         for image in dataset.images:
-            annotations = dataset.boxes_of(image["id"])
+            annotations = dataset.annotations_of(image["id"])
             if annotations or keep_negatives:
                 self._add(image, annotations, Path(image_dir), window)
         if not self.files:

@@ -16,6 +16,7 @@ import numpy as np
 
 from data.coco import CocoDataset, write_coco
 from data.errors import InputError
+from data.records import ImageRecord
 
 METHODS = ("none", "series", "block", "random", "odd-even", "lists")
 FRACTIONS = (0.70, 0.15, 0.15)
@@ -110,15 +111,16 @@ def parse_frames(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def series_of(image: dict) -> str:
+def series_of(image: ImageRecord) -> str:
     """Return the series of an image record: its key `series`, or the folder in its file name."""
     return str(image.get("series") or Path(image["file_name"]).parent.as_posix())
 
 
-def number_of(image: dict) -> int:
+def number_of(image: ImageRecord) -> int:
     """Return the number of an image inside its series: its key `number`, or the digits that end its name."""
-    if isinstance(image.get("number"), int):
-        return image["number"]
+    number = image.get("number")
+    if isinstance(number, int):
+        return number
     stem = Path(image["file_name"]).stem
     digits = stem[len(stem.rstrip("0123456789")) :]
     if not digits:
@@ -149,7 +151,7 @@ def _check_options(method: str, train_frames: tuple[int, int] | None, test_frame
         raise InputError("two lists of file names, train and test, go with the split 'lists', and only with it")
 
 
-def _without_cuttings(images: list[dict], split: Split) -> list[dict]:
+def _without_cuttings(images: list[ImageRecord], split: Split) -> list[ImageRecord]:
     """Return the images without the series cut out of another one that is there too, and note it."""
     present = {series_of(image) for image in images}
     dropped = {part for part, whole in CUT_OUT_OF.items() if part in present and whole in present}
@@ -164,7 +166,7 @@ def _counts(total: int, fractions: tuple[float, float, float]) -> tuple[int, int
     return total - val - test, val, test
 
 
-def _assign(split: Split, images: list[dict], counts: tuple[int, int, int]) -> None:
+def _assign(split: Split, images: list[ImageRecord], counts: tuple[int, int, int]) -> None:
     """Give the images, in their order, to train, then val, then test."""
     ids = [image["id"] for image in images]
     train, val, _ = counts
@@ -185,7 +187,7 @@ def _val_by_chance(split: Split, ids: list[int], fractions: tuple[float, float, 
     split.val, split.train = shuffled[:count], shuffled[count:]
 
 
-def _by_series(images: list[dict], fractions: tuple[float, float, float], rng: np.random.Generator,
+def _by_series(images: list[ImageRecord], fractions: tuple[float, float, float], rng: np.random.Generator,
                split: Split) -> None:  # fmt: skip
     """Give whole series to the part that lacks most of its share, the largest series first."""
     groups: dict[str, list[int]] = {}
@@ -205,9 +207,9 @@ def _by_series(images: list[dict], fractions: tuple[float, float, float], rng: n
         getattr(split, part).extend(ids)
 
 
-def _by_block(images: list[dict], fractions: tuple[float, float, float], train_frames: tuple[int, int] | None,
+def _by_block(images: list[ImageRecord], fractions: tuple[float, float, float], train_frames: tuple[int, int] | None,
               test_frames: tuple[int, int] | None, gap: int, split: Split) -> None:  # fmt: skip
-    groups: dict[str, list[dict]] = {}
+    groups: dict[str, list[ImageRecord]] = {}
     for image in sorted(images, key=number_of):
         groups.setdefault(series_of(image), []).append(image)
     for name, series in groups.items():
@@ -248,7 +250,7 @@ def _apart(ids: list[int], others: list[int], numbers: dict[int, int], gap: int,
     return kept
 
 
-def _by_lists(images: list[dict], fractions: tuple[float, float, float], rng: np.random.Generator,
+def _by_lists(images: list[ImageRecord], fractions: tuple[float, float, float], rng: np.random.Generator,
               train_list: Path, test_list: Path, split: Split) -> None:  # fmt: skip
     train, test = _listed(train_list, images), _listed(test_list, images)
     both = [identity for identity in train if identity in set(test)]
@@ -264,7 +266,7 @@ def _by_lists(images: list[dict], fractions: tuple[float, float, float], rng: np
             split.notes.append(f"lists: {part} is cut out of {whole}, and they lie on two sides; scores are optimistic")
 
 
-def _listed(file: Path, images: list[dict]) -> list[int]:
+def _listed(file: Path, images: list[ImageRecord]) -> list[int]:
     """Return the ids that a text file names, one a line: by file name, or its last part, with or without suffix."""
     if not Path(file).is_file():
         raise InputError(f"{file}: no such file")

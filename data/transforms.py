@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from data.crops import THINNEST, Augmented, CropConfig, Probability, Turn, crop, resize
 from data.errors import InputError
+from data.schema import StrictModel
 
 # albumentations asks a package host for its newest release at import, unless this is set.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -32,7 +33,7 @@ PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ordered)]
 
 
-class AugmentationConfig(BaseModel):
+class AugmentationConfig(StrictModel):
     """What to vary; everything is off by default. Steps run in the order of the fields.
 
     `scale` is a range of the isotropic factor by which the radiograph is resized before the crop.
@@ -46,8 +47,6 @@ class AugmentationConfig(BaseModel):
     the exponent. `negate` is the probability of g' = 1 - g, which turns a radiograph's polarity and leaves
     masks alone. `noise` is the standard deviation of Gaussian noise, full scale being 1, fixed or a range.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     scale: PositiveRange | None = None
     crop: CropConfig | None = None

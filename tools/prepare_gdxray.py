@@ -58,7 +58,7 @@ def main(root: Path, out: Path, group: str, method: str, fractions: tuple[float,
     _print_series(summaries)
     parts = Table("file", "images", "clean", "boxes", box=SIMPLE_HEAD)
     for path, part in written.items():
-        clean = sum(not part.boxes_of(image["id"]) for image in part.images)
+        clean = sum(not part.annotations_of(image["id"]) for image in part.images)
         parts.add_row(str(path), str(len(part.images)), str(clean), str(len(part.annotations)))
     console.print(parts)
     for note in split.notes:

@@ -4,11 +4,12 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.part_mask import segment_test_object
+from data.schema import StrictModel
 from data.synthesis.superposition import slope_of
 
 CELL = 4  # pixels; room is kept on this grid, for a sixteenth of the memory
@@ -17,14 +18,12 @@ TRIES = 64  # places drawn at once before the whole map is searched
 _NORMAL_95 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
 
 
-class Distribution(BaseModel):
+class Distribution(StrictModel):
     """A distribution of positive numbers, named by the range from `low` to `high`.
 
     `lognormal` has 90 % of its mass in the range and is cut at half of `low` and twice `high`; `uniform` and
     `loguniform` stay inside it. All values have the unit of the field that they stand for.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["lognormal", "uniform", "loguniform"] = "lognormal"
     low: float = Field(gt=0, allow_inf_nan=False)

@@ -41,9 +41,7 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
         task = bar.add_task("simulated defects", total=len(dataset.images))
         for index, image in enumerate(dataset.images):
             radiograph = read_radiograph(Path(image_dir) / image["file_name"])
-            real = dataset.boxes_of(image["id"])
-            boxes = np.array([a["bbox"] for a in real], dtype=np.float64).reshape(-1, 4)
-            boxes[:, 2:] += boxes[:, :2]
+            real, boxes = dataset.annotations_of(image["id"]), dataset.boxes_xyxy(image["id"])
             simulated = simulator(radiograph.pixels, simulator.study(radiograph.pixels, boxes),
                                   np.random.default_rng([seed, index]), per_image,
                                   2**radiograph.bit_depth - 1)  # fmt: skip

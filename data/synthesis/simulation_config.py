@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from data.schema import StrictModel
 from data.synthesis.placement import Distribution
 from data.transforms import NonNegativeRange, Probability
 
@@ -18,16 +19,14 @@ Count = Annotated[int, Field(ge=0)]
 CountRange = Annotated[tuple[Count, Count], AfterValidator(_counts)]
 
 
-class GrayLawConfig(BaseModel):
+class GrayLawConfig(StrictModel):
     """Attenuation `mu` in 1/mm and the thickness `xmax` in mm at which the radiograph is darkest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mu: float = Field(gt=0)
     xmax: float = Field(gt=0)
 
 
-class SimulationConfig(BaseModel):
+class SimulationConfig(StrictModel):
     """Which defects are simulated, how many and how strong.
 
     `share` of the radiographs get defects, `per_image` (least, most) each. `half_axis` is the longest half axis of an
@@ -50,8 +49,6 @@ class SimulationConfig(BaseModel):
     simulation alone never shows a real defect as background. `category` names simulated defects; the data set's
     first one if not given.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     share: Probability = 1.0
     per_image: CountRange = (2, 8)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou
 
-from detectors.schema import Strict
+from data.schema import StrictModel
 
 Encoding = Literal["ssd", "center", "corners"]
 
@@ -18,7 +18,7 @@ BACKGROUND = -1
 IGNORED = -2
 
 
-class DefaultBoxShapes(Strict):
+class DefaultBoxShapes(StrictModel):
     """The default boxes at every cell of one map.
 
     `sizes` are square roots of areas in pixels of the tile; `ratios` are height over width.

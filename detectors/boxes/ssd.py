@@ -11,6 +11,7 @@ from torchvision.models import vgg16
 from torchvision.models.detection import SSD300_VGG16_Weights
 
 from data.errors import InputError
+from data.schema import StrictModel
 from detectors.backbones.config import BackboneSection
 from detectors.backbones.networks import (
     IMAGENET_MEAN,
@@ -24,11 +25,10 @@ from detectors.backbones.weights import download, load_imagenet, load_matching
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, DefaultBoxShapes, Encoding, default_boxes, match_boxes
 from detectors.boxes.ssd_layers import VGG16FC7, FurtherMaps, Heads, thin_vgg16_layers
 from detectors.contract import Detections, Target, check_images, check_targets
-from detectors.schema import Strict
 from detectors.tiles import clip, detect_in_tiles, pad_to, suppress
 
 
-class SSDLossWeights(Strict):
+class SSDLossWeights(StrictModel):
     """Weights of the two losses (alpha and 1 in equation 1 of Ferguson et al. 2017)."""
 
     classifier: float = 1.0

@@ -13,14 +13,14 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.models.resnet import ResNet
 
+from data.schema import StrictModel
 from detectors.backbones.config import BackboneSection
 from detectors.backbones.networks import build_resnet
 from detectors.backbones.weights import load_imagenet
 from detectors.contract import Detections, Target, check_images, check_targets
-from detectors.schema import Strict
 
 
-class LossWeights(Strict):
+class LossWeights(StrictModel):
     """Weights of the four losses; the paper's released settings weigh localization 2 against class 1."""
 
     objectness: float = 1.0
@@ -29,7 +29,7 @@ class LossWeights(Strict):
     box: float = 2.0
 
 
-class RegionProposalConfig(Strict):
+class RegionProposalConfig(StrictModel):
     """Anchors and proposals, shared by the detectors that propose regions.
 
     `anchor_sizes` are square roots of areas in pixels of the image that the network sees, one list a feature

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
 
 from data.patches import PatchConfig
+from data.schema import StrictModel
 from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig
-from detectors.schema import ModelSection, Strict
+from detectors.schema import ModelSection
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class PhantomConfig(Strict):
+class PhantomConfig(StrictModel):
     """Simulated radiographs, made on first use (see tools/make_phantom.py) and kept in `folder`."""
 
     kind: Literal["castings", "welds"] = "castings"
@@ -26,7 +27,7 @@ class PhantomConfig(Strict):
     folder: str = "datasets"
 
 
-class SourceConfig(Strict):
+class SourceConfig(StrictModel):
     """Where radiographs and their labels come from; one of five origins.
 
     `json` is a COCO file, and `images` the folder that its file names start from (the JSON's own folder if not
@@ -70,7 +71,7 @@ class SourceConfig(Strict):
         return self
 
 
-class WindowConfig(Strict):
+class WindowConfig(StrictModel):
     """An explicit stretch of gray values between two percentiles of each radiograph."""
 
     low: float = Field(0.5, ge=0, lt=100)
@@ -83,7 +84,7 @@ class WindowConfig(Strict):
         return self
 
 
-class DataConfig(Strict):
+class DataConfig(StrictModel):
     """Sources and what happens to a radiograph before the model sees it.
 
     `val` chooses the best checkpoint and the threshold; `test` is looked at once, at the end. Without `test`
@@ -109,7 +110,7 @@ class DataConfig(Strict):
         return [value] if isinstance(value, dict) else value
 
 
-class ScheduleConfig(Strict):
+class ScheduleConfig(StrictModel):
     """The learning rate over time: linear warm-up, then cosine to `final` or steps of `gamma`."""
 
     kind: Literal["cosine", "step", "constant"] = "cosine"
@@ -119,7 +120,7 @@ class ScheduleConfig(Strict):
     gamma: float = Field(0.1, gt=0, le=1)
 
 
-class TrainConfig(Strict):
+class TrainConfig(StrictModel):
     """How a model is trained. `samples_per_epoch` defaults to one draw of every radiograph.
 
     `momentum` is of SGD, `betas` are those of AdamW.
@@ -141,7 +142,7 @@ class TrainConfig(Strict):
     device: Literal["auto", "cpu"] = "auto"
 
 
-class ExperimentConfig(Strict):
+class ExperimentConfig(StrictModel):
     """One experiment: what one YAML file of configs/ describes."""
 
     name: str = "experiment"

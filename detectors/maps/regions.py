@@ -19,11 +19,11 @@ from pydantic import Field, model_validator
 from scipy import ndimage
 from torchvision.ops import nms
 
+from data.schema import StrictModel
 from detectors.maps.selective_search import propose_boxes
-from detectors.schema import Strict
 
 
-class RegionConfig(Strict):
+class RegionConfig(StrictModel):
     """How boxes come out of a heat map.
 
     Both methods:

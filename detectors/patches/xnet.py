@@ -8,12 +8,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from data.errors import InputError
+from data.schema import StrictModel
 from detectors.backbones.weights import load_matching
 from detectors.patches.patch_classifier import WINDOW, PatchClassifier, PatchClassifierConfig
-from detectors.schema import Strict
 
 
-class XnetLayers(Strict):
+class XnetLayers(StrictModel):
     """A member of the family: kernel sizes `p` and channels `d` of its blocks, widths `f` of its dense layers."""
 
     p: list[int]

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from data.masks import IGNORED
-from detectors.schema import Strict
+from data.schema import StrictModel
 
 SMOOTH = 1.0
 """Pixels added to both sides of an overlap ratio: an empty mask predicted empty has loss 0, not 0 / 0."""
@@ -19,7 +19,7 @@ LEAST = 1e-6
 """Lowest 1 - TI that is raised to `gamma`: under it the slope of x^gamma would grow without bound."""
 
 
-class SegmentationLossConfig(Strict):
+class SegmentationLossConfig(StrictModel):
     """Weights of the losses that are summed, 0 leaving one out, and their settings.
 
     `positive_weight` multiplies the cross entropy of defect pixels. `alpha` weights false positives and `beta`

@@ -45,14 +45,14 @@ def test_margin_grows_boxes_inside_the_image(tmp_path: Path, content: dict) -> N
     dataset = read_coco(written(tmp_path, content))
     grown = dataset.with_margin(2.5)
     assert [a["bbox"] for a in grown.annotations] == [[0, 0, 14, 8.5], [0, 0, 40, 30]]
-    assert grown.boxes_of(7)[0]["area"] == 42
-    assert dataset.boxes_of(7)[0]["bbox"] == [1, 2, 10.5, 4]
+    assert grown.annotations_of(7)[0]["area"] == 42
+    assert dataset.annotations_of(7)[0]["bbox"] == [1, 2, 10.5, 4]
 
 
 def test_reading_fills_in_and_keeps(tmp_path: Path, content: dict) -> None:
     dataset = read_coco(written(tmp_path, content))
-    assert [a["id"] for a in dataset.boxes_of(7)] == [11, 5]
-    assert dataset.boxes_of(3) == []
+    assert [a["id"] for a in dataset.annotations_of(7)] == [11, 5]
+    assert dataset.annotations_of(3) == []
     assert (dataset.annotations[0]["area"], dataset.annotations[0]["iscrowd"]) == (42, 0)
     assert dataset.annotations[1] == CONTENT["annotations"][1]
     assert dataset.images[0]["station"] == "north"

@@ -145,7 +145,7 @@ def test_patches_of_radiographs_keep_the_rules(on_castings: RadiographPatches, c
     dataset = read_coco(castings)
     boxes = {}
     for image in dataset.images:
-        bbox = np.array([a["bbox"] for a in dataset.boxes_of(image["id"])]).reshape(-1, 4)
+        bbox = np.array([a["bbox"] for a in dataset.annotations_of(image["id"])]).reshape(-1, 4)
         boxes[image["file_name"]] = np.hstack([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]])
     patches = on_castings.sample_set(0)
     assert np.bincount(patches.labels).tolist() == [60, 60]

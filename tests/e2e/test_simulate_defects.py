@@ -34,11 +34,11 @@ def test_radiographs_keep_their_depth_and_get_defects(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "before_after.png").is_file()
     written = read_coco(tmp_path / "out" / "annotations.json")
     assert [image["file_name"] for image in written.images] == [name for name, _ in names.values()]
-    assert [len(written.boxes_of(k)) for k in names] == [3, 4, 3]  # the real one stays
+    assert [len(written.annotations_of(k)) for k in names] == [3, 4, 3]  # the real one stays
     for k, (name, bits) in names.items():
         before, after = (read_radiograph(tmp_path / folder / name) for folder in ("in", "out"))
         assert after.bit_depth == bits
-        for annotation in written.boxes_of(k):
+        for annotation in written.annotations_of(k):
             if annotation.get("simulated"):
                 mask = coco_mask.decode(annotation["segmentation"]) > 0
                 assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
@@ -52,4 +52,4 @@ def test_a_folder_of_sound_radiographs_will_do(tmp_path: Path) -> None:
     done = run(tmp_path / "in", "--per-image", 2, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     written = read_coco(tmp_path / "out" / "annotations.json")
-    assert ([c["name"] for c in written.categories], len(written.boxes_of(1))) == (["defect"], 2)
+    assert ([c["name"] for c in written.categories], len(written.annotations_of(1))) == (["defect"], 2)

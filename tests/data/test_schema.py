@@ -5,10 +5,10 @@ from typing import ClassVar
 import pytest
 from pydantic import ValidationError
 
-from detectors.schema import Strict
+from data.schema import StrictModel
 
 
-class Section(Strict):
+class Section(StrictModel):
     former_names: ClassVar = {"ema": "ema_decay"}
 
     ema_decay: float | None = None
