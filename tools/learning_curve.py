@@ -9,8 +9,8 @@ from rich.table import Table
 from data.console import Command, console
 from data.errors import InputError
 from detectors.config.files import read_config
-from detectors.evaluation.metrics import display
-from detectors.experiments.learning_curve import FIGURES, learning_curve
+from detectors.evaluation.metrics import display, title_of
+from detectors.experiments.learning_curve import CURVES, learning_curve
 from detectors.training import train
 
 
@@ -32,10 +32,10 @@ def main(cfg: str, fractions: str, overrides: tuple[str, ...], out: Path | None)
     config = read_config(cfg, overrides)
     folder = out or config.output / config.name / "learning_curve"
     points = learning_curve(config, parse_fractions(fractions), folder, train)
-    table = Table("fraction", "radiographs", "objects", *FIGURES, title=config.name)
+    table = Table("fraction", "radiographs", "objects", *(title_of(name) for name in CURVES), title=config.name)
     for point in points:
         row = [point["fraction"], point["images"], point["objects"]]
-        table.add_row(*(f"{value:g}" for value in row), *(display(point[name]) for name in FIGURES))
+        table.add_row(*(f"{value:g}" for value in row), *(display(point[name]) for name in CURVES))
     console.print(table)
     console.print(f"wrote {folder / 'learning_curve.json'} and {folder / 'learning_curve.png'}")
 

@@ -9,27 +9,20 @@ from matplotlib.figure import Figure
 
 from data.errors import InputError
 from data.files import write_json, write_text
-from detectors.evaluation.metrics import display
+from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, display
 from detectors.evaluation.plots import COLORS, save_figure
 from detectors.evaluation.runs import read_metrics, read_object
 
-# Accuracy figures in the order of the table; those that no run has are left out.
-ACCURACIES = {
-    "ap50": "AP at IoU 0.5",
-    "ap30": "AP at IoU 0.3",
-    "ap50_center_hit": "AP by center hit",
-    "recall50": "recall at IoU 0.5",
-    "best_f1": "best F1",
-    "false_calls_per_image": "false calls an image",
-    "pixel_f1": "pixel F1",
-    "pixel_iou": "pixel IoU",
-    "accuracy": "patch accuracy",
-    "roc_auc": "patch ROC AUC",
-}
+# Metrics in the order of the table; those that no run has are left out.
+SHOWN = (
+    "ap50", "ap30", "ap_center", *FALSE_CALL_RATES, "recall50", "f1_max", "false_calls_per_image", "pixel_f1",
+    "pixel_iou", "accuracy", "roc_auc",
+)  # fmt: skip
+ACCURACIES = {key: METRICS[key].title for key in SHOWN}
 SPEEDS = {
     "cpu_seconds": "CPU s/image",
     "cuda_seconds": "GPU s/image",
-    "seconds_per_image": "s/image when evaluated",
+    "seconds_per_image": METRICS["seconds_per_image"].title,
 }
 
 

@@ -48,6 +48,16 @@ class ScoreCurve:
         """Return the place of the lowest threshold at or above `threshold`, -1 where nothing is reported."""
         return int(np.searchsorted(-self.threshold, -threshold, side="right")) - 1
 
+    def sensitivity_at(self, false_calls: float) -> float | None:
+        """Return the highest recall at no more than `false_calls` an image, 0 where the first detection makes more.
+
+        None without objects or images.
+        """
+        if not self.objects or not self.images:
+            return None
+        reached = self.recall[self.false_calls <= false_calls]
+        return float(reached.max(initial=0.0))
+
     def best(self) -> int | None:
         """Return the place of the best F1, at the highest threshold of equals; None where none is above 0."""
         if not self.objects or not len(self.f1) or self.f1.max() <= 0:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.evaluation.intervals import clopper_pearson
-from detectors.evaluation.metrics import NO_METRICS, Metrics
+from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
 from detectors.evaluation.patch_scores import write_patch_sheet
 
 STEPS, BATCH, RATE = 300, 64, 2e-3  # of the two-sample classifier's training
@@ -169,20 +169,21 @@ def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: float |
     """Return the figures as `metrics.json` holds them; those of detection are null.
 
     `two_sample_loss` is cut at 1, for a classifier that does worse than a coin proves no more. It still tells
-    generators apart whose samples are all recognized, and the accuracy those whose loss is cut: `two_sample_doubt` is
-    the sum of the loss and of 1 - |2 accuracy - 1|, from 0 (all recognized, for sure) to 2 (a coin's answers).
+    generators apart whose samples are all recognized, and the accuracy those whose loss is cut:
+    `indistinguishability` is the sum of the loss and of 1 - |2 accuracy - 1|, from 0 (all recognized, for sure) to 2
+    (a coin's answers).
     `reference` is the accuracy of the same test with training patches in place of samples: what a perfect generator
     would reach.
     """
-    return NO_METRICS | {
+    return EMPTY_METRICS | {
         "two_sample_accuracy": test.accuracy,
         "two_sample_low": test.low,
         "two_sample_high": test.high,
         "two_sample_count": test.count,
         "two_sample_reference": reference,
         "two_sample_loss": min(test.loss, 1.0),
-        "two_sample_doubt": min(test.loss, 1.0) + 1 - abs(2 * test.accuracy - 1),
-        "memorised_share": memorised.share,
+        "indistinguishability": min(test.loss, 1.0) + 1 - abs(2 * test.accuracy - 1),
+        "memorization_rate": memorised.share,
         "nearest_ratio": memorised.ratio,
         "nearest_median": float(np.median(memorised.distance)),
     }

@@ -1,7 +1,7 @@
-"""The headline figures of a run, flat, as `metrics.json` holds them."""
+"""The metrics of a run: one table of what each means, and the values as `metrics.json` holds them, flat."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from data.coco import CocoDataset
 from detectors.evaluation.curves import precision_recall, score_curve
@@ -9,47 +9,118 @@ from detectors.evaluation.matching import Overlaps, find_overlaps
 
 Metrics = dict[str, float | int | None]
 
-NO_METRICS: Metrics = dict.fromkeys(
-    ("ap50", "ap30", "ap75", "ap50_center_hit", "recall50", "best_f1", "threshold", "false_calls_per_image", "images",
-     "objects", "seconds_per_image", "pixel_f1", "pixel_iou", "pixel_precision", "pixel_recall",
-     "pixel_threshold", "pixel_ap", "pixel_best_f1", "pixel_best_threshold", "defect_rate", "false_regions_per_image",
-     "accuracy", "roc_auc")
-)  # fmt: skip
-"""Every figure of `metrics.json`, none of them applicable; a task fills in its own."""
+
+class Metric(NamedTuple):
+    """How one metric is shown: its title for people, decimals, which way is better, and its definition.
+
+    `higher_is_better` is None for what is neither good nor bad, such as a count of images or a threshold.
+    """
+
+    title: str
+    digits: int
+    higher_is_better: bool | None
+    description: str
+
+
+METRICS: dict[str, Metric] = {
+    "ap50": Metric("AP at IoU 0.5", 3, True, "average precision at 101 recalls (COCO's), mean over the classes that "
+                   "have objects; the mAP of the papers"),
+    "ap30": Metric("AP at IoU 0.3", 3, True, "the same at IoU 0.3"),
+    "ap75": Metric("AP at IoU 0.75", 3, True, "the same at IoU 0.75"),
+    "ap_center": Metric("AP by center point", 3, True, "the same by the center-point criterion"),
+    "sensitivity_at_half_call": Metric("sensitivity at 0.5 false calls an image", 3, True, "share of objects found, by "
+                                       "the center-point criterion, at the lowest threshold that makes no more than "
+                                       "half a false call an image on average; all images and classes pooled"),
+    "sensitivity_at_1_call": Metric("sensitivity at 1 false call an image", 3, True, "the same at one false call"),
+    "sensitivity_at_2_calls": Metric("sensitivity at 2 false calls an image", 3, True, "the same at two false calls"),
+    "recall50": Metric("recall at IoU 0.5", 3, True, "share of objects found by all detections"),
+    "f1_max": Metric("best F1", 3, True, "the highest F1 at IoU 0.5 over all thresholds, classes pooled"),
+    "threshold": Metric("threshold of the best F1", 3, None, "the lowest score reported at the best F1"),
+    "false_calls_per_image": Metric("false calls an image", 3, False, "at the threshold of the best F1, defect-free "
+                                    "images counted; of all detections where nothing is ever hit"),
+    "images": Metric("images", 0, None, "images evaluated, defect-free ones included"),
+    "objects": Metric("objects", 0, None, "ground-truth boxes that count, crowd regions left out"),
+    "seconds_per_image": Metric("s/image when evaluated", 3, False, "reading, pre- and post-processing included"),
+    "pixel_f1": Metric("pixel F1", 3, True, "at `pixel_threshold`, over all pixels of all radiographs; the IoU is "
+                       "F1 / (2 - F1)"),
+    "pixel_iou": Metric("pixel IoU", 3, True, "of the marked pixels and the masks, at `pixel_threshold`"),
+    "pixel_precision": Metric("pixel precision", 3, True, "share of the marked pixels that are defects"),
+    "pixel_recall": Metric("pixel recall", 3, True, "share of the defect pixels that are marked"),
+    "pixel_threshold": Metric("pixel threshold", 3, None, "probability from which a pixel is marked"),
+    "pixel_ap": Metric("pixel AP", 3, True, "average precision of pixels: the area under precision over recall, "
+                       "in steps"),
+    "pixel_f1_max": Metric("best pixel F1", 3, True, "the highest over all thresholds on these very radiographs"),
+    "pixel_best_threshold": Metric("threshold of the best pixel F1", 3, None, "where that is reached"),
+    "defect_recall": Metric("share of defects found by pixels", 3, True, "share of the masks' components of which at "
+                            "least a quarter of the pixels is marked"),
+    "false_regions_per_image": Metric("false-positive regions an image", 3, False, "marked regions of which less than "
+                                      "a quarter lies on defects"),
+    "accuracy": Metric("patch accuracy", 3, True, "share of patches classified rightly at probability 0.5"),
+    "roc_auc": Metric("patch ROC AUC", 3, True, "probability that a defect patch scores above a no-defect patch"),
+    "two_sample_accuracy": Metric("two-sample accuracy", 3, False, "share of patches that a classifier rightly calls "
+                                  "real or generated; 0.5 if it cannot tell them apart"),
+    "two_sample_low": Metric("two-sample accuracy, lower bound", 3, None, "exact, two-sided 95 %"),
+    "two_sample_high": Metric("two-sample accuracy, upper bound", 3, None, "exact, two-sided 95 %"),
+    "two_sample_count": Metric("two-sample test patches", 0, None, "patches tested, half of them real"),
+    "two_sample_reference": Metric("two-sample accuracy of training patches", 3, None, "the same test with training "
+                                   "patches in place of generated ones: what a perfect generator would reach"),
+    "two_sample_loss": Metric("two-sample loss", 3, True, "cross entropy in bits, cut at 1: 1 for a coin's answers"),
+    "indistinguishability": Metric("indistinguishability", 3, True, "the loss plus 1 - |2 accuracy - 1|: 0 if all "
+                                   "generated patches are recognized, 2 for a coin's answers"),
+    "memorization_rate": Metric("memorization rate", 3, False, "share of generated patches nearer to a training patch "
+                                "than 95 % of the held-out real ones; 0.05 if they are as new"),
+    "nearest_ratio": Metric("nearest-neighbor ratio", 3, True, "median distance of generated patches to the training "
+                            "set over that of held-out real ones; well below 1 for copies"),
+    "nearest_median": Metric("nearest-neighbor distance", 5, None, "median distance of generated patches to the "
+                             "training set, root mean square of gray values"),
+}  # fmt: skip
+"""Every metric of `metrics.json` by its key, in the order of the file. Tables and plots take their words from here."""
+
+EMPTY_METRICS: Metrics = dict.fromkeys(METRICS)
+"""Every metric, none of them applicable; a task fills in its own."""
+
+OLD_NAMES = {
+    "ap50_center_hit": "ap_center",
+    "best_f1": "f1_max",
+    "defect_rate": "defect_recall",
+    "pixel_best_f1": "pixel_f1_max",
+    "two_sample_doubt": "indistinguishability",
+    "memorised_share": "memorization_rate",
+}
+"""Keys in files of older versions, and what they are called now."""
+
+FALSE_CALL_RATES = {"sensitivity_at_half_call": 0.5, "sensitivity_at_1_call": 1.0, "sensitivity_at_2_calls": 2.0}
+"""False calls an image at which the FROC is read, by the key of the metric."""
 
 
 def compute_metrics(
     dataset: CocoDataset, results: Sequence[dict[str, Any]], seconds_per_image: float | None = None
 ) -> Metrics:
-    """Return the figures of COCO `results` against `dataset`; None is "not applicable".
+    """Return the metrics of COCO `results` against `dataset`, as `METRICS` defines them; None is "not applicable".
 
-    `ap50`, `ap30`, `ap75`: COCO's 101-point AP at one IoU, averaged over the classes that have objects, in
-    [0, 1]. `ap50_center_hit`: the same where a detection hits if its center lies in the box. `recall50`:
-    share of objects found at IoU 0.5 by all detections. `best_f1`, `threshold`: the best F1 at IoU 0.5, all
-    classes pooled, and the lowest score it reports. `false_calls_per_image`: at that threshold, clean
-    images counted; of all detections where no threshold is any good. Raises InputError as
-    `match_detections`.
+    Raises InputError as `match_detections`.
     """
     return metrics_of(find_overlaps(dataset, results), seconds_per_image)
 
 
 def metrics_of(overlaps: Overlaps, seconds_per_image: float | None = None) -> Metrics:
-    """Return the same figures from overlaps that are already computed."""
-    table = overlaps.match(0.5)
-    curve = score_curve(table)
+    """Return the same metrics from overlaps that are already computed."""
+    table, by_center = overlaps.match(0.5), overlaps.match(criterion="center")
+    curve, froc = score_curve(table), score_curve(by_center)
     best = curve.best()
     some = len(curve.threshold) > 0
     place = best if best is not None else -1
     false_calls = (float(curve.false_calls[place]) if some else 0.0) if curve.images else None
     found = (float(curve.recall[-1]) if some else 0.0) if curve.objects else None
-    best_f1 = (float(curve.f1[place]) if some else 0.0) if curve.objects else None
-    return NO_METRICS | {
+    f1_max = (float(curve.f1[place]) if some else 0.0) if curve.objects else None
+    return EMPTY_METRICS | {
         "ap50": precision_recall(table).ap,
         "ap30": precision_recall(overlaps.match(0.3)).ap,
         "ap75": precision_recall(overlaps.match(0.75)).ap,
-        "ap50_center_hit": precision_recall(overlaps.match(criterion="center")).ap,
+        "ap_center": precision_recall(by_center).ap,
+        **{name: froc.sensitivity_at(rate) for name, rate in FALSE_CALL_RATES.items()},
         "recall50": found,
-        "best_f1": best_f1,
+        "f1_max": f1_max,
         "threshold": float(curve.threshold[best]) if best is not None else None,
         "false_calls_per_image": false_calls,
         "images": curve.images,
@@ -58,13 +129,18 @@ def metrics_of(overlaps: Overlaps, seconds_per_image: float | None = None) -> Me
     }
 
 
+def renamed(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics with the keys of today, whatever version wrote them."""
+    return {OLD_NAMES.get(name, name): value for name, value in metrics.items()}
+
+
 def best_threshold(overlaps: Overlaps) -> tuple[float | None, str]:
     """Return the score of the best F1 and how a hit was defined for it; None where nothing is ever hit.
 
-    At IoU 0.5, or by center hit where boxes never overlap so much: a detector that draws its boxes otherwise than
+    At IoU 0.5, or by center point where boxes never overlap so much: a detector that draws its boxes otherwise than
     the annotator still reports defects.
     """
-    for name, table in (("IoU 0.5", overlaps.match(0.5)), ("center hit", overlaps.match(criterion="center"))):
+    for name, table in (("IoU 0.5", overlaps.match(0.5)), ("center point", overlaps.match(criterion="center"))):
         curve = score_curve(table)
         best = curve.best()
         if best is not None:
@@ -72,8 +148,13 @@ def best_threshold(overlaps: Overlaps) -> tuple[float | None, str]:
     return None, "no score is any good"
 
 
+def title_of(name: str) -> str:
+    """Return the title of a metric, its key itself where it is not in the table."""
+    return METRICS[name].title if name in METRICS else name
+
+
 def display(value: float | int | None, digits: int = 3) -> str:
-    """Write a figure for people: "n/a" for None, whole numbers as they are, powers of ten beyond a million."""
+    """Write a value for people: "n/a" for None, whole numbers as they are, powers of ten beyond a million."""
     if value is None:
         return "n/a"
     if abs(value) >= 1e6 and not isinstance(value, int):

@@ -13,7 +13,7 @@ from torch import nn
 from data.files import atomic_path, write_json
 from data.montage import CAPTION_HEIGHT, GAP, PAPER
 from data.patch_files import CLASSES, PatchSet
-from detectors.evaluation.metrics import NO_METRICS, Metrics, display
+from detectors.evaluation.metrics import EMPTY_METRICS, Metrics, display
 from detectors.evaluation.plots import COLORS, save_figure
 
 BATCH = 512
@@ -77,7 +77,7 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
 
 def patch_metrics(scores: PatchScores) -> Metrics:
     """Return the figures as `metrics.json` holds them; those of detection are null."""
-    return NO_METRICS | {"accuracy": scores.accuracy, "roc_auc": scores.roc_auc}
+    return EMPTY_METRICS | {"accuracy": scores.accuracy, "roc_auc": scores.roc_auc}
 
 
 @torch.inference_mode()

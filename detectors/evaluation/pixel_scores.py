@@ -141,8 +141,8 @@ class PixelCounts:
     def metrics(self) -> dict[str, float | None]:
         """Return the pixel figures of `metrics.json`, None where not applicable.
 
-        `pixel_f1`, `pixel_iou`, `pixel_precision`, `pixel_recall`, `defect_rate` and `false_regions_per_image` at
-        `pixel_threshold`, the one given; `pixel_ap`; and `pixel_best_f1` at `pixel_best_threshold`, which were chosen
+        `pixel_f1`, `pixel_iou`, `pixel_precision`, `pixel_recall`, `defect_recall` and `false_regions_per_image` at
+        `pixel_threshold`, the one given; `pixel_ap`; and `pixel_f1_max` at `pixel_best_threshold`, which were chosen
         on these very radiographs: a bound of what a better threshold could bring, and a threshold for others.
         """
         curve, defects = self.curve(), self.defect_curve()
@@ -157,9 +157,9 @@ class PixelCounts:
             "pixel_recall": float(curve.recall[place]) if some else None,
             "pixel_threshold": self.threshold,
             "pixel_ap": curve.ap,
-            "pixel_best_f1": float(curve.f1[best]) if best is not None else (0.0 if some else None),
+            "pixel_f1_max": float(curve.f1[best]) if best is not None else (0.0 if some else None),
             "pixel_best_threshold": float(curve.threshold[best]) if best is not None else None,
-            "defect_rate": float(defects.rate[step]) if self._found_at else None,
+            "defect_recall": float(defects.rate[step]) if self._found_at else None,
             "false_regions_per_image": float(defects.false_regions[step]) if self.images else None,
         }
 

@@ -8,6 +8,7 @@ and report need the run's folder alone.
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from data.errors import InputError
 from data.files import atomic_path, write_json
 from detectors.evaluation.curves import precision_recall
 from detectors.evaluation.matching import MatchTable, Overlaps, find_overlaps
-from detectors.evaluation.metrics import Metrics, best_threshold, metrics_of
+from detectors.evaluation.metrics import METRICS, Metrics, best_threshold, metrics_of, renamed
 from detectors.evaluation.plots import plot_examples, plot_precision_recall
 
 
@@ -114,8 +115,18 @@ def _read_ground_truth(path: Path) -> CocoDataset:
 
 
 def read_metrics(folder: str | Path) -> Metrics:
-    """Read the figures of a run. Raises InputError where there are none or they are not a JSON object."""
-    return read_object(Path(folder) / "metrics.json")
+    """Read the metrics of a run, by the keys of today. Raises InputError where there are none, or a faulty file."""
+    path = Path(folder) / "metrics.json"
+    metrics = renamed(read_object(path))
+    for name, value in metrics.items():
+        if name in METRICS and not _is_value(value):
+            raise InputError(f"{path}: {name} is {value!r}, not a finite number or null; evaluate the run again")
+    return metrics
+
+
+def _is_value(value: Any) -> bool:
+    """Return whether a metric may have this value."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from detectors.config.experiment import SourceConfig
 from detectors.config.sources import load_source, load_training_source
 from detectors.evaluation.comparison import markdown_table
 from detectors.evaluation.curves import precision_recall
-from detectors.evaluation.metrics import display
+from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, display
 from detectors.evaluation.plots import plot_precision_recall
 from detectors.evaluation.runs import read_metrics, read_object, read_run, write_evaluation
 from detectors.experiments.defect_mix_data import Experiment, Share, finished_run, share_config
@@ -29,11 +29,7 @@ from detectors.experiments.defect_mix_data import Experiment, Share, finished_ru
 SHARES = "100/0,75/25,50/50,25/75,0/100"
 COLUMNS = {
     "validation_accuracy": "validation accuracy",
-    "ap50": "AP at IoU 0.5",
-    "ap30": "AP at IoU 0.3",
-    "ap50_center_hit": "AP by center hit",
-    "recall50": "recall at IoU 0.5",
-    "best_f1": "best F1",
+    **{key: METRICS[key].title for key in ("ap50", "ap30", "ap_center", *FALSE_CALL_RATES, "recall50", "f1_max")},
 }
 SERIES = Share(100, 0)  # what the models of one series are trained on
 SERIES_FOLDER = f"{SERIES.name}-series"

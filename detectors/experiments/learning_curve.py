@@ -14,12 +14,13 @@ from data.errors import InputError
 from data.files import write_json
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.sources import load_training_sources
-from detectors.evaluation.metrics import Metrics, display
+from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, Metrics, display, renamed
 from detectors.evaluation.plots import COLORS, save_figure
 from detectors.evaluation.runs import read_object
 
 Train = Callable[[ExperimentConfig], tuple[Path, Metrics | None]]
-FIGURES = ("ap50", "ap30", "ap50_center_hit")
+CURVES = ("ap50", "ap30", "ap_center")  # the metrics that are drawn
+KEPT = (*CURVES, *FALSE_CALL_RATES)  # and those of the JSON file
 
 
 def learning_curve(
@@ -47,8 +48,8 @@ def learning_curve(
         smaller, images, objects = fraction_of(config, fraction, out, samples)
         console.print(f"fraction {fraction:g}: {images} radiographs, {objects} objects")
         run, metrics = train(smaller)
-        figures = {name: (metrics or {}).get(name) for name in FIGURES}
-        points.append({"fraction": fraction, "images": images, "objects": objects, "run": str(run), **figures})
+        reached = {name: (metrics or {}).get(name) for name in KEPT}
+        points.append({"fraction": fraction, "images": images, "objects": objects, "run": str(run), **reached})
         points.sort(key=lambda point: point["fraction"])
         write_json(path, {"config": config.as_dict(), "points": points}, indent=2)
         plot_learning_curve(points, out / "learning_curve.png", config.name)
@@ -101,19 +102,18 @@ def _finished(path: Path, config: ExperimentConfig) -> list[dict[str, Any]]:
     content = read_object(path)
     if content.get("config") != config.as_dict():
         raise InputError(f"{path}: is the curve of another configuration; choose another --out")
-    return content["points"]
+    return [renamed(point) for point in content["points"]]
 
 
 def plot_learning_curve(points: Sequence[dict[str, Any]], path: str | Path, name: str) -> None:
-    """Draw AP at IoU 0.5 and 0.3 and by center hit against the number of training radiographs."""
+    """Draw AP at IoU 0.5 and 0.3 and by center point against the number of training radiographs."""
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    labels = {"ap50": "IoU 0.5", "ap30": "IoU 0.3", "ap50_center_hit": "center hit"}
-    for color, (figure_name, label) in zip(COLORS, labels.items(), strict=False):
-        shown = [point for point in points if point[figure_name] is not None]
-        images, values = [point["images"] for point in shown], [point[figure_name] for point in shown]
-        axes.plot(images, values, "o-", color=color, linewidth=2, label=label)
-        if shown and figure_name == "ap50":
+    for color, name_of_metric in zip(COLORS, CURVES, strict=False):
+        shown = [point for point in points if point[name_of_metric] is not None]
+        images, values = [point["images"] for point in shown], [point[name_of_metric] for point in shown]
+        axes.plot(images, values, "o-", color=color, linewidth=2, label=METRICS[name_of_metric].title)
+        if shown and name_of_metric == "ap50":
             axes.annotate(display(values[-1]), (images[-1], values[-1]), xytext=(0, -14), textcoords="offset points",
                           ha="center", fontsize=9, color=color)  # fmt: skip
     axes.set(xlabel="training radiographs", ylabel="average precision", ylim=(0, 1), title=name)

@@ -43,7 +43,7 @@ class GANTask(PatchTask):
 
     """
 
-    metric = "two_sample_doubt"
+    metric = "indistinguishability"
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config

@@ -31,7 +31,7 @@ class SegmentationTask:
 
     """
 
-    metric = "pixel_best_f1"  # the run is judged at the threshold that reaches it
+    metric = "pixel_f1_max"  # the run is judged at the threshold that reaches it
     collate = staticmethod(stack_segmentation)
 
     def __init__(self, config: ExperimentConfig) -> None:

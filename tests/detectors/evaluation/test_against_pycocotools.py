@@ -111,7 +111,7 @@ def test_no_detections_at_all_give_zero_where_pycocotools_cannot_even_load() -> 
     metrics = compute_metrics(dataset, [])
     assert metrics["ap50"] == 0
     assert metrics["recall50"] == 0
-    assert metrics["best_f1"] == 0
+    assert metrics["f1_max"] == 0
     assert metrics["threshold"] is None
     assert metrics["false_calls_per_image"] == 0
 

@@ -247,6 +247,6 @@ def test_boxes_that_never_overlap_enough_still_have_a_threshold() -> None:
     found = [(1, PORE, 8.0, 0.8), (2, PORE, 100.0, 0.6)]
     overlaps = match_detections(dataset_of([(1, PORE, 3.5), (2, PORE, 0)], 2), calls(found)).overlaps
     assert score_curve(overlaps.match()).best() is None
-    assert best_threshold(overlaps) == (0.8, "best F1 by center hit on these images")
+    assert best_threshold(overlaps) == (0.8, "best F1 by center point on these images")
     nothing = match_detections(dataset_of([(1, PORE, 0)], 1), [])
     assert best_threshold(nothing.overlaps)[0] is None

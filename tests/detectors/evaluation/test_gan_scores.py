@@ -112,7 +112,7 @@ def test_figures_are_flat_and_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert 0 <= metrics["two_sample_loss"] <= 1
     for accuracy, loss, doubt in ((1.0, 0.25, 0.25), (0.75, 3.0, 1.5), (0.25, 3.0, 1.5), (0.5, 3.0, 2.0)):
         test = gan_scores.TwoSampleTest(accuracy, 0, 1, loss, 8)
-        assert gan_metrics(test, memorised)["two_sample_doubt"] == doubt
+        assert gan_metrics(test, memorised)["indistinguishability"] == doubt
     assert metrics["two_sample_low"] <= metrics["two_sample_accuracy"] <= metrics["two_sample_high"]
     assert all(value is None or isinstance(value, int | float) for value in metrics.values())
     write_nearest(tmp_path / "nearest.png", real[:5], real, memorised)

@@ -30,7 +30,7 @@ def test_false_calls_on_clean_images_count() -> None:
     results = [call(1, [50, 50, 10, 10], 0.9), call(2, [10, 10, 20, 20], 0.8)]
     metrics = compute_metrics(dataset, results)
     assert metrics["ap50"] == pytest.approx(0.5)
-    assert metrics["best_f1"] == pytest.approx(2 / 3)
+    assert metrics["f1_max"] == pytest.approx(2 / 3)
     assert metrics["threshold"] == 0.8
     assert metrics["false_calls_per_image"] == 0.5
     table = match_detections(dataset, results)
@@ -42,7 +42,7 @@ def test_only_clean_images() -> None:
     metrics = compute_metrics(dataset_of({1: [], 2: []}), [call(1, [0, 0, 5, 5], 0.3)], seconds_per_image=0.5)
     assert metrics["false_calls_per_image"] == 0.5
     assert metrics["seconds_per_image"] == 0.5
-    for name in ("ap50", "ap30", "ap75", "ap50_center_hit", "recall50", "best_f1", "threshold"):
+    for name in ("ap50", "ap30", "ap75", "ap_center", "recall50", "f1_max", "threshold"):
         assert metrics[name] is None
     assert (metrics["images"], metrics["objects"]) == (2, 0)
 
@@ -68,7 +68,7 @@ def test_center_hit_accepts_what_iou_refuses() -> None:
     small = [call(1, [15, 15, 10, 10], 0.9)]
     metrics = compute_metrics(dataset, small)
     assert metrics["ap50"] == 0
-    assert metrics["ap50_center_hit"] == 1
+    assert metrics["ap_center"] == 1
     table = match_detections(dataset, small, criterion="center")
     assert table.hit.tolist() == [True]
     assert table.match_iou.tolist() == [pytest.approx(1 / 16)]

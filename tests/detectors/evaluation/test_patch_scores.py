@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data.coco import CocoDataset
 from data.patch_files import PatchSet
-from detectors.evaluation.metrics import NO_METRICS, compute_metrics
+from detectors.evaluation.metrics import EMPTY_METRICS, compute_metrics
 from detectors.evaluation.patch_scores import (
     patch_metrics,
     roc_auc,
@@ -65,7 +65,7 @@ def test_without_patches_of_a_class_figures_are_not_applicable() -> None:
 def test_patch_figures_have_the_keys_of_detection() -> None:
     empty = compute_metrics(CocoDataset([], [], [{"id": 1, "name": "defect"}]), [])
     metrics = patch_metrics(score_patches(LABELS, PROBABILITIES))
-    assert metrics.keys() == empty.keys() == NO_METRICS.keys()
+    assert metrics.keys() == empty.keys() == EMPTY_METRICS.keys()
     assert [name for name, value in metrics.items() if value is not None] == ["accuracy", "roc_auc"]
 
 

@@ -26,7 +26,7 @@ def test_hand_worked_pixels() -> None:
     assert metrics["pixel_iou"] == pytest.approx(2 / 5)
     # Steps of recall at precisions 1/1 (0.9), 2/3 (0.5), 3/4 (0.4) and 4/6 (0.1, below the sound 0.2).
     assert metrics["pixel_ap"] == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 6) / 4)
-    assert metrics["pixel_best_f1"] == pytest.approx(8 / 10)
+    assert metrics["pixel_f1_max"] == pytest.approx(8 / 10)
     assert metrics["pixel_best_threshold"] == pytest.approx(0.1, abs=1 / BINS)
     assert metrics["pixel_threshold"] == 0.5
 
@@ -53,7 +53,7 @@ def test_histograms_agree_with_sorting(seed: int, height: int, width: int, image
     metrics = count(*zip(values, labels, strict=True)).metrics()
     ap, best = exact(values.ravel(), labels.ravel() > 0)
     assert metrics["pixel_ap"] == pytest.approx(ap)
-    assert metrics["pixel_best_f1"] == pytest.approx(best)
+    assert metrics["pixel_f1_max"] == pytest.approx(best)
     marked, truth = values >= 0.5, labels > 0
     assert metrics["pixel_f1"] == pytest.approx(2 * (marked & truth).sum() / (marked.sum() + truth.sum()))
     assert metrics["pixel_iou"] == pytest.approx((marked & truth).sum() / (marked | truth).sum())
@@ -92,10 +92,10 @@ def test_a_defect_is_found_with_a_quarter_of_its_pixels() -> None:
 
 def test_without_defects_without_marks_without_images() -> None:
     clean = count((np.full((3, 4), 0.7), np.zeros((3, 4)))).metrics()
-    assert clean["pixel_f1"] is clean["pixel_ap"] is clean["defect_rate"] is clean["pixel_best_f1"] is None
+    assert clean["pixel_f1"] is clean["pixel_ap"] is clean["defect_recall"] is clean["pixel_f1_max"] is None
     assert (clean["pixel_precision"], clean["false_regions_per_image"]) == (0, 1)
     blind = count((np.zeros((3, 4)), np.ones((3, 4)))).metrics()
-    assert (blind["pixel_f1"], blind["pixel_recall"], blind["defect_rate"]) == (0, 0, 0)
+    assert (blind["pixel_f1"], blind["pixel_recall"], blind["defect_recall"]) == (0, 0, 0)
     assert (blind["pixel_precision"], blind["false_regions_per_image"]) == (None, 0)
     assert all(value is None for name, value in count().metrics().items() if name != "pixel_threshold")
 
@@ -104,7 +104,7 @@ def test_a_perfect_map() -> None:
     labels = np.zeros((9, 9))
     labels[2:5, 3:6] = 1
     metrics = count((labels, labels), (np.zeros((4, 4)), np.zeros((4, 4)))).metrics()
-    names = ("pixel_f1", "pixel_iou", "pixel_ap", "pixel_best_f1", "defect_rate")
+    names = ("pixel_f1", "pixel_iou", "pixel_ap", "pixel_f1_max", "defect_recall")
     assert [metrics[name] for name in names] == [1] * 5
     assert metrics["false_regions_per_image"] == 0
     # Of thresholds that are equally good the highest is kept.

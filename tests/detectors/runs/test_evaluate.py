@@ -71,7 +71,7 @@ def test_maps_are_judged_by_pixels_and_boxes_in_one_go(welds: Path, tmp_path: Pa
     assert metrics["pixel_recall"] == 1
     assert metrics["pixel_f1"] == pytest.approx(72 / 90)
     assert metrics["pixel_iou"] == pytest.approx(36 / 54)
-    assert (metrics["defect_rate"], metrics["false_regions_per_image"]) == (1, 0)
+    assert (metrics["defect_recall"], metrics["false_regions_per_image"]) == (1, 0)
     # The box holds 54 pixels, the defect's 36: IoU 2/3.
     assert (metrics["ap50"], metrics["ap75"], metrics["images"], metrics["objects"]) == (1, 0, 2, 1)
     assert metrics["accuracy"] is None
@@ -87,7 +87,7 @@ def test_the_threshold_is_the_one_given(welds: Path) -> None:
         maps.add(image, Negative().heat_map(torch.from_numpy(pixels)[None]))
     metrics = maps.metrics()
     assert (metrics["pixel_threshold"], metrics["pixel_f1"], metrics["pixel_recall"]) == (0.9, 0, 0)
-    assert metrics["pixel_best_f1"] == pytest.approx(72 / 90)
+    assert metrics["pixel_f1_max"] == pytest.approx(72 / 90)
 
 
 def test_data_of_boxes_alone_is_judged_by_boxes(welds: Path, tmp_path: Path) -> None:

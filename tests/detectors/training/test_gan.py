@@ -131,7 +131,7 @@ def test_a_tiny_one_learns_bright_discs(stored: Path, tmp_path: Path) -> None:
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert metrics["two_sample_low"] <= metrics["two_sample_accuracy"] <= metrics["two_sample_high"]
     assert 0.2 < metrics["two_sample_reference"] < 0.8  # training patches are as the held-out ones
-    assert 0 <= metrics["memorised_share"] <= 1
+    assert 0 <= metrics["memorization_rate"] <= 1
     assert metrics["nearest_ratio"] > 0
     assert metrics["ap50"] is None
     names = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}

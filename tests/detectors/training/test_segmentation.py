@@ -53,7 +53,7 @@ def test_a_training_ends_with_pixel_figures_and_boxes(config: ExperimentConfig) 
     written = json.loads((run / "metrics.json").read_text())
     assert 0 <= written["pixel_f1"] <= 1
     assert written["ap50"] is not None
-    assert {"pixel_iou", "pixel_ap", "defect_rate", "false_regions_per_image"} <= written.keys()
+    assert {"pixel_iou", "pixel_ap", "defect_recall", "false_regions_per_image"} <= written.keys()
     assert (run / "detections.json").is_file()
     checkpoint = torch.load(run / "best.ckpt", weights_only=True)
     assert checkpoint["metrics"]["pixel_f1"] is not None
