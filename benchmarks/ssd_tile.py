@@ -33,7 +33,7 @@ def seconds(function: Callable[[], object]) -> float:
 @torch.inference_mode()
 def main(repeats: int, device: str) -> None:
     torch.manual_seed(0)
-    config = read_config("ssd300_vgg16").model.blank()
+    config = read_config("ssd300_vgg16").model.without_weights()
     ours = build_model(config, 1).eval().to(device)
     theirs = ssd300_vgg16(
         weights=None, weights_backbone=None, num_classes=2, score_thresh=config.score_threshold, nms_thresh=config.nms,

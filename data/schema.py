@@ -1,5 +1,6 @@
-"""The base of every configuration class: unknown fields are errors, values do not change after reading."""
+"""The base of every configuration class: unknown fields are errors, former names are read, values do not change."""
 
+import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -7,33 +8,72 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class StrictModel(BaseModel):
-    """A configuration section that refuses unknown fields.
+    """A configuration section that refuses unknown fields and numbers that are not finite.
 
-    `former_names` maps names that a field once had to the present one, so that old files and runs stay readable.
+    `former_names` maps names that a field once had to the present one, and `former_values` the present name of a field
+    to words that it once took and what they are now; both add to those of the classes above. So old files and runs
+    stay readable.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
     former_names: ClassVar[Mapping[str, str]] = {}
+    former_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _take_former_names(cls, values: Any) -> Any:
-        return _with_present_names(cls, values)
+        return cls.with_present_names(values, nested=False)
+
+    @classmethod
+    def with_present_names(cls, values: Any, nested: bool = True) -> Any:
+        """Return the plain values of this section under the present names of fields and words.
+
+        Args:
+            values: a mapping of fields; anything else is returned as it is.
+            nested: whether to go into the sections inside this one, too.
+
+        Raises ValueError where a field is given under both of its names.
+
+        """
+        if not isinstance(values, Mapping):
+            return values
+        fields, words = cls._inherited("former_names"), cls._inherited("former_values")
+        present: dict[Any, Any] = {}
+        for key, value in values.items():
+            name = fields.get(key, key)
+            if name != key and name in values:
+                raise ValueError(f"'{name}' is given twice, once by its former name '{key}'; keep '{name}'")
+            section = _section_of(cls, name) if nested else None
+            value = section._present_section(value) if section else value
+            present[name] = words.get(name, {}).get(value, value) if isinstance(value, str) else value
+        return present
+
+    @classmethod
+    def _present_section(cls, value: Any) -> Any:
+        """Return one section of this class, or several in a list or keyed by position, under the present names."""
+        if isinstance(value, list):
+            return [cls.with_present_names(entry) for entry in value]
+        if isinstance(value, Mapping) and value and all(str(key).isdecimal() for key in value):
+            return {key: cls.with_present_names(entry) for key, entry in value.items()}
+        return cls.with_present_names(value)
+
+    @classmethod
+    def _inherited(cls, table: str) -> dict[str, Any]:
+        """Return a table of this class laid over those of the classes that it derives from."""
+        merged: dict[str, Any] = {}
+        for parent in reversed(cls.__mro__):
+            merged |= vars(parent).get(table, {})
+        return merged
 
 
-def _with_present_names(section: type[BaseModel], values: Any) -> Any:
-    """Return the values of a section with the present name in the place of a former one.
+def _section_of(schema: type[BaseModel], name: str) -> type[StrictModel] | None:
+    """Return the class of the section that a field holds, alone, in a list or optionally; None for other fields."""
+    field = next((f for n, f in schema.model_fields.items() if name in (n, f.alias)), None)
+    return _section_in(field.annotation) if field else None
 
-    Anything but a mapping is returned as it is. Raises ValueError where both names of one field are given.
-    """
-    former: Mapping[str, str] = getattr(section, "former_names", {})
-    if not isinstance(values, Mapping) or not any(name in former for name in values if isinstance(name, str)):
-        return values
-    renamed: dict[Any, Any] = {}
-    for name, value in values.items():
-        present = former.get(name, name) if isinstance(name, str) else name
-        if present in renamed:
-            old = next(name for name, new in former.items() if new == present and name in values)
-            raise ValueError(f"'{present}' is given twice, once by its former name '{old}'; keep '{present}'")
-        renamed[present] = value
-    return renamed
+
+def _section_in(annotation: Any) -> type[StrictModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, StrictModel):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _section_in(part))), None)

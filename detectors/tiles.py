@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from detectors.contract import Detections
+from detectors.interface import Detections
 
 CUT_MARGIN = 4
 """Pixels; a box that comes so near to a tile's inner edge counts as cut by it."""

@@ -35,10 +35,10 @@ class BackboneSection(ModelSection):
             return "group" if self.weights == "none" else "frozen"
         return read_checkpoint(Path(self.weights))["config"]["model"].get("norm", "group")
 
-    def pinned(self) -> Self:
+    def resolved(self) -> Self:
         """Return the section with the norm that 'auto' chose, so that loading a run needs no other file."""
         return self.model_copy(update={"norm": self.resolved_norm()})
 
-    def blank(self) -> Self:
+    def without_weights(self) -> Self:
         """Return the same layers without weights: the norm that 'auto' chose must stay."""
-        return self.pinned().model_copy(update={"weights": "none"})
+        return self.resolved().model_copy(update={"weights": "none"})

@@ -24,7 +24,7 @@ from detectors.backbones.networks import (
 from detectors.backbones.weights import download, load_imagenet, load_matching
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, DefaultBoxShapes, Encoding, default_boxes, match_boxes
 from detectors.boxes.ssd_layers import VGG16FC7, FurtherMaps, Heads, thin_vgg16_layers
-from detectors.contract import Detections, Target, check_images, check_targets
+from detectors.interface import Detections, Target, check_images, check_targets
 from detectors.tiles import clip, detect_in_tiles, pad_to, suppress
 
 
@@ -101,7 +101,7 @@ class SSDConfig(BackboneSection):
 
 
 class SSD(nn.Module):
-    """SSD behind the toolkit's contract (`detectors.contract`).
+    """SSD behind the toolkit's interface (`detectors.interface`).
 
     Takes a list of float [1, H, W] images in [0, 1] and, in training, a list of targets; returns `loss_classifier`
     and `loss_box_reg` in training and detections else. Images of a training batch are continued by their border to

@@ -1,4 +1,4 @@
-"""What the detectors that propose regions share: settings, input scaling, the RPN, and the toolkit's contract."""
+"""What the detectors that propose regions share: settings, input scaling, the RPN, and the toolkit's interface."""
 
 import math
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from data.schema import StrictModel
 from detectors.backbones.config import BackboneSection
 from detectors.backbones.networks import build_resnet
 from detectors.backbones.weights import load_imagenet
-from detectors.contract import Detections, Target, check_images, check_targets
+from detectors.interface import Detections, Target, check_images, check_targets
 
 
 class LossWeights(StrictModel):
@@ -95,7 +95,7 @@ class NativeSize(BorderPadding):
 
 
 class RegionDetector(faster_rcnn.FasterRCNN):
-    """torchvision's two-stage detector behind the toolkit's contract (`detectors.contract`).
+    """torchvision's two-stage detector behind the toolkit's interface (`detectors.interface`).
 
     Takes a list of float [1, H, W] images in [0, 1] and, in training, a list of targets; returns weighted losses
     (`loss_objectness`, `loss_rpn_box_reg`, `loss_classifier`, `loss_box_reg`) in training and detections else.

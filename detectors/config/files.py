@@ -48,6 +48,9 @@ def read_config(name: str | Path, overrides: Iterable[str] = ()) -> ExperimentCo
     """
     path = find_config(name)
     files, overriding = _file_layers(path, seen=()), [_override_layer(text) for text in overrides]
+    # Before anything is laid over anything: an old name must meet the present one that it stands for.
+    schema = _model_class(_merged(files + overriding))
+    files, overriding = ([_with_present_names(layer, schema) for layer in layers] for layers in (files, overriding))
     values = _merged(files)
     values.setdefault("name", path.stem)
     # The overrides are one layer among themselves: their order must not matter where they name different fields.
@@ -78,6 +81,24 @@ def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -
     if faults:
         raise InputError("; ".join(faults))
     return config
+
+
+def _model_class(values: Mapping[str, Any]) -> type[ModelSection] | None:
+    """Return the class of the model section that values name, None if they name no model."""
+    section = values.get("model")
+    name = section.get("name") if isinstance(section, Mapping) else None
+    return MODELS[name][0] if isinstance(name, str) and name in MODELS else None
+
+
+def _with_present_names(layer: Layer, schema: type[ModelSection] | None) -> Layer:
+    """Return a layer with the old names of fields and words replaced. Raises InputError where both are given."""
+    try:
+        values = ExperimentConfig.with_present_names(layer.values)
+        if schema is not None and "model" in values:
+            values["model"] = schema.with_present_names(values["model"])
+    except ValueError as error:
+        raise InputError(f"{layer.origin}: {error}") from error
+    return Layer(layer.origin, values)
 
 
 def write_config(path: Path, config: ExperimentConfig) -> None:

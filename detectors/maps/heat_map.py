@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detectors.contract import Detections
+from detectors.interface import Detections
 
 
 @dataclass(frozen=True)

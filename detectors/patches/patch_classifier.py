@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from data.errors import InputError
 from data.part_mask import segment_test_object
 from detectors.backbones.networks import SoftContrast
-from detectors.contract import Detections, check_images
+from detectors.interface import Detections, check_images
 from detectors.maps.heat_map import HeatMap
 from detectors.maps.regions import RegionConfig, find_regions
 from detectors.patches.dense import (

@@ -59,7 +59,7 @@ def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[dict]]:
     checkpoint = read_checkpoint(path)
     config = check_config(checkpoint["config"])
     # The starting weights are in the checkpoint already: nothing is downloaded again.
-    model = build_model(config.model.blank(), len(checkpoint["categories"]))
+    model = build_model(config.model.without_weights(), len(checkpoint["categories"]))
     try:
         model.load_state_dict(checkpoint["model"])
     except RuntimeError as error:

@@ -10,7 +10,7 @@ from torch import nn
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import PercentileWindow, read_radiograph
-from detectors.contract import Detections
+from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap, HeatMapModel
 
 

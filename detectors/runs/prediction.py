@@ -16,9 +16,9 @@ from data.files import atomic_path, write_json
 from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
 from data.radiograph import PercentileWindow, find_radiographs, read_radiograph, write_radiograph
 from detectors.config.sources import percentile_window
-from detectors.contract import Detections
 from detectors.evaluation.runs import read_object
 from detectors.evaluation.threshold import load_threshold
+from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.checkpoint import load_model
 from detectors.runs.inference import coco_results, detect, detect_with_map

@@ -38,7 +38,7 @@ def evaluate_weights(
     Results go into `out`, or into `<output>/<config>/eval`. Raises InputError where the weights do not fit.
     """
     categories = read_checkpoint(weights)["categories"]
-    model = build_model(config.model.blank(), len(categories))
+    model = build_model(config.model.without_weights(), len(categories))
     load_matching(model, weights, replaceable=())
     folder = out or config.output / config.name / "eval"
     return folder, _evaluate(model, config, categories, json_file, images, folder, validated_pixel_threshold(weights))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from data.errors import InputError
 from detectors.backbones.networks import INPUTS, NORMS, InputKind
 from detectors.backbones.weights import load_matching
-from detectors.contract import Detections, check_images
+from detectors.interface import Detections, check_images
 from detectors.maps.heat_map import HeatMap
 from detectors.maps.regions import RegionConfig, find_regions
 from detectors.schema import ModelSection

@@ -72,7 +72,7 @@ class Trainer:
     """
 
     def __init__(self, config: ExperimentConfig, resume: Path | None = None) -> None:
-        config = config.model_copy(update={"model": config.model.pinned()})
+        config = config.model_copy(update={"model": config.model.resolved()})
         self.config = config
         train = config.train
         self.accelerator = Accelerator(
@@ -87,7 +87,7 @@ class Trainer:
             self.task = TASKS[config.model.task](config)
         self.loader = self._build_loader()
         checkpoint = _read_resumable(resume, config) if resume else None
-        section = config.model.blank() if checkpoint else config.model
+        section = config.model.without_weights() if checkpoint else config.model
         model = build_model(section, len(self.task.categories))
         if self.accelerator.device.type == "cpu":
             # Convolutions in this layout are about a fifth faster on a CPU.

@@ -30,3 +30,47 @@ def test_names_that_never_were_stay_errors() -> None:
         Section.model_validate({"emma": 0.9})
     with pytest.raises(ValidationError):
         Section.model_validate({1: 2})
+
+
+class Inner(StrictModel):
+    former_names: ClassVar = {"cell": "downsample"}
+
+    downsample: int = 4
+
+
+class Base(StrictModel):
+    former_names: ClassVar = {"nms": "nms_iou"}
+
+    nms_iou: float = 0.5
+
+
+class Outer(Base):
+    former_names: ClassVar = {"look": "input"}
+    former_values: ClassVar = {"input": {"grey": "gray"}}
+
+    input: str = "gray"
+    inner: Inner = Inner()
+    several: list[Inner] = []
+    maybe: Inner | None = None
+
+
+def test_old_names_and_words_are_read() -> None:
+    old = {"look": "grey", "nms": 0.3, "inner": {"cell": 2}, "several": [{"cell": 1}, {}], "maybe": {"cell": 8}}
+    new = Outer(
+        input="gray", nms_iou=0.3, inner=Inner(downsample=2), several=[Inner(downsample=1), Inner()],
+        maybe=Inner(downsample=8),
+    )  # fmt: skip
+    assert Outer.model_validate(old) == new
+    assert Outer.model_validate(Outer.with_present_names(old)) == new
+    assert Outer.with_present_names({"several": {"1": {"cell": 3}}}) == {"several": {"1": {"downsample": 3}}}
+
+
+@pytest.mark.parametrize("values", [{"nms_iou": float("inf")}, {"nms_iou": float("nan")}, {"nsm_iou": 0.3}])
+def test_unknown_fields_and_numbers_without_end_are_refused(values: dict) -> None:
+    with pytest.raises(ValidationError):
+        Base(**values)
+
+
+def test_values_do_not_change_after_reading() -> None:
+    with pytest.raises(ValidationError):
+        Base().nms_iou = 0.1

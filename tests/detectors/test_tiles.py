@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from detectors.contract import Detections
+from detectors.interface import Detections
 from detectors.tiles import clip, detect_in_tiles, pad_to, suppress, tile_starts
 
 TILE, STRIDE = 60, 30

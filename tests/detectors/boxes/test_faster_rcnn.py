@@ -28,7 +28,7 @@ def r101() -> FasterRCNN:
 
 @pytest.fixture(scope="module")
 def vgg16() -> FasterRCNN:
-    return build_model(VGG16.blank(), 1)
+    return build_model(VGG16.without_weights(), 1)
 
 
 def test_published_settings_stand_in_the_configuration() -> None:
@@ -113,7 +113,7 @@ def test_images_are_scaled_to_600_on_the_shorter_edge(r101: FasterRCNN) -> None:
 def test_the_papers_models_train_and_detect_at_a_small_size(base: FasterRCNNConfig, anchors: list) -> None:
     torch.manual_seed(0)
     small = {"min_size": 32, "max_size": 64, "roi_batch": 2, "rpn": {"anchor_sizes": anchors, "proposals": 2}}
-    model = build_model(FasterRCNNConfig(**(base.blank().model_dump() | {"norm": "group"} | small)), 1)
+    model = build_model(FasterRCNNConfig(**(base.without_weights().model_dump() | {"norm": "group"} | small)), 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     target = {"boxes": torch.tensor([[5.0, 5, 35, 35]]), "labels": torch.tensor([1])}
     for _ in range(2):

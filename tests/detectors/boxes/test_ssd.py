@@ -67,7 +67,7 @@ def test_published_settings_stand_in_the_configurations() -> None:
 )
 def test_maps_of_a_tile(name: str, depths: list[int], cells: list[int]) -> None:
     with torch.device("meta"):  # shapes without the work
-        model = build_model(read_config(name).model.blank().model_copy(update={"input": "repeat"}), 1)
+        model = build_model(read_config(name).model.without_weights().model_copy(update={"input": "repeat"}), 1)
         maps = model.backbone(torch.rand(1, 1, 300, 300))
     assert [tuple(m.shape[1:]) for m in maps.values()] == [(d, c, c) for d, c in zip(depths, cells, strict=True)]
     assert model.backbone.channels == depths

@@ -148,3 +148,9 @@ def test_a_source_needs_one_origin() -> None:
 def test_the_anchors_must_fit_the_maps() -> None:
     with pytest.raises(InputError, match="anchor_sizes needs 3 lists"):
         read_config("quickstart", ["model.rpn.anchor_sizes=[[8]]"])
+
+
+def test_a_base_file_is_extended_but_is_no_configuration() -> None:
+    assert read_config("rfcn_r18").data == read_config("faster_rcnn_r18_fpn").data
+    with pytest.raises(InputError, match=r"model\.name is None"):
+        read_config("base/castings_crops.yaml")

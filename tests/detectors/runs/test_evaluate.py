@@ -14,7 +14,7 @@ from data.radiograph import read_radiograph, write_radiograph
 from data.segmentation import stack_segmentation
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.sources import segmentation_dataset
-from detectors.contract import Detections
+from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.evaluate import MapJudge, judge
 from detectors.runs.reevaluate import _named_source

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.radiograph import write_radiograph
-from detectors.contract import Detections
+from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.prediction import Predictor, predict_files
 
