@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from rich.table import Table
 
-from data.console import Command, console
+from data.console import console
 from data.synthesis.ellipsoid import Ellipsoids, Projection, project, random_rotations
 from data.synthesis.superposition import GrayLaw, superimpose
+from radiograph.command import Command
 
 SHAPE = (572, 768)
 PROJECTION = Projection(pixel_mm=0.2, source_mm=1000.0, principal=(384.0, 286.0))

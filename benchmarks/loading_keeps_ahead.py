@@ -17,10 +17,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from data.coco import CocoDataset
-from data.console import Command, console
+from data.console import console
 from data.datasets import DetectionDataset, collate, limit_threads
 from data.radiograph import write_radiograph
 from data.transforms import AugmentationConfig, CropConfig
+from radiograph.command import Command
 
 HEIGHT, WIDTH, DEFECTS, EDGE = 572, 768, 5, 22
 AUGMENTATION = AugmentationConfig(

@@ -10,8 +10,9 @@ import click
 import cv2
 from rich.table import Table
 
-from data.console import Command, console
+from data.console import console
 from data.synthesis.phantom import make_phantom
+from radiograph.command import Command
 
 
 def make(index: int, kind: str, style: str, size: tuple[int, int] | None) -> int:

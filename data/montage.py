@@ -17,6 +17,7 @@ PREDICTION_COLOR = (255, 64, 64)  # RGB: red for detections
 CAPTION_HEIGHT, GAP = 22, 6  # pixels of a sheet
 PAPER = 225  # gray, so that white radiographs show their frame
 LEAST_TINT, STRONGEST_TINT = 0.15, 0.6  # share of a heat map's color at probability 0 and 1, over the radiograph
+PATCH_COLUMNS, PATCH_SCALE = 10, 3  # patches in a row of their sheet, and their enlargement
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -136,3 +137,21 @@ def _sheet(cells: list[np.ndarray], columns: int) -> np.ndarray:
             sheet[top : top + cell.shape[0], left : left + width] = cell
         top += height + GAP
     return sheet
+
+
+def write_patch_sheet(path: str | Path, pixels: np.ndarray, captions: list[str]) -> None:
+    """Write a PNG sheet of patches float [N, S, S] in [0, 1], enlarged, each under its caption; N may be 0."""
+    side = PATCH_SCALE * pixels.shape[-1]
+    width, height = max(side, 72) + GAP, side + CAPTION_HEIGHT + GAP
+    rows = max(1, -(-len(pixels) // PATCH_COLUMNS))
+    sheet = np.full((rows * height + GAP, PATCH_COLUMNS * width + GAP), PAPER, np.uint8)
+    for k, (patch, caption) in enumerate(zip(pixels, captions, strict=True)):
+        top, left = GAP + k // PATCH_COLUMNS * height, GAP + k % PATCH_COLUMNS * width
+        gray = np.rint(np.clip(patch, 0, 1) * 255).astype(np.uint8)
+        large = cv2.resize(gray, (side, side), interpolation=cv2.INTER_NEAREST)
+        cv2.putText(sheet, caption, (left, top + 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 0, 1, cv2.LINE_AA)
+        sheet[top + CAPTION_HEIGHT : top + CAPTION_HEIGHT + side, left : left + side] = large
+    if not len(pixels):
+        cv2.putText(sheet, "none", (GAP, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0, 1, cv2.LINE_AA)
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), sheet)

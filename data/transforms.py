@@ -7,7 +7,8 @@ no step goes through 8 bits. Where brightness, contrast or noise push a value ou
 import os
 import random
 from collections.abc import Callable
-from typing import Annotated
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
@@ -16,9 +17,8 @@ from data.crops import THINNEST, Augmented, CropConfig, Probability, Turn, crop,
 from data.errors import InputError
 from data.schema import StrictModel
 
-# albumentations asks a package host for its newest release at import, unless this is set.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A
+if TYPE_CHECKING:
+    import albumentations as A
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -76,6 +76,7 @@ class Transform:
         self.config = config
         # No filtering by area or visibility: nothing is dropped behind our back. Clipping repairs the last
         # bit of float32 rounding, over which albumentations would otherwise stop.
+        A = _albumentations()
         boxes = A.BboxParams(format="pascal_voc", clip=True, min_area=0, min_visibility=0)
         turns, shades = _turns(config), _shades(config)
         self._turn = A.Compose(turns, bbox_params=boxes) if turns else None
@@ -134,9 +135,19 @@ def build_transform(config: AugmentationConfig) -> Callable[..., Augmented]:
     return Transform(config)
 
 
-def _turns(config: AugmentationConfig) -> list[A.BasicTransform]:
+def _albumentations() -> ModuleType:
+    """Import albumentations when it is first used: it imports torch, which takes seconds that schemas need not."""
+    # It asks a package host for its newest release at import, unless this is set.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    return albumentations
+
+
+def _turns(config: AugmentationConfig) -> "list[A.BasicTransform]":
     """Return the steps that move boxes, those that are on."""
-    steps: list[A.BasicTransform] = []
+    A = _albumentations()
+    steps: list[Any] = []
     if config.horizontal_flip:
         steps.append(A.HorizontalFlip(p=config.horizontal_flip))
     if config.vertical_flip:
@@ -146,9 +157,10 @@ def _turns(config: AugmentationConfig) -> list[A.BasicTransform]:
     return steps
 
 
-def _shades(config: AugmentationConfig) -> list[A.BasicTransform]:
+def _shades(config: AugmentationConfig) -> "list[A.BasicTransform]":
     """Return the steps that change gray values, those that are on."""
-    steps: list[A.BasicTransform] = []
+    A = _albumentations()
+    steps: list[Any] = []
     if config.blur_sigma is not None:
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=config.blur_sigma, p=1))
     if config.contrast or config.brightness:
@@ -164,7 +176,7 @@ def _shades(config: AugmentationConfig) -> list[A.BasicTransform]:
     return steps
 
 
-def _turned(scene: Augmented, turn: A.Compose) -> Augmented:
+def _turned(scene: Augmented, turn: "A.Compose") -> Augmented:
     """Flip and rotate."""
     # A fifth column carries the position of the box; label fields would come back as floats.
     count, masks = len(scene.boxes), scene.masks

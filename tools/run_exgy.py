@@ -1,62 +1,7 @@
 #!/usr/bin/env python3
-r"""Train patch classifiers on simulated defects, ellipsoids and GAN samples in shares, and judge them on real ones.
+"""The command `radiograph compare-defect-mixes` from a checkout, under its former name."""
 
-This is Table 4 and Fig. 9 of Mery 2020 for any data. The paper trains on odd image numbers of seven series (C0001,
-C0010, C0015, C0021, C0031, C0034, C0061) and tests on even ones, some 4,400 patches a radiograph; with these series
-under GDXRAY/Castings:
-
-    tools/prepare_gdxray.py GDXRAY --out coco --split odd-even --fractions 0.8 0 0.2
-    tools/run_exgy.py --cfg xnet_ii.yaml coco/train.json --images GDXRAY --test coco/test.json --per-series \
-        --patches 512000 --epochs 10 --out exgy
-
-Defects here are fresh in every epoch: fewer patches an epoch show as many of them in the end.
-"""
-
-from pathlib import Path
-
-import click
-
-from data.console import Command, console
-from detectors.config.files import read_config
-from detectors.experiments.defect_mix_data import Experiment, exgy_config, origins_of, parse_shares
-from detectors.experiments.defect_mixes import SHARES, results_table, run_exgy
-
-FILE = click.Path(path_type=Path)
-
-
-@click.command(cls=Command)
-@click.argument("coco_train", required=False, type=FILE)
-@click.option("--cfg", default="xnet_ii.yaml", show_default=True, help="A patch classifier: name in configs/, or path.")
-@click.option("--images", type=FILE, help="Folder of the radiographs; that of COCO_TRAIN by default.")
-@click.option("--test", type=FILE, help="COCO file of the test radiographs with their real defects.")
-@click.option("--test-images", type=FILE, help="Folder of the test radiographs; --images by default.")
-@click.option("--phantoms", nargs=2, type=click.IntRange(1), metavar="TRAIN TEST",
-              help="Simulated castings instead of COCO files; their own defects are the real ones.")  # fmt: skip
-@click.option("--out", required=True, type=FILE, help="Folder for table.md, metrics.json, figures and the runs.")
-@click.option("--shares", default=SHARES, show_default=True, help="Ellipsoidal/GAN defects in %, with commas between.")
-@click.option("--gan", type=FILE, help="A GAN's run, or a patch file of its samples; else one is trained here.")
-@click.option("--gan-epochs", type=click.IntRange(1), help="Epochs of the GAN trained here; else those of dcgan.yaml.")
-@click.option("--per-series", is_flag=True, help="E100G000*, too: a model for each series, detections pooled.")
-@click.option("--patches", type=click.IntRange(2), help="Patches an epoch; else twice data.patches.per_image an image.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of each model; else those of the configuration.")
-@click.option("--seed", type=click.IntRange(0), help="Of everything random; else that of the configuration.")
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE",
-              help="Override a field of the configuration, such as data.train.simulate.contrast.high=0.2.")  # fmt: skip
-def main(coco_train: Path | None, cfg: str, images: Path | None, test: Path | None, test_images: Path | None,
-         phantoms: tuple[int, int] | None, out: Path, shares: str, gan: Path | None, gan_epochs: int | None,
-         per_series: bool, patches: int | None, epochs: int | None, seed: int | None,
-         overrides: tuple[str, ...]) -> None:  # fmt: skip
-    """Train one model for each share of ellipsoidal and GAN defects, and judge all on real ones.
-
-    Defects are simulated over the radiographs of COCO_TRAIN, whose own are painted over. The same command again
-    goes on after the models that are done, and in the middle of the one that was interrupted.
-    """
-    origins = origins_of(coco_train, images, test, test_images, phantoms)
-    config = exgy_config(read_config(cfg, overrides), *origins, epochs, patches, seed)
-    rows = run_exgy(Experiment(config, out, gan, gan_epochs), parse_shares(shares), per_series)
-    console.print(results_table(rows), markup=False)
-    console.print(f"wrote table.md, metrics.json and precision_recall_50.png into {out}")
-
+from radiograph.commands.compare_defect_mixes import main
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,7 @@ from detectors.build import MODELS
 from detectors.config.experiment import ExperimentConfig
 from detectors.schema import ModelSection
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"  # package data, beside the code wherever that is
 ORIGINS = ("json", "phantoms", "masks", "patches")  # of a source's radiographs
 
 
@@ -30,7 +30,7 @@ class Layer:
 
 
 def find_config(name: str | Path) -> Path:
-    """Return the path of a configuration: a path as it stands, or a name in configs/.
+    """Return the path of a configuration: a path as it stands, or the name of a packaged one.
 
     Raises InputError that names the nearest configuration.
     """
@@ -38,7 +38,7 @@ def find_config(name: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-    raise InputError(f"{name}: no such configuration{_nearest(str(name), known)}; configs/ has {', '.join(known)}")
+    raise InputError(f"{name}: no such configuration{_nearest(str(name), known)}; packaged: {', '.join(known)}")
 
 
 def read_config(name: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:

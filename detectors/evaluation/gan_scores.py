@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data.montage import write_patch_sheet
 from detectors.evaluation.intervals import clopper_pearson
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
-from detectors.evaluation.patch_scores import write_patch_sheet
 
 STEPS, BATCH, RATE = 300, 64, 2e-3  # of the two-sample classifier's training
 DETAIL = 10.0  # by how much a patch's deviations from its own mean are enlarged beside it

@@ -4,20 +4,19 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
 from data.files import atomic_path, write_json
-from data.montage import CAPTION_HEIGHT, GAP, PAPER
+from data.montage import write_patch_sheet
 from data.patch_files import CLASSES, PatchSet
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics, display
 from detectors.evaluation.plots import COLORS, save_figure
 
 BATCH = 512
-SHOWN, COLUMNS, SCALE = 60, 10, 3  # wrong patches of a sheet, a row, and their enlargement
+SHOWN = 60  # wrong patches of a sheet
 
 
 @dataclass(frozen=True)
@@ -120,24 +119,6 @@ def worst_first(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     error = np.abs(labels - probabilities)
     wrong = np.flatnonzero((probabilities >= 0.5) != labels)
     return wrong[np.argsort(-error[wrong], kind="stable")]
-
-
-def write_patch_sheet(path: str | Path, pixels: np.ndarray, captions: list[str]) -> None:
-    """Write a PNG sheet of patches float [N, S, S] in [0, 1], enlarged, each under its caption; N may be 0."""
-    side = SCALE * pixels.shape[-1]
-    width, height = max(side, 72) + GAP, side + CAPTION_HEIGHT + GAP
-    rows = max(1, -(-len(pixels) // COLUMNS))
-    sheet = np.full((rows * height + GAP, COLUMNS * width + GAP), PAPER, np.uint8)
-    for k, (patch, caption) in enumerate(zip(pixels, captions, strict=True)):
-        top, left = GAP + k // COLUMNS * height, GAP + k % COLUMNS * width
-        gray = np.rint(np.clip(patch, 0, 1) * 255).astype(np.uint8)
-        large = cv2.resize(gray, (side, side), interpolation=cv2.INTER_NEAREST)
-        cv2.putText(sheet, caption, (left, top + 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 0, 1, cv2.LINE_AA)
-        sheet[top + CAPTION_HEIGHT : top + CAPTION_HEIGHT + side, left : left + side] = large
-    if not len(pixels):
-        cv2.putText(sheet, "none", (GAP, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0, 1, cv2.LINE_AA)
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), sheet)
 
 
 def _share(count: int, total: int) -> float | None:

@@ -67,14 +67,6 @@ class Conditions:
     threads: int | None = None
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read "768x572" as (width, height). Raises InputError for anything else."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"image size '{text}': give width x height in pixels, such as 768x572")
-    return int(parts[0]), int(parts[1])
-
-
 def benchmark(configurations: Sequence[str], runs: Sequence[Path], conditions: Conditions) -> list[dict[str, Any]]:
     """Measure configurations with random weights and runs with theirs, each in a process of its own.
 

@@ -20,7 +20,6 @@ from detectors.experiments.benchmark import (
     benchmark,
     benchmark_table,
     fit_frozen_norms,
-    parse_size,
     write_benchmark,
 )
 from detectors.runs.inference import detect
@@ -94,12 +93,6 @@ def test_the_other_device_is_kept_and_the_same_one_replaced(tmp_path: Path) -> N
     assert sorted((r["device"], r["parameters"]) for r in records) == [("cpu", 7), ("cuda", 50_250_000)]
     with pytest.raises(InputError, match="768x572"):
         write_benchmark([record(image_size=[96, 64])], tmp_path)
-
-
-@pytest.mark.parametrize("text", ["768", "768x", "0x10", "axb", "1x2x3"])
-def test_a_size_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="768x572"):
-        parse_size(text)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""One module for each command, which holds a click command named `main`."""

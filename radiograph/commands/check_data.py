@@ -1,0 +1,53 @@
+"""Check COCO files and their images, and look for images that two of them share."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+from rich.table import Column, Table
+
+from data.console import console
+from radiograph.command import PATH, Command, RenamedOption
+
+
+@click.command(cls=Command)
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="JSON...")
+@click.option(
+    "--images",
+    "image_dirs",
+    multiple=True,
+    required=True,
+    type=PATH,
+    help="Folder that file_name starts from; once, or once for each JSON.",
+)
+@click.option(
+    "--similarity",
+    "--nearly",
+    cls=RenamedOption,
+    type=click.FloatRange(-1, 1),
+    default=0.83,
+    show_default=True,
+    help="Correlation of small copies from which two images count as near-duplicates.",
+)
+@click.option("--rows", type=click.IntRange(min=1), default=50, show_default=True, help="Most issues to list.")
+def main(files: tuple[Path, ...], image_dirs: tuple[Path, ...], similarity: float, rows: int) -> None:
+    """Report every problem in COCO files, and near-duplicates across them.
+
+    Give the files of a split (train, val, test) together to find the images that two of them share. Exit code 0: no
+    issue; 1: issues found; 2: the input cannot be checked.
+    """
+    from data.duplicates import check_files
+
+    with console.status("reading the images"):
+        found = check_files(files, image_dirs, similarity)
+    if not found:
+        console.print(f"clean: {', '.join(map(str, files))}")
+        return
+    table = Table("file", "kind", Column("fault", overflow="fold"), title=f"{min(rows, len(found))} of {len(found)}")
+    for file, fault in found[:rows]:
+        table.add_row(Path(file).name, f"{fault.severity}: {fault.kind}", fault.message)
+    console.print(table)
+    kinds = Counter((fault.severity, fault.kind) for _, fault in found)
+    console.print(f"{len(found)} faults: " + ", ".join(f"{n} {kind} ({level})" for (level, kind), n in kinds.items()))
+    sys.exit(1)

@@ -1,0 +1,39 @@
+"""Find defects in new radiographs."""
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from data.console import console
+from radiograph.command import PATH, Command
+
+
+@click.command(cls=Command)
+@click.option("--run", required=True, type=PATH, metavar="RUN", help="Folder of a run, or a checkpoint.")
+@click.option("--out", type=PATH, default=Path("predictions"), show_default=True)
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score drawn; by default that of the run.")
+@click.option("--overlays/--no-overlays", default=True, show_default=True, help="Draw the boxes on the radiographs.")
+@click.option(
+    "--heat-maps/--no-heat-maps", default=True, show_default=True, help="Write heat maps, of models that have them."
+)
+@click.argument("paths", nargs=-1, required=True, type=PATH)
+def main(
+    run: Path, out: Path, threshold: float | None, overlays: bool, heat_maps: bool, paths: tuple[Path, ...]
+) -> None:
+    """Find defects in new radiographs.
+
+    Writes COCO results, overlays and heat maps for radiographs (PNG, TIFF, DICONDE) or folders of them.
+    """
+    from detectors.runs.prediction import Predictor, default_threshold, predict_files
+
+    predictor = Predictor(run)
+    lowest = default_threshold(run) if threshold is None else threshold
+    images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps)
+    table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
+    for image in images:
+        scores = [r["score"] for r in results if r["image_id"] == image["id"]]
+        count = sum(score >= lowest for score in scores)
+        table.add_row(image["file_name"], str(count), f"{max(scores):.3f}" if scores else "n/a")
+    console.print(table)
+    console.print(f"wrote {out}")

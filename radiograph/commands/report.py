@@ -1,0 +1,31 @@
+"""Write one page about evaluated runs that opens offline."""
+
+from pathlib import Path
+
+import click
+
+from data.console import console
+from radiograph.command import PATH, Command, RenamedOption, run_option
+
+
+@click.command(cls=Command)
+@run_option("Folder of an evaluated run, or of an evaluation.", multiple=True)
+@click.option("--out", default="report.html", show_default=True, type=PATH, help="Page to write.")
+@click.option("--title", default="Detector report", show_default=True)
+@click.option(
+    "--errors",
+    "--faults",
+    cls=RenamedOption,
+    type=click.IntRange(0),
+    default=40,
+    show_default=True,
+    help="Misses, and as many false calls, to show for each run.",
+)
+@click.option("--resamples", type=click.IntRange(1), default=300, show_default=True, help="Bootstrap resamples.")
+def main(runs: tuple[Path, ...], out: Path, title: str, errors: int, resamples: int) -> None:
+    """Write one self-contained page about evaluated runs."""
+    from detectors.evaluation.report import write_report
+    from detectors.evaluation.runs import name_runs, read_run
+
+    path = write_report(name_runs([read_run(run) for run in runs]), out, title, errors, resamples)
+    console.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
