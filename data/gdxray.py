@@ -90,6 +90,22 @@ def read_gdxray_summary(root: str | Path, group: str, weld_boxes: bool = False,
     return CocoDataset(images, annotations, CATEGORIES, info=info), summaries
 
 
+def read_series(folder: str | Path) -> CocoDataset:
+    """Return one series as COCO: `folder/<name>_<nnnn>.png`, where the name is the folder's own, and its boxes.
+
+    The folder may lie anywhere. Records are those of `read_gdxray`, but `file_name` starts from the folder itself;
+    without a ground_truth.txt no radiograph has a defect. Raises InputError naming the file and line.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one series, a folder such as GDXRAY/Castings/C0001")
+    records = _image_records(folder, folder.resolve(), first_id=1)
+    found = list(_box_annotations(records, folder / GROUND_TRUTH, SeriesSummary(folder.name)))
+    for k, annotation in enumerate(found, start=1):
+        annotation["id"] = k
+    return CocoDataset(list(records.values()), found, CATEGORIES, info={"description": f"series {folder.name}"})
+
+
 def read_unlabeled(root: str | Path) -> CocoDataset:
     """Return the weld radiographs of W0003, which nobody annotated: to predict on, not to train or judge with."""
     folder = _series_folders(root, "welds").get(UNLABELLED_SERIES)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.evaluation.curves import RECALL_GRID
 from detectors.evaluation.matching import MatchTable
+from detectors.evaluation.metrics import FALSE_CALL_RATES
 
 Floats = NDArray[np.float64]
 Unit = Literal["auto", "series", "image"]
@@ -22,8 +23,9 @@ FEWEST_SERIES = 10  # bands from fewer clusters are known to be too narrow
 class Bands:
     """Percentile bands over `resamples` draws of `units` series or images (`unit`).
 
-    `figures`: low and high of `ap`, `recall`, `precision`, `f1` and `false_calls` an image at the
-    threshold, None where not applicable. `precision` [2, 101]: low and high at each recall of the 101-point
+    `figures`: low and high of `ap`, of the sensitivities at fixed rates of false calls (keys of
+    `FALSE_CALL_RATES`), and of `recall`, `precision`, `f1` and `false_calls` an image at the threshold, None where not
+    applicable. `precision` [2, 101]: low and high at each recall of the 101-point
     grid, mean over classes. `sensitivity` [2, K]: recall at each of `false_calls` [K] an image, all classes
     pooled.
     """
@@ -65,7 +67,7 @@ def bootstrap(
             figures, precision[number], sensitivity[number] = sample.weighted(weight)
             draws.append(figures)
     share = ((1 - confidence) / 2, (1 + confidence) / 2)
-    names = ("ap", "recall", "precision", "f1", "false_calls")
+    names = ("ap", *FALSE_CALL_RATES, "recall", "precision", "f1", "false_calls")
     bands = {name: _percentiles([draw[name] for draw in draws], share) for name in names}
     return Bands(
         unit, units, resamples, confidence, bands, _envelope(precision, share), grid, _envelope(sensitivity, share)
@@ -102,6 +104,8 @@ class _Sample:
             for label in np.unique(self.truth_label)
         ]
         score = table.detections.score[kept]
+        # No threshold parts detections of one score: only the last of equals is a point of the FROC.
+        self.points = np.flatnonzero(np.diff(score, append=-np.inf) != 0)
         self.reported = None if threshold is None else int((score >= threshold).sum())
 
     def weighted(self, weight: Floats) -> tuple[dict[str, float], Floats, Floats]:
@@ -119,13 +123,18 @@ class _Sample:
                 sums = np.cumsum(chosen * self.hit[detections]), np.cumsum(chosen)
                 curves.append(_precision_on_grid(*sums, total))
         precision = np.mean(curves, axis=0) if curves else np.full(len(RECALL_GRID), np.nan)
-        sensitivity = np.full(len(self.grid), np.nan)
+        rates = np.concatenate([self.grid, list(FALSE_CALL_RATES.values())])
+        sensitivity = np.full(len(rates), np.nan)
         if objects:
-            false = (called - found) / images
-            place = np.searchsorted(false, self.grid + 1e-12, side="right") - 1
-            sensitivity = np.append(found, 0.0)[place] / objects
-        figures = {"ap": float(precision.mean()), **self._at_threshold(found, called, objects, images)}
-        return figures, precision, sensitivity
+            false, hits = (called - found)[self.points] / images, found[self.points]
+            place = np.searchsorted(false, rates + 1e-12, side="right") - 1
+            sensitivity = np.append(hits, 0.0)[place] / objects
+        figures = {
+            "ap": float(precision.mean()),
+            **dict(zip(FALSE_CALL_RATES, sensitivity[len(self.grid) :].tolist(), strict=True)),
+            **self._at_threshold(found, called, objects, images),
+        }
+        return figures, precision, sensitivity[: len(self.grid)]
 
     def _at_threshold(self, found: Floats, called: Floats, objects: float, images: float) -> dict[str, float]:
         if self.reported is None:

@@ -12,6 +12,7 @@ from data.files import write_json, write_text
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, display
 from detectors.evaluation.plots import COLORS, save_figure
 from detectors.evaluation.runs import read_metrics, read_object
+from detectors.evaluation.table import markdown_table
 
 # Metrics in the order of the table; those that no run has are left out.
 SHOWN = (
@@ -95,12 +96,6 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _judged_on(row: Mapping[str, Any]) -> str:
     return f"{display(row.get('images'))} images, {display(row.get('objects'))} objects"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table with a final line end."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
 
 
 def write_comparison(rows: Sequence[Mapping[str, Any]], out: str | Path) -> str:

@@ -13,26 +13,36 @@ Metrics = dict[str, float | int | None]
 class Metric(NamedTuple):
     """How one metric is shown: its title for people, decimals, which way is better, and its definition.
 
-    `higher_is_better` is None for what is neither good nor bad, such as a count of images or a threshold.
+    `higher_is_better` is None for what is neither good nor bad, such as a count of images or a threshold. `short` is a
+    shorter title for the heads of wide tables, where there is one.
     """
 
     title: str
     digits: int
     higher_is_better: bool | None
     description: str
+    short: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The shortest name there is, for the head of a wide table."""
+        return self.short or self.title
 
 
 METRICS: dict[str, Metric] = {
     "ap50": Metric("AP at IoU 0.5", 3, True, "average precision at 101 recalls (COCO's), mean over the classes that "
-                   "have objects; the mAP of the papers"),
-    "ap30": Metric("AP at IoU 0.3", 3, True, "the same at IoU 0.3"),
-    "ap75": Metric("AP at IoU 0.75", 3, True, "the same at IoU 0.75"),
-    "ap_center": Metric("AP by center point", 3, True, "the same by the center-point criterion"),
+                   "have objects; the mAP of the papers", "AP 0.5"),
+    "ap30": Metric("AP at IoU 0.3", 3, True, "the same at IoU 0.3", "AP 0.3"),
+    "ap75": Metric("AP at IoU 0.75", 3, True, "the same at IoU 0.75", "AP 0.75"),
+    "ap_center": Metric("AP by center point", 3, True, "the same by the center-point criterion",
+                        "AP center"),
     "sensitivity_at_half_call": Metric("sensitivity at 0.5 false calls an image", 3, True, "share of objects found, by "
                                        "the center-point criterion, at the lowest threshold that makes no more than "
-                                       "half a false call an image on average; all images and classes pooled"),
-    "sensitivity_at_1_call": Metric("sensitivity at 1 false call an image", 3, True, "the same at one false call"),
-    "sensitivity_at_2_calls": Metric("sensitivity at 2 false calls an image", 3, True, "the same at two false calls"),
+                                       "half a false call an image on average; all images and classes pooled", "s@0.5"),
+    "sensitivity_at_1_call": Metric("sensitivity at 1 false call an image", 3, True, "the same at one false call",
+                                    "s@1"),
+    "sensitivity_at_2_calls": Metric("sensitivity at 2 false calls an image", 3, True, "the same at two false calls",
+                                     "s@2"),
     "recall50": Metric("recall at IoU 0.5", 3, True, "share of objects found by all detections"),
     "f1_max": Metric("best F1", 3, True, "the highest F1 at IoU 0.5 over all thresholds, classes pooled"),
     "threshold": Metric("threshold of the best F1", 3, None, "the lowest score reported at the best F1"),

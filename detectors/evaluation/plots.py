@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -12,7 +13,7 @@ from matplotlib.patches import Rectangle
 from data.coco import CocoDataset
 from data.files import atomic_path
 from data.radiograph import read_radiograph
-from detectors.evaluation.curves import PrecisionRecall
+from detectors.evaluation.curves import PrecisionRecall, ScoreCurve
 from detectors.evaluation.matching import MatchTable, match_detections
 from detectors.evaluation.metrics import display
 from detectors.evaluation.pod import PodFit
@@ -43,22 +44,63 @@ def plot_precision_recall(
             recall[: len(precision)],
             precision,
             where="pre",
-            label=f"{name}   AP {display(curve.ap)}",
+            label=literal(f"{name}   AP {display(curve.ap)}"),
             color=COLORS[number % len(COLORS)],
             linestyle=("-", "--", ":")[number // len(COLORS) % 3],
             linewidth=2,
         )
-    axes.set(xlim=(0, 1.005), ylim=(0, 1.01), xlabel="recall", ylabel="precision", title=title)
-    _quiet(axes)
+    axes.set(xlim=(0, 1.005), ylim=(0, 1.01), xlabel="recall", ylabel="precision", title=literal(title))
+    quiet(axes)
     if curves:
         axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none")
     save_figure(figure, path)
 
 
-def _quiet(axes: Any) -> None:
+def literal(text: object) -> str:
+    """Return a name as matplotlib shows it to the letter: no `$` starts a formula, no `_` hides it from a legend."""
+    shown = str(text).encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def quiet(axes: Axes) -> None:
+    """Give axes a faint grid behind the data, and no box around them."""
     axes.grid(color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def plot_froc(curves: Mapping[str, ScoreCurve], path: str | Path, title: str = "FROC by center point") -> None:
+    """Draw sensitivity against false calls an image, logarithmic, of several runs or groups by name.
+
+    The last one is drawn thick. Rates under a hundredth of a false call an image are not shown.
+    """
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    least, most = 0.01, 1.0
+    for number, (name, curve) in enumerate(curves.items()):
+        shown = curve.objects > 0 and curve.images > 0
+        rates = np.maximum(curve.false_calls, least) if shown else np.zeros(0)
+        recall = curve.recall if shown else np.zeros(0)
+        most = max(most, float(rates.max(initial=most)))
+        last = number == len(curves) - 1
+        axes.step(
+            rates,
+            recall,
+            where="post",
+            label=literal(name) if shown else literal(f"{name} (no objects)"),
+            color="#000000" if last else COLORS[number % (len(COLORS) - 1)],
+            linestyle="-" if last else ("-", "--", ":")[number // (len(COLORS) - 1) % 3],
+            linewidth=2.6 if last else 1.4,
+        )
+    for rate in (0.5, 1, 2):
+        axes.axvline(rate, color="#bbbbbb", linewidth=0.8, linestyle="--", zorder=0)
+    axes.set_xscale("log")
+    axes.set(xlim=(least, most * 1.1), ylim=(0, 1.01), xlabel="false calls an image", ylabel="sensitivity")
+    axes.set_title(literal(title))
+    quiet(axes)
+    if curves:
+        axes.legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
+    save_figure(figure, path)
 
 
 def plot_examples(
@@ -139,7 +181,7 @@ def _draw_example(axes: Any, table: MatchTable, image: int, image_dir: Path, thr
             score = f"{table.detections.score[row]:.2f}"
             axes.text(x, y - 3, score, color=color, fontsize=7, clip_on=True)
     axes.set(xlim=(x0, x1), ylim=(y1, y0))
-    axes.set_title(Path(table.images.names[image]).name, fontsize=9)
+    axes.set_title(literal(Path(table.images.names[image]).name), fontsize=9)
 
 
 def crop_around(boxes: np.ndarray, shape: tuple[int, int], least: int = 256) -> tuple[int, int, int, int]:
@@ -189,8 +231,8 @@ def plot_pod(fit: PodFit, axis: str, path: str | Path) -> None:
             axes.plot([size, size, sizes[0]], [-0.06, probability, probability], color="#999999", linewidth=0.8)
             axes.plot(size, probability, "o", color=COLORS[1], markersize=5)
         axes.text(0.98, 0.30 - 0.06 * number, shown, transform=axes.transAxes, ha="right")
-    axes.set(xlim=(sizes[0], top), ylim=(-0.06, 1.06), xlabel=axis, ylabel="probability of detection")
+    axes.set(xlim=(sizes[0], top), ylim=(-0.06, 1.06), xlabel=literal(axis), ylabel="probability of detection")
     axes.set_title(f"{fit.hits} of {fit.defects} defects found")
-    _quiet(axes)
+    quiet(axes)
     axes.legend(loc="center right", frameon=True, framealpha=0.9, edgecolor="none")
     save_figure(figure, path)

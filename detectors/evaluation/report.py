@@ -8,6 +8,7 @@ from typing import Any
 
 from data.files import write_text
 from detectors.evaluation.faults import FALSE_CALLS, MISSES
+from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS
 from detectors.evaluation.report_data import CRITERIA, gallery_data, image_boxes, run_data
 from detectors.evaluation.report_images import Pictures
 from detectors.evaluation.runs import Run
@@ -36,6 +37,7 @@ def write_report(
         "title": title,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "criteria": list(CRITERIA),
+        "sensitivities": {name: METRICS[name].title for name in FALSE_CALL_RATES},
         "kinds": {"miss": MISSES, "false call": FALSE_CALLS},
         "runs": records,
     }

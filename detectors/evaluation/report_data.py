@@ -15,6 +15,7 @@ from detectors.evaluation.curves import RECALL_GRID, image_roc, precision_recall
 from detectors.evaluation.faults import Faults, find_faults
 from detectors.evaluation.hit_miss import HitMiss, false_call_rates, hit_miss, pod_record
 from detectors.evaluation.matching import MatchTable
+from detectors.evaluation.metrics import FALSE_CALL_RATES
 from detectors.evaluation.pod import fit_pod
 from detectors.evaluation.runs import Run
 from detectors.evaluation.threshold import reporting_threshold
@@ -68,7 +69,11 @@ def _criterion_data(table: MatchTable, threshold: float | None, resamples: int) 
     chosen, roc_chosen = _thin(len(curve.threshold)), _thin(len(roc.threshold))
     pr_chosen = _thin(len(precision.recall))
     return {
-        "figures": {"ap": precision.ap, **(dict.fromkeys(at_threshold) if threshold is None else at_threshold)},
+        "figures": {
+            "ap": precision.ap,
+            **{name: curve.sensitivity_at(rate) for name, rate in FALSE_CALL_RATES.items()},
+            **(dict.fromkeys(at_threshold) if threshold is None else at_threshold),
+        },
         "bands": bands.figures,
         "band_unit": f"{bands.units} {'series' if bands.unit == 'series' else 'images'}",
         "ap_all_points": precision.ap_all_points,

@@ -27,9 +27,10 @@ from data.synthesis.phantom import make_phantom
 from detectors.build import build_model
 from detectors.config.files import read_config
 from detectors.config.sources import percentile_window
-from detectors.evaluation.comparison import markdown_table, read_benchmark
+from detectors.evaluation.comparison import read_benchmark
 from detectors.evaluation.metrics import display
 from detectors.evaluation.runs import read_metrics
+from detectors.evaluation.table import markdown_table
 from detectors.runs.checkpoint import load_model
 from detectors.runs.inference import detect
 

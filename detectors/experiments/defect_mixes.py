@@ -19,11 +19,11 @@ from data.splits import series_of
 from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import SourceConfig
 from detectors.config.sources import load_source, load_training_source
-from detectors.evaluation.comparison import markdown_table
 from detectors.evaluation.curves import precision_recall
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, display
 from detectors.evaluation.plots import plot_precision_recall
 from detectors.evaluation.runs import read_metrics, read_object, read_run, write_evaluation
+from detectors.evaluation.table import markdown_table
 from detectors.experiments.defect_mix_data import Experiment, Share, finished_run, share_config
 
 SHARES = "100/0,75/25,50/50,25/75,0/100"

@@ -48,6 +48,7 @@
     };
     get("headline").replaceChildren(byRun(visible(), [
       [`AP, ${state.criterion}`, figure("ap")],
+      ...Object.entries(data.sensitivities).map(([name, title]) => [title, figure(name)]),
       ["recall at the threshold", figure("recall")],
       ["precision at the threshold", figure("precision")],
       ["F1 at the threshold", figure("f1")],

@@ -110,5 +110,5 @@ def test_a_metric_that_is_no_number_is_refused(tmp_path: Path, value: str) -> No
 
 def test_the_table_shows_titles_and_leaves_out_what_no_run_has() -> None:
     table = metrics_table({"a": EMPTY_METRICS | {"ap50": 0.25}, "b": {"ap50": None, "own": 3}})
-    columns = [list(column.cells) for column in table.columns]
+    columns = [[str(cell) for cell in column.cells] for column in table.columns]
     assert columns == [["AP at IoU 0.5", "own"], ["0.250", "n/a"], ["n/a", "3"]]

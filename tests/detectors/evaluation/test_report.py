@@ -17,7 +17,7 @@ from data.files import write_json
 from data.radiograph import write_radiograph
 from detectors.evaluation.faults import find_faults
 from detectors.evaluation.matching import match_detections
-from detectors.evaluation.metrics import compute_metrics
+from detectors.evaluation.metrics import METRICS, compute_metrics
 from detectors.evaluation.report import write_report
 from detectors.evaluation.report_images import Pictures, window_around
 from detectors.evaluation.runs import name_runs, read_run, write_ground_truth
@@ -87,6 +87,11 @@ def test_page_says_what_the_table_says_and_loads_nothing(report: Path) -> None:
         low, high = criterion["bands"]["ap"]
         assert low < run.metrics["ap50"] < high
         assert record["criteria"]["center hit"]["figures"]["ap"] == run.metrics["ap_center"]
+        center = record["criteria"]["center hit"]
+        for name, title in data["sensitivities"].items():
+            assert title == METRICS[name].title
+            low, high = center["bands"][name]
+            assert low <= center["figures"][name] == run.metrics[name] <= high
         missed = sum(criterion["faults"]["misses"].values())
         assert missed == round(run.metrics["objects"] * (1 - criterion["figures"]["recall"]))
         assert record["tested_on"]["clean_images"] == 4
