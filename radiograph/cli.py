@@ -12,7 +12,14 @@ STEPS = {
     "Prepare data": ("prepare-gdxray", "check-data", "make-patches"),
     "Simulate": ("make-phantoms", "simulate-defects", "sample-gan"),
     "Train": ("show-config", "train", "measure-learning-curve", "compare-defect-mixes"),
-    "Evaluate": ("evaluate", "choose-threshold", "estimate-pod", "estimate-box-padding", "benchmark"),
+    "Evaluate": (
+        "evaluate",
+        "evaluate-series",
+        "choose-threshold",
+        "estimate-pod",
+        "estimate-box-padding",
+        "benchmark",
+    ),
     "Report": ("report", "compare", "plot-pr", "show-feature-maps"),
     "Predict": ("predict",),
 }

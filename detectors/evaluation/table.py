@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from data.files import atomic_path
 from detectors.evaluation.metrics import Metrics, display, title_of
@@ -15,26 +14,13 @@ from detectors.evaluation.metrics import Metrics, display, title_of
 
 def metrics_table(runs: Mapping[str, Metrics]) -> Table:
     """Return a table with one column a run and one row a metric that at least one run has; "n/a" for None."""
-    table = text_table("metric", *runs, title="results")
+    table = Table("metric", *runs, title="results")
     names = list(dict.fromkeys(name for metrics in runs.values() for name in metrics))
     for name in names:
         values = [metrics.get(name) for metrics in runs.values()]
         if any(value is not None for value in values):
-            add_row(table, title_of(name), *(display(value) for value in values))
+            table.add_row(title_of(name), *(display(value) for value in values))
     return table
-
-
-def text_table(*columns: str, title: str = "") -> Table:
-    """Return a table for the console whose headers and title are shown to the letter, brackets and all."""
-    table = Table(title=Text(title) if title else None)
-    for column in columns:
-        table.add_column(Text(column))
-    return table
-
-
-def add_row(table: Table, *cells: object) -> None:
-    """Add a row whose cells are shown to the letter: names of files and runs are no markup."""
-    table.add_row(*(Text(str(cell)) for cell in cells))
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
