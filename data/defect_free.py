@@ -6,8 +6,8 @@ from pathlib import Path
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.masks import CATEGORIES
-from data.radiograph import find_radiographs, radiograph_size
-from data.records import Category, ImageRecord
+from data.radiograph import find_radiographs, image_record
+from data.records import Category
 
 
 def read_defect_free(folder: str | Path, categories: Sequence[Category] = CATEGORIES) -> CocoDataset:
@@ -19,9 +19,6 @@ def read_defect_free(folder: str | Path, categories: Sequence[Category] = CATEGO
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one with radiographs that show no defect")
-    images: list[ImageRecord] = []
-    for image_id, file in enumerate(find_radiographs([folder]), start=1):
-        width, height = radiograph_size(file)
-        name = file.relative_to(folder).as_posix()
-        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+    files = find_radiographs([folder])
+    images = [image_record(k, file, file.relative_to(folder).as_posix()) for k, file in enumerate(files, start=1)]
     return CocoDataset(images, [], list(categories), path=folder, info={"description": "radiographs without defects"})

@@ -1,12 +1,11 @@
 """Masks: folders of binary masks to COCO, and COCO segmentations to label maps.
 
-A mask folder holds one binary image a radiograph, 0 = sound, 255 (or 1) = defect. A defect of the COCO data is one
+A mask folder holds one binary image a radiograph, 0 = background, 255 (or 1) = defect. A defect of the COCO data is one
 8-connected component of a mask.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -14,14 +13,16 @@ from skimage.measure import label, regionprops
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from data.radiograph import find_radiographs, radiograph_size, read_radiograph
+from data.limits import check_size
+from data.radiograph import find_radiographs, image_record, read_radiograph
 from data.records import Annotation, Category, ImageRecord
+from data.rle import mask_runs, paint
 
 CATEGORIES: list[Category] = [{"id": 1, "name": "defect"}]
 MASK_SUFFIXES = ("_gt", "_mask")
 GDXRAY_SERIES = ("W0001_", "W0002_")  # GDXray's welds, and the masks of them
 IGNORED = 255
-"""Value of a label map where nobody knows: neither trained on nor scored."""
+"""Value of a label map where the truth is unknown: neither trained on nor scored."""
 
 
 def read_mask_folder(images_dir: str | Path, masks_dir: str | Path) -> CocoDataset:
@@ -42,10 +43,10 @@ def read_mask_folder(images_dir: str | Path, masks_dir: str | Path) -> CocoDatas
     images: list[ImageRecord] = []
     annotations: list[Annotation] = []
     for image_id, (radiograph, file) in enumerate(pairs, start=1):
-        width, height = radiograph_size(radiograph)
-        name = radiograph.relative_to(images_dir).as_posix()
-        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for annotation in component_annotations(read_mask(file, radiograph, (width, height)), image_id):
+        image = image_record(image_id, radiograph, radiograph.relative_to(images_dir).as_posix())
+        images.append(image)
+        mask = read_mask(file, radiograph, (image["width"], image["height"]))
+        for annotation in component_annotations(mask, image_id):
             annotations.append({**annotation, "id": len(annotations) + 1})
     return CocoDataset(images, annotations, CATEGORIES, path=masks_dir, info={"description": "binary masks"})
 
@@ -104,7 +105,7 @@ def read_mask(file: str | Path, radiograph: str | Path, size: tuple[int, int]) -
             "a mask has a pixel for each of its radiograph's"
         )
     top = 2**read.bit_depth - 1
-    values, counts = np.unique(np.rint(read.pixels * top).astype(np.int64), return_counts=True)
+    values, counts = np.unique(read.levels, return_counts=True)
     defect = 1 if values[-1] == 1 else top
     between = (values != 0) & (values != defect)
     if between.any():
@@ -112,7 +113,7 @@ def read_mask(file: str | Path, radiograph: str | Path, size: tuple[int, int]) -
             f"{file}: not a binary mask: {int(counts[between].sum())} pixels lie between 0 and {top}, the first value "
             f"is {int(values[between][0])}; threshold it to 0 and {top} and save it without loss (PNG, not JPEG)"
         )
-    return read.pixels > 0
+    return read.levels > 0
 
 
 def component_annotations(mask: np.ndarray, image_id: int) -> Iterator[Annotation]:
@@ -136,44 +137,42 @@ def component_annotations(mask: np.ndarray, image_id: int) -> Iterator[Annotatio
 
 
 def rasterize(dataset: CocoDataset, image_id: int) -> np.ndarray:
-    """Return the label map of an image, uint8 [H, W]: 0 sound, a label 1..K, or `IGNORED` in crowd regions.
+    """Return the label map of an image, uint8 [H, W]: 0 background, a label 1..K, or `IGNORED` in crowd regions.
 
     Segmentations are polygons or run lengths, compressed or not. Where two overlap, an object hides a crowd region
-    and a higher label a lower one. Raises InputError for an annotation that has none: a box is not a mask.
+    and a higher label a lower one. Raises InputError for an annotation without a segmentation (a box is not a mask),
+    for one that is malformed or lies far outside of the image, for an image beyond the limit on pixels, and for more
+    classes than a label map can hold.
     """
     image = next(image for image in dataset.images if image["id"] == image_id)
-    labels = np.zeros((image["height"], image["width"]), dtype=np.uint8)
-    layers: dict[tuple[bool, int], list[dict]] = {}
+    source = dataset.path or "data set"
+    check_size(source, image["width"], image["height"], what=f"image (id {image_id})")
+    columns = np.zeros((image["width"], image["height"]), dtype=np.uint8)
+    layers: list[tuple[bool, int, np.ndarray]] = []
     for annotation in dataset.annotations_of(image_id):
-        crowd = bool(annotation.get("iscrowd", 0))
-        layer = (not crowd, IGNORED if crowd else dataset.label_of[annotation["category_id"]])
-        layers.setdefault(layer, []).append(_run_lengths(dataset, image, annotation))
-    for (_, value), runs in sorted(layers.items(), key=lambda item: item[0]):
-        try:
-            labels[coco_mask.decode(coco_mask.merge(runs)) > 0] = value
-        except ValueError as error:
+        label = dataset.label_of[annotation["category_id"]]
+        if label >= IGNORED:
             raise InputError(
-                f"{dataset.path or 'data set'}: image {image_id} ({image['file_name']}): a run-length segmentation of "
-                f"it cannot be decoded ({error}); write it anew"
-            ) from error
-    return labels
+                f"{source}: annotation {annotation['id']} has class {label} of {len(dataset.categories)}; masks hold "
+                f"{IGNORED - 1} classes at most: merge some"
+            )
+        crowd = bool(annotation.get("iscrowd", 0))
+        layers.append((not crowd, IGNORED if crowd else label, _annotation_runs(dataset, image, annotation)))
+    for _, value, runs in sorted(layers, key=lambda layer: layer[:2]):
+        paint(columns, runs, value)
+    return np.ascontiguousarray(columns.T)
 
 
-def _run_lengths(dataset: CocoDataset, image: ImageRecord, annotation: Annotation) -> dict[str, Any]:
-    """Return an annotation's segmentation as compressed run lengths."""
+def _annotation_runs(dataset: CocoDataset, image: ImageRecord, annotation: Annotation) -> np.ndarray:
+    """Return an annotation's segmentation as runs int64 [N, 2]."""
     where = f"{dataset.path or 'data set'}: annotation {annotation['id']} of image {image['id']} ({image['file_name']})"
-    shape = image["height"], image["width"]
     found = annotation.get("segmentation")
-    if not found or (isinstance(found, dict) and not found["counts"]):
+    if not found or (isinstance(found, dict) and found.get("counts") in (None, "", b"", [])):
         raise InputError(
             f"{where} has a box {annotation['bbox']} and no segmentation; give its outline as a polygon or a "
             "run-length mask, or train a detector of boxes"
         )
-    if isinstance(found, list):
-        return coco_mask.merge(coco_mask.frPyObjects(found, *shape))
-    counts = found["counts"]
-    if isinstance(counts, list):
-        if sum(counts) != shape[0] * shape[1] or min(counts) < 0:
-            raise InputError(f"{where}: run lengths add up to {sum(counts)}, not {shape[0]} x {shape[1]}")
-        return coco_mask.frPyObjects(found, *shape)
-    return {"size": list(shape), "counts": counts.encode("ascii")}
+    try:
+        return mask_runs(found, image["height"], image["width"])
+    except ValueError as error:
+        raise InputError(f"{where}: segmentation: {error}; correct it or write it anew") from error

@@ -1,44 +1,62 @@
 """Read and write one radiograph: PNG, TIFF, DICOM/DICONDE, and 8-bit JPEG, BMP and PGM.
 
 A radiograph is float32 [H, W] in [0, 1], value / (2**bit_depth - 1), larger is brighter on the display.
-Nothing is clipped, windowed or inverted in silence; a file that cannot be read so is an InputError.
+Nothing is clipped or windowed unless a `GrayWindow` is given; a file that cannot be read so is an InputError.
 """
 
-import math
-import re
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import imagecodecs
 import numpy as np
 import tifffile
 
-from data.dicom import DICOM_SUFFIXES, dicom_size, is_dicom, read_dicom
+from data.dicom import DICOM_SUFFIXES, dicom_pixel_size, dicom_size, is_dicom, read_dicom
 from data.errors import InputError
 from data.files import atomic_path
+from data.gray_levels import FileWindow, StoredImage
+from data.gray_window import GrayWindow, LevelMap
+from data.plain_images import JPEG_SUFFIXES, PLAIN_SUFFIXES, PNG_SUFFIXES, plain_size, read_plain
+from data.records import ImageRecord
+from data.tiff import TIFF_SUFFIXES, read_tiff, tiff_pixel_size, tiff_size
 
-PNG_SUFFIXES = (".png",)
-TIFF_SUFFIXES = (".tif", ".tiff")
-JPEG_SUFFIXES = (".jpg", ".jpeg")
-PLAIN_SUFFIXES = (".bmp", ".pgm")
 RADIOGRAPH_SUFFIXES = (*PNG_SUFFIXES, *TIFF_SUFFIXES, *DICOM_SUFFIXES, *JPEG_SUFFIXES, *PLAIN_SUFFIXES)
+HEAD = 2**16  # bytes that hold the header of a PNG, BMP or PGM file
+SQUARE = 0.01  # difference between the sides of a pixel that still counts as square
 
-MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}  # ResolutionUnit: inch, centimeter; 1 is "no unit"
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Radiograph:
     """One radiograph.
 
-    `pixels` is float32 [H, W] in [0, 1]; `bit_depth` the bits a stored value had; `pixel_size_mm` the size
-    of a pixel (row, column) in mm, None where the file does not state it.
+    Attributes:
+        pixels: float32 [H, W] in [0, 1].
+        bit_depth: bits of a stored level.
+        pixel_size_mm: size of a pixel (row, column) in mm, None where the file does not state it.
+        levels: the stored levels uint8 or uint16 [H, W], larger is brighter, which `pixels` come from.
+        level_map: what made gray values of levels: the full depth, or a window.
+        file_window: the window that the file asks to be shown with, None without one; not applied unless asked for.
+
     """
 
     pixels: np.ndarray
     bit_depth: int
     pixel_size_mm: tuple[float, float] | None
+    levels: np.ndarray
+    level_map: LevelMap
+    file_window: FileWindow | None = None
+
+    @property
+    def full_scale(self) -> int:
+        """`pixels` are whole multiples of 1 / `full_scale`: 2**bit_depth - 1, unless there is a window."""
+        return self.level_map.full_scale
+
+    @property
+    def gray_bits(self) -> int:
+        """Bits that hold every gray value of `pixels`: those of the file, or 16 behind a window."""
+        return self.bit_depth if self.level_map.source == "full" else 16
 
 
 @dataclass(frozen=True)
@@ -64,47 +82,67 @@ class PercentileWindow:
         return np.clip((pixels - bottom) / (top - bottom), 0, 1).astype(np.float32)
 
 
-def read_radiograph(path: str | Path, bit_depth: int | None = None) -> Radiograph:
+def read_radiograph(path: str | Path, bit_depth: int | None = None, window: GrayWindow | None = None) -> Radiograph:
     """Read one radiograph of a single channel.
 
-    `bit_depth` states the depth where the file does not (12 bits in a 16-bit PNG, for instance). Color
-    files whose channels are all equal count as gray. Raises InputError, naming the file, when it is missing,
-    empty, truncated, corrupt, colored, holds several images or values above 2**bit_depth - 1.
+    `bit_depth` states the depth where the file does not (12 bits in a 16-bit PNG, for instance); without it, that of
+    `window` counts. `window` maps levels to gray values, None by the full depth. Color files whose channels are all
+    equal count as gray. Raises InputError, naming the file, when it is missing, unreadable, empty, truncated, corrupt,
+    colored, larger than the limit (data/limits.py), holds several images or values above 2**bit_depth - 1.
     """
     path = _existing(path)
+    bit_depth = bit_depth if bit_depth is not None or window is None else window.bit_depth
     if bit_depth is not None and not 1 <= bit_depth <= 16:
         raise InputError(f"{path}: bit_depth {bit_depth} is not in 1 ... 16")
-    pixel_size = None
-    if is_dicom(path):
-        values, found, inverted, pixel_size = read_dicom(path, bit_depth)
-    elif path.suffix.lower() in TIFF_SUFFIXES:
-        values, found, inverted, pixel_size = _read_tiff(path)
-    else:
-        (values, found), inverted = _read_plain(path), False
-    depth = bit_depth or found
-    return Radiograph(_scaled(values, depth, inverted, path), depth, pixel_size)
+    stored = _read_stored(path, bit_depth)
+    depth = bit_depth or stored.depth
+    levels = stored.upright_levels(depth, path)
+    level_map = LevelMap.full(depth) if window is None else window.fit(levels, depth, stored.file_window, path)
+    return Radiograph(level_map(levels), depth, stored.pixel_size_mm, levels, level_map, stored.file_window)
 
 
 def radiograph_size(path: str | Path) -> tuple[int, int]:
-    """Return (width, height) in pixels; PNG, TIFF and DICOM pixels are not decoded. Raises InputError."""
+    """Return (width, height) in pixels from the header; pixels are not decoded. Raises InputError."""
     path = _existing(path)
     if is_dicom(path):
         return dicom_size(path)
-    if path.suffix.lower() in PNG_SUFFIXES:
-        with path.open("rb") as stream:
-            head = stream.read(24)
-        if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-            raise InputError(f"{path}: not a PNG file, or corrupt")
-        return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     if path.suffix.lower() in TIFF_SUFFIXES:
-        try:
-            with tifffile.TiffFile(path) as file:
-                page = file.pages.first
-                return int(page.imagewidth), int(page.imagelength)
-        except Exception as error:  # tifffile lets many kinds through from broken files
-            raise InputError(f"{path}: not a TIFF file, or corrupt: {error}") from error
-    height, width = _read_plain(path)[0].shape
-    return width, height
+        return tiff_size(path)
+    return plain_size(path, _content(path, None if path.suffix.lower() in JPEG_SUFFIXES else HEAD))
+
+
+def pixel_size_mm(path: str | Path) -> float | None:
+    """Return the side of a radiograph's pixels in mm as its header states it, for COCO's `pixel_size_mm`.
+
+    None where it states none, or one that is not square. Raises InputError.
+    """
+    path = _existing(path)
+    size = None
+    if is_dicom(path):
+        size = dicom_pixel_size(path)
+    elif path.suffix.lower() in TIFF_SUFFIXES:
+        size = tiff_pixel_size(path)
+    return square_side(size)
+
+
+def square_side(pixel_size: tuple[float, float] | None) -> float | None:
+    """Return the side of a square pixel in mm, None where its size is unknown or not square."""
+    if pixel_size is None or abs(pixel_size[0] / pixel_size[1] - 1) > SQUARE:
+        return None
+    return round((pixel_size[0] + pixel_size[1]) / 2, 9)
+
+
+def image_record(image_id: int, path: Path, name: str) -> ImageRecord:
+    """Return the COCO record of a radiograph from its header: id, file_name, width, height, and pixel_size_mm if known.
+
+    Raises InputError for a file that cannot be read.
+    """
+    width, height = radiograph_size(path)
+    side = pixel_size_mm(path)
+    record: ImageRecord = {"id": image_id, "file_name": name, "width": width, "height": height}
+    if side is not None:
+        record["pixel_size_mm"] = side
+    return record
 
 
 def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8) -> None:
@@ -138,152 +176,83 @@ def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8) -> Non
 def find_radiographs(paths: Iterable[str | Path]) -> list[Path]:
     """Return the radiograph files among files and folders (searched recursively), sorted, each once.
 
-    In a folder, a file counts by its suffix, or by DICOM's magic where it has none; hidden files do not.
-    Raises InputError for a missing path, a file of another kind, and a folder without radiographs.
+    In a folder, a file counts by its suffix, or by DICOM's magic under any other name; hidden files and folders do
+    not. Links to folders are followed, each folder once. Raises InputError for a missing path, a file of another kind,
+    and a folder without radiographs.
     """
     found: set[Path] = set()
     for path in map(Path, paths):
-        if path.is_dir():
-            inside = [
-                file
-                for file in path.rglob("*")
-                if file.is_file() and not file.name.startswith(".") and _is_radiograph(file)
-            ]
-            if not inside:
-                raise InputError(f"{path}: no radiographs in this folder ({', '.join(RADIOGRAPH_SUFFIXES)})")
-            found.update(inside)
-        elif not path.is_file():
-            raise InputError(f"{path}: no such file or folder")
-        elif not _is_radiograph(path) and not is_dicom(path):
-            raise InputError(f"{path}: not a radiograph ({', '.join(RADIOGRAPH_SUFFIXES)})")
-        else:
-            found.add(path)
+        try:
+            if path.is_dir():
+                inside = [file for file in _files_in(path) if _is_radiograph(file)]
+                if not inside:
+                    raise InputError(f"{path}: no radiographs in this folder ({', '.join(RADIOGRAPH_SUFFIXES)})")
+                found.update(inside)
+            elif not path.is_file():
+                raise InputError(f"{path}: no such file or folder")
+            elif not _is_radiograph(path):
+                raise InputError(f"{path}: not a radiograph ({', '.join(RADIOGRAPH_SUFFIXES)})")
+            else:
+                found.add(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     return sorted(found)
 
 
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and its sub-folders, hidden ones left out. Raises OSError.
+
+    Folders behind links come last, so that a file which can be reached in two ways has the name without a link.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen: set[str] = set()
+    waiting = [str(folder)]
+    while waiting:
+        start = waiting.pop(0)
+        if os.path.realpath(start) in seen:
+            continue
+        for name, folders, files in os.walk(start, onerror=fail):
+            seen.add(os.path.realpath(name))
+            shown = sorted(inner for inner in folders if not inner.startswith("."))
+            links = [inner for inner in shown if os.path.islink(os.path.join(name, inner))]
+            waiting += [os.path.join(name, inner) for inner in links]
+            folders[:] = [inner for inner in shown if inner not in links]
+            yield from (Path(name, file) for file in files if not file.startswith(".") and Path(name, file).is_file())
+
+
 def _is_radiograph(path: Path) -> bool:
-    return path.suffix.lower() in RADIOGRAPH_SUFFIXES or (not path.suffix and is_dicom(path))
+    return path.suffix.lower() in RADIOGRAPH_SUFFIXES or is_dicom(path)
 
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty")
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty")
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{str(path)!r}: cannot be read: {error}") from error
     return path
 
 
-def _scaled(values: np.ndarray, depth: int, inverted: bool, path: Path) -> np.ndarray:
-    """Return float32 in [0, 1] for unsigned values of `depth` bits."""
-    if values.size == 0:
-        raise InputError(f"{path}: no pixels")
-    top = 2**depth - 1
-    highest = int(values.max())
-    if highest > top:
-        raise InputError(
-            f"{path}: value {highest} is above {top}, the most that {depth} bits hold; give the right bit_depth"
-        )
-    pixels = values.astype(np.float32) / np.float32(top)
-    return 1 - pixels if inverted else pixels
-
-
-def _read_plain(path: Path) -> tuple[np.ndarray, int]:
-    """Return unsigned values [H, W] and their depth from a PNG, JPEG, BMP or PGM file."""
-    suffix, content = path.suffix.lower(), path.read_bytes()
+def _content(path: Path, size: int | None = None) -> bytes:
+    """Return a file's bytes, or the first `size` of them."""
     try:
-        if suffix in PNG_SUFFIXES:
-            values = imagecodecs.png_decode(content)
-            whole = b"IEND" in content
-        elif suffix in JPEG_SUFFIXES:
-            values = imagecodecs.jpeg8_decode(content)
-            whole = content.rstrip(b"\0\r\n").endswith(b"\xff\xd9")  # the decoder fills up what is cut off
-        elif suffix in PLAIN_SUFFIXES:
-            values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-            whole = True
-        else:
-            raise InputError(f"{path}: not a radiograph format ({', '.join(RADIOGRAPH_SUFFIXES)})")
-    except (RuntimeError, ValueError, cv2.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: cannot be decoded, corrupt or truncated: {error}") from error
-    if values is None or not whole:
-        raise InputError(f"{path}: cannot be decoded, corrupt or truncated")
-    depth = values.dtype.itemsize * 8
-    if suffix == ".pgm":
-        depth = _pgm_depth(content, path)
-    return _gray(values, path), depth
+        with path.open("rb") as stream:
+            return stream.read(-1 if size is None else size)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _pgm_depth(content: bytes, path: Path) -> int:
-    header = re.match(rb"P[25]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*(\d+)\s", content)
-    depth = math.log2(int(header[1]) + 1) if header else 0
-    if depth < 1 or not depth.is_integer():
-        raise InputError(
-            f"{path}: a PGM with the greatest value {header[1].decode() if header else None}; "
-            "expected one less than a power of two"
-        )
-    return int(depth)
-
-
-def _gray(values: np.ndarray, path: Path) -> np.ndarray:
-    """Return the one channel of unsigned [H, W], or of [H, W, C] whose colors are all equal and opaque."""
-    if values.dtype.kind not in "ub":
-        raise InputError(f"{path}: samples are {values.dtype}; expected unsigned integers of up to 16 bits")
-    if values.ndim == 2:
-        return values
-    if values.ndim != 3 or values.shape[2] > 4:
-        raise InputError(f"{path}: an array of shape {list(values.shape)}; expected one gray image")
-    channels = values.shape[2]
-    colors = values[..., : channels - 1] if channels in (2, 4) else values
-    if channels in (2, 4) and values[..., -1].min() != np.iinfo(values.dtype).max:
-        raise InputError(f"{path}: has transparent pixels; a radiograph has one gray channel")
-    if (colors != colors[..., :1]).any():
-        raise InputError(f"{path}: a color image; a radiograph has one gray channel")
-    return colors[..., 0]
-
-
-def _read_tiff(path: Path) -> tuple[np.ndarray, int, bool, tuple[float, float] | None]:
-    """Return unsigned values [H, W], their depth, whether white is zero, and the pixel size in mm."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            pages = [page for page in file.pages if not page.is_reduced]
-            if len(pages) != 1 or file.series[0].size > pages[0].size:
-                raise InputError(f"{path}: holds several images; split it into one file each")
-            page = pages[0]
-            end = max(offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True))
-            if end > path.stat().st_size or 0 in page.databytecounts:
-                raise InputError(f"{path}: truncated: pixel data end at byte {end} of {path.stat().st_size}")
-            values = page.asarray()
-            photometric, depth = page.photometric, _tiff_depth(page)
-            pixel_size = _tiff_pixel_size(page)
-    except InputError:
-        raise
-    except Exception as error:  # tifffile and its codecs let many kinds through from broken files
-        raise InputError(f"{path}: cannot be decoded, corrupt or truncated: {error}") from error
-    if photometric not in (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
-        raise InputError(f"{path}: a color image ({photometric.name.lower()}); a radiograph has one gray channel")
-    return _gray(values, path), depth, photometric == tifffile.PHOTOMETRIC.MINISWHITE, pixel_size
-
-
-def _tiff_depth(page: tifffile.TiffPage) -> int:
-    """Return the bits a sample uses: BitsPerSample, or fewer where MaxSampleValue says so.
-
-    Some writers put the image's own maximum there; only a value one less than a power of two is a depth.
-    """
-    stated = page.tags.valueof("MaxSampleValue")
-    highest = max(stated) if isinstance(stated, tuple) else stated
-    depth = int(page.bitspersample)
-    if highest and highest >= 255 and (highest & (highest + 1)) == 0:
-        return min(depth, int(highest).bit_length())
-    return depth
-
-
-def _tiff_pixel_size(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    """Return the pixel size (row, column) in mm, None without a unit of length."""
-    millimeters = MM_PER_TIFF_UNIT.get(int(page.tags.valueof("ResolutionUnit", 1)))
-    rates = [page.tags.valueof(name) for name in ("YResolution", "XResolution")]
-    if millimeters is None or not all(rate and rate[0] and rate[1] for rate in rates):
-        return None
-    row, column = (millimeters * rate[1] / rate[0] for rate in rates)
-    return row, column
+def _read_stored(path: Path, bit_depth: int | None) -> StoredImage:
+    if is_dicom(path):
+        return read_dicom(path, bit_depth)
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return read_tiff(path)
+    return StoredImage(*read_plain(path, _content(path)))

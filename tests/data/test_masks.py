@@ -157,8 +157,23 @@ def test_a_box_is_not_a_mask(found: object) -> None:
 def test_broken_run_lengths_are_named() -> None:
     with pytest.raises(InputError, match=r"annotation 1 of image 7 .* run lengths add up to 3, not 5 x 6"):
         rasterize(one_image({"segmentation": {"size": [5, 6], "counts": [1, 2]}}), 7)
-    with pytest.raises(InputError, match=r"image 7 \(a\.png\): a run-length segmentation of it cannot be decoded"):
+    with pytest.raises(InputError, match=r"annotation 1 of image 7 \(a\.png\): .* end in the middle of a number"):
         rasterize(one_image({"segmentation": {"size": [5, 6], "counts": "PP"}}), 7)
+
+
+def test_more_classes_than_a_label_map_holds_are_refused() -> None:
+    categories = [{"id": k, "name": f"class {k}"} for k in range(1, 301)]
+    square = [[0, 0, 2, 0, 2, 2, 0, 2]]
+    labels = rasterize(one_image({"segmentation": square, "category_id": 254}, categories=categories), 7)
+    assert labels.max() == 254
+    with pytest.raises(InputError, match="annotation 1 has class 255 of 300; masks hold 254 classes"):
+        rasterize(one_image({"segmentation": square, "category_id": 255}, categories=categories), 7)
+
+
+def test_an_image_beyond_the_limit_is_refused_before_it_takes_memory() -> None:
+    dataset = CocoDataset([{"id": 1, "file_name": "a.png", "width": 10**9, "height": 10**9}], [], CATEGORIES)
+    with pytest.raises(InputError, match="limit of"):
+        rasterize(dataset, 1)
 
 
 def test_phantom_welds_agree_with_their_masks(tmp_path: Path) -> None:

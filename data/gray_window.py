@@ -1,0 +1,176 @@
+"""From stored gray levels to gray values in [0, 1]: the full depth, or a window of it.
+
+A detector of 16 bits may use 130 of 65,536 levels. Scaled by the full depth such a radiograph is black, to the eye and
+to a model. A `GrayWindow` says which levels become black and white; it is part of a run and repeated wherever the run
+meets a radiograph. Ordinary radiographs keep the full depth, bit for bit.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data.errors import InputError
+from data.gray_levels import FileWindow, UsedLevels, used_levels
+
+WindowKind = Literal["auto", "full", "file", "percentiles", "levels"]
+
+SLIVER = 1 / 16
+"""Share of the scale: a radiograph of more than 8 bits that uses less is rescued by `auto`. 12 bits stored in 16 do."""
+MARGIN = 0.25  # of the used levels, left on either side of them: a defect may be brighter than all else
+WIDEST_FILE_WINDOW = 16.0  # times the levels used; a wider one shows as little as the full depth
+FINEST = 2**16 - 1  # gray values of a curved window are whole multiples of 1 / FINEST
+
+
+@dataclass(frozen=True, eq=False)
+class LevelMap:
+    """What one radiograph's levels become: gray value = (level - low) / (high - low), within 0 and 1.
+
+    `table` float32 [2**depth] gives the gray value of every level instead, where the window is curved or its ends are
+    not whole levels. All gray values are whole multiples of 1 / `full_scale`. `source` is where the window comes from.
+    """
+
+    low: float
+    high: float
+    full_scale: int
+    source: Literal["full", "file", "used", "percentiles", "levels"] = "full"
+    table: np.ndarray | None = None
+
+    @classmethod
+    def full(cls, depth: int) -> "LevelMap":
+        """Return the map of the full depth: level / (2**depth - 1)."""
+        return cls(0, 2**depth - 1, 2**depth - 1)
+
+    @classmethod
+    def between(cls, low: float, high: float, depth: int, source: Literal["file", "used", "percentiles", "levels"],
+                ) -> "LevelMap":  # fmt: skip
+        """Return a linear map; whole levels stay apart by whole steps."""
+        if float(low).is_integer() and float(high).is_integer() and high - low <= FINEST:
+            return cls(int(low), int(high), int(high - low), source)
+        levels = np.arange(2**depth, dtype=np.float64)
+        return cls(low, high, FINEST, source, _rounded(np.clip((levels - low) / (high - low), 0, 1)))
+
+    def __call__(self, levels: np.ndarray) -> np.ndarray:
+        """Return the gray values float32 [H, W] in [0, 1] of unsigned levels [H, W]."""
+        if self.table is not None:
+            return np.take(self.table, levels)
+        if self.source == "full":
+            return np.divide(levels, np.float32(self.full_scale), dtype=np.float32)
+        gray = np.clip(levels, max(self.low, 0), None).astype(np.int32) - int(self.low)
+        return np.divide(np.minimum(gray, self.full_scale), np.float32(self.full_scale), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class GrayWindow:
+    """Which levels of a radiograph become black and white.
+
+    Kinds:
+        auto: the full depth; but where more than 8 bits are stored and the levels used are a sliver of the scale
+            (under a 16th), the window that the file states, if it fits them, else the levels used and a margin.
+        full: the full depth, whatever is used of it.
+        file: the window that the file states (VOI: linear, sigmoid or look-up table), an InputError without one.
+        percentiles: between the percentiles `low` and `high` of each radiograph, a burnt-in caption left out.
+        levels: between the stored levels `low` and `high`, the same in all radiographs.
+
+    `bit_depth` is the number of bits that hold the stored levels, where a file does not state it rightly.
+    `trained_on` is the range of gray values (after the window) of the radiographs that a run was trained on.
+
+    Raises InputError for `low` and `high` that do not fit the kind.
+    """
+
+    kind: WindowKind = "auto"
+    low: float | None = None
+    high: float | None = None
+    bit_depth: int | None = None
+    trained_on: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        problem = window_problem(self.kind, self.low, self.high)
+        if problem:
+            raise InputError(f"gray window {self.kind} {self.low} to {self.high}: {problem}")
+
+    def fit(self, levels: np.ndarray, depth: int, file_window: FileWindow | None, path: str | Path = "") -> LevelMap:
+        """Return what the levels of one radiograph become. A radiograph of one value keeps the full depth."""
+        if self.kind == "levels":
+            return LevelMap.between(self._low, self._high, depth, "levels")
+        if self.kind == "file":
+            if file_window is None:
+                raise InputError(
+                    f"{path}: states no window of its own (VOI), but data.window.kind is 'file'; use 'auto', "
+                    "'percentiles' or 'levels'"
+                )
+            return file_map(file_window, depth)
+        if self.kind == "percentiles":
+            return self._percentiles(levels, depth)
+        if self.kind == "auto" and depth > 8:
+            used = used_levels(levels)
+            if is_sliver(used, depth):
+                return rescue(used, depth, file_window)
+        return LevelMap.full(depth)
+
+    @property
+    def _low(self) -> float:
+        return 0.0 if self.low is None else self.low
+
+    @property
+    def _high(self) -> float:
+        return 0.0 if self.high is None else self.high
+
+    def _percentiles(self, levels: np.ndarray, depth: int) -> LevelMap:
+        used = used_levels(levels, (self._low, self._high))
+        if used.far:
+            low, high = used.low, used.high
+        else:
+            low, high = (int(level) for level in np.rint(np.percentile(levels, (self._low, self._high))))
+        return LevelMap.between(low, high, depth, "percentiles") if high > low else LevelMap.full(depth)
+
+    def with_bit_depth(self, bit_depth: int | None) -> "GrayWindow":
+        """Return the window with another depth of the stored levels, itself for None."""
+        return self if bit_depth is None else replace(self, bit_depth=bit_depth)
+
+
+def window_problem(kind: str, low: float | None, high: float | None) -> str | None:
+    """Return what is wrong with the ends of a window of a kind, None when nothing is."""
+    if kind not in ("percentiles", "levels"):
+        return None if low is None and high is None else "takes no low and high; use 'percentiles' or 'levels'"
+    if low is None or high is None or not 0 <= low < high:
+        return "needs 0 <= low < high"
+    if kind == "percentiles" and high > 100:
+        return "percentiles need 0 <= low < high <= 100"
+    if kind == "levels" and (high > FINEST or low != int(low) or high != int(high)):
+        return f"levels are whole numbers from 0 to {FINEST}"
+    return None
+
+
+def is_sliver(used: UsedLevels, depth: int) -> bool:
+    """Return whether so little of the scale is used that a radiograph of more than 8 bits looks empty."""
+    return depth > 8 and 0 < used.high - used.low < SLIVER * 2**depth
+
+
+def rescue(used: UsedLevels, depth: int, file_window: FileWindow | None) -> LevelMap:
+    """Return the window for a radiograph that uses a sliver of its scale."""
+    if file_window is not None and fits(file_window, used):
+        return file_map(file_window, depth)
+    margin = round(MARGIN * (used.high - used.low))
+    low, high = max(used.low - margin, 0), min(used.high + margin, 2**depth - 1)
+    return LevelMap.between(low, high, depth, "used")
+
+
+def fits(window: FileWindow, used: UsedLevels) -> bool:
+    """Return whether a file's window shows most of the levels used, and not as a sliver again."""
+    shown = min(window.high, used.high) - max(window.low, used.low)
+    span = used.high - used.low
+    return shown >= span / 2 and window.high - window.low <= WIDEST_FILE_WINDOW * span
+
+
+def file_map(window: FileWindow, depth: int) -> LevelMap:
+    """Return the map of a file's own window."""
+    if window.table is not None:
+        return LevelMap(window.low, window.high, FINEST, "file", _rounded(window.table))
+    return LevelMap.between(window.low, window.high, depth, "file")
+
+
+def _rounded(table: np.ndarray) -> np.ndarray:
+    """Return gray values as the nearest whole multiples of 1 / FINEST, float32."""
+    return (np.rint(np.asarray(table, np.float64) * FINEST) / np.float64(FINEST)).astype(np.float32)
