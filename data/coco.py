@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from data.boxes import trim_bbox
 from data.coco_check import SECTIONS, content_faults, is_integer, is_number, load_coco, load_json
 from data.errors import InputError
 from data.files import write_json
@@ -128,10 +129,8 @@ def read_coco(path: str | Path) -> CocoDataset:
 
 
 def _completed(annotation: Annotation, width: int, height: int) -> Annotation:
-    x, y, w, h = annotation["bbox"]
-    if x < 0 or y < 0 or x + w > width or y + h > height:
-        left, top = max(x, 0), max(y, 0)
-        annotation["bbox"] = [left, top, min(x + w, width) - left, min(y + h, height) - top]
+    _, _, w, h = annotation["bbox"]
+    annotation["bbox"] = trim_bbox(annotation["bbox"], width, height)
     annotation.setdefault("area", w * h)
     annotation.setdefault("iscrowd", 0)
     outline = annotation.get("segmentation")

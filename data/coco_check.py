@@ -6,13 +6,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from data.boxes import MIN_BOX_SIDE, clip_box, has_area, trim_bbox
 from data.errors import InputError
+from data.image_paths import image_path
 from data.radiograph import radiograph_size, read_radiograph
+from data.records import ImageRecord
 
 # Annotation tools round box corners; this much beyond the frame is rounding and not a fault.
 FRAME_TOLERANCE_PX = 0.01
+NO_AREA = f"has no area or is thinner than {MIN_BOX_SIDE} pixels inside its image; correct or remove it"
 
 SECTIONS = {
     "images": ("id", "file_name", "width", "height"),
@@ -142,9 +146,9 @@ def _id_faults(section: str, records: list) -> Iterator[Fault]:
                     annotation_id,
                     f"{what} {record.get('id', f'at position {position}')}: no {key!r}",
                 )
-        identity = record.get("id")
         if "id" not in record:
             continue
+        identity = record["id"]
         if not is_integer(identity):
             yield Fault("error", "bad id", image_id, annotation_id, f"{what} id {identity!r} is not an integer")
             continue
@@ -221,15 +225,18 @@ def _box_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
         yield Fault("error", "bad box", image_id, identity, f"{where} is not four numbers x, y, width, height")
     elif not all(math.isfinite(value) for value in box):
         yield Fault("error", "not finite", image_id, identity, f"{where} holds NaN or infinity")
-    elif box[2] <= 0 or box[3] <= 0:
-        yield Fault("error", "no area", image_id, identity, f"{where} has no area")
-    elif is_integer(width) and is_integer(height):
+    elif not (is_integer(width) and is_integer(height)):
+        if box[2] < MIN_BOX_SIDE or box[3] < MIN_BOX_SIDE:
+            yield Fault("error", "no area", image_id, identity, f"{where} {NO_AREA}")
+    else:
         x, y, w, h = box
         tolerance = FRAME_TOLERANCE_PX
         over = x < -tolerance or y < -tolerance or x + w > width + tolerance or y + h > height + tolerance
         beyond = x + w <= 0 or y + h <= 0 or x >= width or y >= height  # nothing would be left inside
         if over or beyond:
             yield Fault("error", "outside", image_id, identity, f"{where} leaves the frame of {width} x {height}")
+        elif not has_area(clip_box(trim_bbox(box, width, height), width, height)):
+            yield Fault("error", "no area", image_id, identity, f"{where} {NO_AREA}")
 
 
 def _optional_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
@@ -269,14 +276,15 @@ def _is_polygon(ring: Any) -> bool:
 
 def _image_file_faults(record: dict, image_dir: Path) -> Iterator[Fault]:
     """Yield faults of one image file: missing, unreadable (it is decoded whole), another size."""
-    identity, path = record.get("id"), image_dir / record["file_name"]
-    if not path.is_file():
-        yield Fault("error", "missing image", identity, None, f"image {identity}: {path} does not exist")
-        return
+    identity = record.get("id")
     try:
+        path = image_path(image_dir, cast(ImageRecord, record))
+        if not path.is_file():
+            yield Fault("error", "missing image", identity, None, f"image {identity}: {path} does not exist")
+            return
         height, width = read_radiograph(path).pixels.shape
         stated = radiograph_size(path)
-    except InputError as error:
+    except (InputError, OSError) as error:
         yield Fault("error", "unreadable image", identity, None, f"image {identity}: {error}")
         return
     for found in {(width, height), stated}:

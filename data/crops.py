@@ -11,13 +11,11 @@ import cv2
 import numpy as np
 from pydantic import Field
 
+from data.boxes import MIN_BOX_SIDE
 from data.schema import StrictModel
 
 DRAWS = 32
 """Crops drawn at once; the first without slivers is taken."""
-
-THINNEST = 0.01
-"""Pixels; what is thinner counts as not visible. (albumentations rounds to float32 shares of the image.)"""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -45,6 +43,13 @@ class Augmented(NamedTuple):
     boxes: np.ndarray
     labels: np.ndarray
     masks: np.ndarray | None
+
+    @property
+    def label_map(self) -> np.ndarray:
+        """The masks, where a label map was given."""
+        if self.masks is None:
+            raise ValueError("no masks were given")
+        return self.masks
 
 
 class Turn(NamedTuple):
@@ -193,11 +198,11 @@ def _best_corner(corners: np.ndarray, boxes: np.ndarray, side: int, config: Crop
 
 
 def _overlap(corners: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
-    """Return the area of each box inside each window, `[windows, boxes]`, 0 where thinner than `THINNEST`."""
+    """Return the area of each box inside each window, `[windows, boxes]`, 0 where thinner than `MIN_BOX_SIDE`."""
     start = np.maximum(corners[:, None], boxes[None, :, :2])
     end = np.minimum(corners[:, None] + side, boxes[None, :, 2:])
     extent = end - start
-    return np.where((extent >= THINNEST).all(axis=2), extent.prod(axis=2), 0.0)
+    return np.where((extent >= MIN_BOX_SIDE).all(axis=2), extent.prod(axis=2), 0.0)
 
 
 def _window(image: np.ndarray, x: int, y: int, side: int) -> np.ndarray:

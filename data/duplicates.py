@@ -12,6 +12,7 @@ import numpy as np
 from data.coco import CocoDataset, read_coco
 from data.coco_check import Fault, check_coco
 from data.errors import InputError
+from data.image_paths import existing_image
 from data.radiograph import read_radiograph
 
 SMALL_SIDE = 16  # pixels of the copies that are compared
@@ -49,7 +50,7 @@ def fingerprints(dataset: CocoDataset, image_dir: str | Path) -> Fingerprints:
     """Read all radiographs of a data set and return their fingerprints. Raises InputError for a bad file."""
     hashes, copies = [], []
     for image in dataset.images:
-        pixels = read_radiograph(Path(image_dir) / image["file_name"]).pixels
+        pixels = read_radiograph(existing_image(image_dir, image)).pixels
         hashes.append(hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest())
         small = cv2.resize(pixels, (SMALL_SIDE, SMALL_SIDE), interpolation=cv2.INTER_AREA).ravel()
         small = small - small.mean()

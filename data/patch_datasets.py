@@ -6,12 +6,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
+from data.epochs import EpochDataset
 from data.errors import InputError
 from data.patch_files import CLASSES, PatchSet
 from data.patches import PatchConfig
-from data.transforms import AugmentationConfig, build_transform
+from data.transforms import AugmentationConfig, Transform, build_transform
 
 PatchSample = tuple[torch.Tensor, int, int]
 """Pixels float32 [1, S, S] in [0, 1], label 0 or 1, index of the sample."""
@@ -58,7 +58,7 @@ class StoredPatches:
         return self.patches.floats(int(of[place]))
 
 
-class PatchDataset(Dataset[PatchSample]):
+class PatchDataset(EpochDataset[PatchSample]):
     """Balanced, augmented patches of one or several sources; a sample depends on (`seed`, epoch, index).
 
     Every second sample is a defect, or every one where `classes` are defects alone, as a generative network learns
@@ -79,7 +79,7 @@ class PatchDataset(Dataset[PatchSample]):
         seed: int = 0,
         classes: tuple[int, ...] = tuple(range(len(CLASSES))),
     ) -> None:
-        self.seed = seed
+        super().__init__(seed)
         self._config = config
         self._classes = classes
         found = [(s, w) for s, w in zip(sources, weights, strict=True) if any(s.has(label) for label in classes)]
@@ -95,25 +95,17 @@ class PatchDataset(Dataset[PatchSample]):
         self._length = length or max(whole, 1)
         if augmentation is not None and (augmentation.crop is not None or augmentation.scale is not None):
             raise InputError("data.augmentation.crop and scale change a patch's size; use data.patches.jitter_zoom")
-        varied = augmentation is not None and augmentation != AugmentationConfig()
-        self._transform = build_transform(augmentation) if varied else None
-        # Shared memory, because workers that outlive an epoch hold a copy of this object from the first one.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._transform: Transform | None = None
+        if augmentation is not None and augmentation != AugmentationConfig():
+            self._transform = build_transform(augmentation)
 
     def __len__(self) -> int:
         """Return the number of samples an epoch."""
         return self._length
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the samples of this epoch from now on, in every worker."""
-        self._epoch.fill_(epoch)
-
     def __getitem__(self, index: int) -> PatchSample:
         """Return sample `index` of the epoch."""
-        if not 0 <= index < self._length:
-            raise IndexError(f"sample {index} of {self._length}")
-        epoch = int(self._epoch)
-        rng = np.random.default_rng([self.seed, epoch, index])
+        rng, epoch = self._rng(index), self.epoch
         count, k = len(self._classes), index % len(self._classes)
         label = self._classes[k]
         if len(self._sources) == 1:
@@ -143,5 +135,5 @@ def jittered(pixels: np.ndarray, config: PatchConfig, rng: np.random.Generator) 
     size = len(pixels)
     middle = ((size - 1) / 2, (size - 1) / 2)
     matrix = cv2.getRotationMatrix2D(middle, config.jitter_rotation * angle, 1 + config.jitter_zoom * zoom)
-    matrix[:, 2] += config.jitter_shift * np.array([shift_x, shift_y])
+    matrix[:, 2] += np.multiply(config.jitter_shift, [shift_x, shift_y])
     return cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)

@@ -75,9 +75,13 @@ def stack_levels(patches: Sequence[np.ndarray]) -> np.ndarray:
 
 def join_patches(parts: Sequence[PatchSet]) -> PatchSet:
     """Return several sets of patches of one size as one, without a path."""
-    names = ("labels", "files", "places", "origins")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return PatchSet(stack_levels([patch for part in parts for patch in part.pixels]), **columns)
+    return PatchSet(
+        stack_levels([patch for part in parts for patch in part.pixels]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.files for part in parts]),
+        np.concatenate([part.places for part in parts]),
+        np.concatenate([part.origins for part in parts]),
+    )
 
 
 def write_patches(path: str | Path, patches: PatchSet) -> None:
@@ -148,7 +152,9 @@ def _read_folder(path: Path) -> PatchSet:
         inner = [child.name for child in sorted(path.iterdir()) if (child / "class_0").is_dir()]
         mend = f"give one of its folders: {', '.join(inner)}" if inner else "patches lie in class_0 and class_1"
         raise InputError(f"{path}: no folder class_0 (no-defect) or class_1 (defect) in it; {mend}")
-    patches, labels, files = [], [], []
+    patches: list[np.ndarray] = []
+    labels: list[int] = []
+    files: list[str] = []
     for label, folder in enumerate(folders):
         for file in find_radiographs([folder]) if folder.is_dir() else []:
             patches.append(_read_picture(file, patches[0].shape if patches else None))

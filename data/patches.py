@@ -14,12 +14,14 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from data.coco import CocoDataset
-from data.errors import InputError
 from data.part_mask import segment_test_object
 from data.patch_files import PatchSet, check_classes, scaled, stack_levels, to_levels
 from data.patch_folds import parse_fold
-from data.radiograph import PercentileWindow, read_radiograph
+from data.radiograph import PercentileWindow
+from data.radiograph_store import RadiographStore
 from data.schema import StrictModel
+from data.streams import stream
+from data.targets import read_targets
 
 DEFECT, CLEAN, NEITHER = 1, 0, -1
 ROUNDING = 1e-6  # of a window: a share of exactly a third counts in spite of rounding
@@ -127,7 +129,7 @@ class RadiographPatches:
     A *defect* patch is drawn around a random defect, a *no-defect* patch in a random radiograph, its place at random
     among all that qualify. `window` maps gray values of the whole radiograph first.
 
-    Raises InputError for a missing image file, a file whose size is not the one recorded, and no image at all.
+    Raises InputError as `RadiographStore`, and for a box with a side under 0.01 pixels inside its image.
     """
 
     def __init__(
@@ -141,17 +143,21 @@ class RadiographPatches:
     ) -> None:
         self.config = config
         self.path = dataset.path
-        self.files: list[str] = []
+        store = RadiographStore(dataset, image_dir, window, keep_negatives)
+        self.files = [image["file_name"] for image in store.images]
+        self._crowds = [targets.iscrowd.astype(bool) for targets in read_targets(dataset, store)]
         self._levels: list[np.ndarray] = []
         self._boxes: list[np.ndarray] = []
-        self._crowds: list[np.ndarray] = []
         self._clean: list[dict[int, np.ndarray]] = []
-        for image in dataset.images:
-            annotations = dataset.annotations_of(image["id"])
-            if annotations or keep_negatives:
-                self._add(image, annotations, Path(image_dir), window)
-        if not self.files:
-            raise InputError(f"{dataset.path}: no image to cut patches from; give a data set with images")
+        for position, image in enumerate(store.images):
+            radiograph = store.read(position)
+            height, width = store.shape(position)
+            boxes = dataset.boxes_xyxy(image["id"]).clip(0, [width, height, width, height])
+            self._boxes.append(boxes)
+            self._clean.append(clean_starts(radiograph.pixels, boxes, config))
+            pixels = store.windowed(radiograph)
+            self._levels.append(to_levels(pixels, radiograph.bit_depth if window is None else 16))
+            self._study(position, pixels, 2**radiograph.bit_depth - 1 if window is None else 1)
         self._defects = [
             (image, k) for image, crowds in enumerate(self._crowds) for k in np.flatnonzero(~crowds).tolist()
         ]
@@ -185,7 +191,7 @@ class RadiographPatches:
         deep = any(levels.dtype == np.uint16 for levels in self._levels)
         patches, places = [], []
         for index in range(count):
-            rng = np.random.default_rng([seed, 0, index])
+            rng = stream(seed, "sample", 0, index)
             pixels, place = self.draw_placed(index % 2, rng, index // len(self))
             patches.append(to_levels(pixels, 16 if deep else 8))
             places.append(place)
@@ -193,28 +199,6 @@ class RadiographPatches:
         files = np.array([self.files[place.image] for place in places])
         where = np.array([(place.x, place.y, place.angle) for place in places], dtype=np.float32)
         return PatchSet(stack_levels(patches), labels, files, where, np.full(count, origin), self.path)
-
-    def _add(self, image: dict, annotations: list[dict], folder: Path, window: PercentileWindow | None) -> None:
-        path = folder / image["file_name"]
-        if not path.is_file():
-            raise InputError(f"{path}: no such file, for image {image['id']}; check the image folder")
-        radiograph = read_radiograph(path)
-        height, width = radiograph.pixels.shape
-        if (height, width) != (image["height"], image["width"]):
-            raise InputError(
-                f"{path}: image {image['id']} has {width} x {height} pixels, but the data set says "
-                f"{image['width']} x {image['height']}; correct its width and height"
-            )
-        boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        boxes = boxes.clip(0, [width, height, width, height])
-        self.files.append(image["file_name"])
-        self._boxes.append(boxes)
-        self._crowds.append(np.array([a.get("iscrowd", 0) for a in annotations], dtype=bool))
-        self._clean.append(clean_starts(radiograph.pixels, boxes, self.config))
-        pixels = radiograph.pixels if window is None else window(radiograph.pixels)
-        self._levels.append(to_levels(pixels, radiograph.bit_depth if window is None else 16))
-        self._study(len(self.files) - 1, pixels, 2**radiograph.bit_depth - 1 if window is None else 1)
 
     def _study(self, image: int, pixels: np.ndarray, full: int) -> None:
         """Look at a radiograph that was added: its gray values after the window, their full scale in whole levels."""

@@ -10,10 +10,10 @@ from data.errors import InputError
 from data.patch_files import PatchSet, scaled, to_levels
 from data.patches import CLEAN, DEFECT, DRAWS, PatchConfig, RadiographPatches
 from data.radiograph import PercentileWindow
+from data.streams import stream
 from data.synthesis.fresh_defects import FreshDefects
 from data.synthesis.simulation_config import SimulationConfig
 
-_SCENES = 2**32 - 1  # apart from the samples' random numbers, whose second word is a small epoch
 TURNS = 8  # simulations of a radiograph that shows no defect, before it is left without one
 
 
@@ -103,7 +103,7 @@ class SimulatedPatches(RadiographPatches):
         if known is not None and known[0] == epoch:
             return known[1]
         for turn in range(self._turns):
-            scene = self._simulated(image, np.random.default_rng([self.seed, _SCENES, epoch, image, turn]))
+            scene = self._simulated(image, stream(self.seed, "simulated radiograph", epoch, image, turn))
             if len(scene.boxes):
                 break
         else:

@@ -74,7 +74,7 @@ def split_dataset(dataset: CocoDataset, method: str, seed: int = 0, fractions: t
         split.notes.append("odd-even: neighboring radiographs of a series lie on two sides; scores are optimistic")
     elif method == "block":
         _by_block(kept, fractions, train_frames, test_frames, gap, split)
-    else:
+    elif train_list is not None and test_list is not None:
         _by_lists(kept, fractions, rng, train_list, test_list, split)
     wanted = {name for name, share in zip(("train", "val", "test"), fractions, strict=True) if share > 0}
     if method in ("odd-even", "lists") or test_frames:

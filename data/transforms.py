@@ -6,14 +6,14 @@ no step goes through 8 bits. Where brightness, contrast or noise push a value ou
 
 import os
 import random
-from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from data.crops import THINNEST, Augmented, CropConfig, Probability, Turn, crop, resize
+from data.boxes import MIN_BOX_SIDE, has_area
+from data.crops import Augmented, CropConfig, Probability, Turn, crop, resize
 from data.errors import InputError
 from data.schema import StrictModel
 
@@ -130,7 +130,7 @@ class Transform:
         return Turn(float(np.deg2rad(angle)), rng.uniform(-config.translate, config.translate, 2))
 
 
-def build_transform(config: AugmentationConfig) -> Callable[..., Augmented]:
+def build_transform(config: AugmentationConfig) -> Transform:
     """Return the augmentation that `config` describes; `Transform.__call__` says how to call it."""
     return Transform(config)
 
@@ -180,7 +180,7 @@ def _turned(scene: Augmented, turn: "A.Compose") -> Augmented:
     """Flip and rotate."""
     # A fifth column carries the position of the box; label fields would come back as floats.
     count, masks = len(scene.boxes), scene.masks
-    data = {"image": scene.pixels, "bboxes": np.column_stack([scene.boxes, np.arange(count)])}
+    data: dict[str, Any] = {"image": scene.pixels, "bboxes": np.column_stack([scene.boxes, np.arange(count)])}
     if masks is not None and masks.ndim == 2:
         data["mask"] = masks
     elif masks is not None:
@@ -201,8 +201,8 @@ def _turned(scene: Augmented, turn: "A.Compose") -> Augmented:
 def _check_boxes(boxes: np.ndarray) -> None:
     """Refuse boxes that show nothing, which albumentations refuses in other words or drops."""
     for position, box in enumerate(boxes):
-        if not (box[2] - box[0] >= THINNEST and box[3] - box[1] >= THINNEST):
+        if not has_area(box):
             raise InputError(
-                f"box {position}, {box.tolist()} (x1, y1, x2, y2), is thinner than {THINNEST} pixels;"
+                f"box {position}, {box.tolist()} (x1, y1, x2, y2), is thinner than {MIN_BOX_SIDE} pixels;"
                 " correct or remove it"
             )

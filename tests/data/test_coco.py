@@ -10,6 +10,7 @@ import pytest
 
 from data.coco import CocoDataset, merge_coco, read_coco, read_results, write_coco, write_results
 from data.coco_check import check_coco
+from data.datasets import DetectionDataset
 from data.duplicates import check_files, find_duplicates
 from data.errors import InputError
 from data.montage import CAPTION_HEIGHT, GAP, draw_boxes, write_montage
@@ -85,6 +86,19 @@ FAULTS = {
     "dangling id": lambda c: c["annotations"][0].update(image_id=8),
     "bad box, huge": lambda c: c["annotations"][0].update(bbox=[10**400, 2, 3, 4]),
     "no area": lambda c: c["annotations"][0].update(bbox=[1, 2, 0, 4]),
+    "no area, as good as": lambda c: c["annotations"][0].update(bbox=[1, 2, 0.005, 4]),
+    "no area, inside": lambda c: c["annotations"][0].update(bbox=[39.995, 2, 0.012, 4]),
+    "no area, without a size": lambda c: (
+        c["images"][0].pop("width"),
+        c["annotations"][0].update(bbox=[1, 2, 0.005, 4]),
+    ),
+    "bad value, area": lambda c: c["annotations"][0].update(area=-1),
+    "bad value, area of nothing": lambda c: c["annotations"][0].update(area=None),
+    "bad value, infinite area": lambda c: c["annotations"][0].update(area=float("inf")),
+    "bad value, iscrowd": lambda c: c["annotations"][0].update(iscrowd=2),
+    "bad value, iscrowd of text": lambda c: c["annotations"][0].update(iscrowd="1"),
+    "bad mask, not finite": lambda c: c["annotations"][1].update(segmentation=[[0, 0, 40, 0, 0, float("nan")]]),
+    "bad mask, of two points": lambda c: c["annotations"][1].update(segmentation=[[0, 0, 40, 0]]),
     "outside, by a sliver": lambda c: c["annotations"][0].update(bbox=[40, 2, 0.005, 4]),
     "outside": lambda c: c["annotations"][0].update(bbox=[35, 2, 6, 4]),
     "not finite": lambda c: c["annotations"][0].update(bbox=[1, 2, float("nan"), 4]),
@@ -221,3 +235,28 @@ def test_montage_shows_the_boxes(tmp_path: Path) -> None:
     write_montage(tmp_path / "boxed.png", boxed, tmp_path, cell_width=80)
     with pytest.raises(InputError, match="color"):
         read_radiograph(tmp_path / "boxed.png")
+
+
+def test_the_smallest_box_that_is_checked_is_the_smallest_that_is_trained_on(tmp_path: Path, content: dict) -> None:
+    write_radiograph(tmp_path / "a.png", np.zeros((30, 40)))
+    write_radiograph(tmp_path / "b.png", np.zeros((30, 40)))
+    outcomes = set()
+    for side in (0.002, 0.00999, 0.01, 0.0100001, 0.0101, 0.02):
+        for x in (0, 1 / 3, 29.99, 39.9899, 39.99, 39.995):
+            content["annotations"][0]["bbox"] = [x, 2, side, 4]
+            path = written(tmp_path, content)
+            clean = not check_coco(path, tmp_path)
+            outcomes.add(clean)
+            if clean:
+                assert len(DetectionDataset(read_coco(path), tmp_path)[0][1]["boxes"]) == 2
+            else:
+                with pytest.raises(InputError, match="annotation 11"):
+                    read_coco(path)
+    assert outcomes == {True, False}
+
+
+def test_boxes_of_an_image_as_corners(tmp_path: Path, content: dict) -> None:
+    dataset = read_coco(written(tmp_path, content))
+    assert dataset.boxes_xyxy(7).tolist() == [[1, 2, 11.5, 6], [0, 0, 40, 30]]
+    assert dataset.boxes_xyxy(3).shape == (0, 4)
+    assert dataset.annotations[0]["bbox"] == [1, 2, 10.5, 4]
