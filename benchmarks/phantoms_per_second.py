@@ -28,8 +28,12 @@ def main(n: int) -> None:
     table = Table(title=f"phantoms per second, {n} each")
     for column in ("kind", "style", "pixels", "one process", "two processes"):
         table.add_column(column)
-    cases = [("castings", "full", (768, 572)), ("castings", "plain", (320, 320)), ("welds", "full", (1536, 512)),
-             ("welds", "plain", (384, 256))]  # fmt: skip
+    cases = [
+        ("castings", "realistic", (768, 572)),
+        ("castings", "easy", (320, 320)),
+        ("welds", "realistic", (1536, 512)),
+        ("welds", "easy", (384, 256)),
+    ]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         for kind, style, size in cases:
             job = partial(make, kind=kind, style=style, size=size)

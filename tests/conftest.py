@@ -14,7 +14,7 @@ def write_castings(folder: Path, count: int, seed: int = 0, size: tuple[int, int
     images, annotations = [], []
     index = 0
     while len(images) < count:
-        phantom = make_phantom("castings", seed, index, style="plain", size=size)
+        phantom = make_phantom("castings", seed, index, style="easy", size=size)
         index += 1
         if (len(phantom.boxes) == 0) != (not images):
             continue

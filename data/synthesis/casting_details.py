@@ -1,4 +1,4 @@
-"""What a casting shows besides its shape and its defects: bosses, holes, marks, cast skin, dust, dead lines.
+"""What a casting shows besides its shape and its defects: bosses, holes, markers, cast skin, dust, dead lines.
 
 All of it looks somewhat like a defect and is none; a detector that never saw it would call it.
 """
@@ -9,13 +9,13 @@ import numpy as np
 from data.synthesis.casting_parts import Grid, box, circle, inside, texture
 
 
-def add_details(rng: np.random.Generator, grid: Grid, thickness: np.ndarray, plain: bool) -> np.ndarray:
+def add_details(rng: np.random.Generator, grid: Grid, thickness: np.ndarray, easy: bool) -> np.ndarray:
     """Return the thickness float32 [H, W] in mm with machined and cast details and a cast skin."""
     metal = (thickness > 0.5).astype(np.float32)
     typical = float(np.median(thickness[::4, ::4][thickness[::4, ::4] > 0.5])) if metal.any() else 1.0
     shortest = min(thickness.shape) * grid.pixel_mm
     center = float(grid.x.mean()), float(grid.y.mean())
-    for _ in range(rng.integers(0, 3 if plain else 7)):
+    for _ in range(rng.integers(0, 3 if easy else 7)):
         cx, cy = (c + rng.uniform(-0.5, 0.5) * side for c, side in zip(center, grid.extent, strict=True))
         radius = rng.uniform(8, 26) * grid.pixel_mm if rng.random() < 0.7 else rng.uniform(0.03, 0.12) * shortest
         wall = rng.choice([0.3, rng.uniform(0.5, 4)])
@@ -33,15 +33,17 @@ def add_details(rng: np.random.Generator, grid: Grid, thickness: np.ndarray, pla
             if kind == "washer":
                 shape = shape - inside(distance + radius * rng.uniform(0.3, 0.6), wall, grid.pixel_mm)
         thickness = thickness + shape * metal * np.float32(amount * typical)
-    if not plain and rng.random() < 0.5:
-        marks = cv2.GaussianBlur(_text(rng, metal.shape, (0.6, 2.5)), (0, 0), float(rng.uniform(0.6, 2.5)))
-        thickness = thickness + marks * metal * np.float32(rng.uniform(-0.08, 0.1) * typical)
-    skin = rng.uniform(0.0, 0.004 if plain else 0.012) * texture(rng, metal.shape, rng.uniform(6, 20))
+    if not easy and rng.random() < 0.5:
+        markers = cv2.GaussianBlur(
+            _identification_marker(rng, metal.shape, (0.6, 2.5)), (0, 0), float(rng.uniform(0.6, 2.5))
+        )
+        thickness = thickness + markers * metal * np.float32(rng.uniform(-0.08, 0.1) * typical)
+    skin = rng.uniform(0.0, 0.004 if easy else 0.012) * texture(rng, metal.shape, rng.uniform(6, 20))
     wave = rng.uniform(0.0, 0.04) * texture(rng, metal.shape, rng.uniform(60, 200))
     return np.maximum(thickness * (1 + skin + wave), 0).astype(np.float32)
 
 
-def _text(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float, float]) -> np.ndarray:
+def _identification_marker(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float, float]) -> np.ndarray:
     """Return a random short text, turned at random, as float32 [H, W] in [0, 1]."""
     height, width = shape
     canvas = np.zeros(shape, np.uint8)  # the only depth that OpenCV 5 writes text on
@@ -54,7 +56,7 @@ def _text(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float, 
 
 
 def add_blemishes(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draw what belongs to the screen and camera into float32 [H, W] in [0, 1], in place: dust, lines, letters."""
+    """Draw what belongs to the screen and camera into float32 [H, W] in [0, 1], in place: dust, lines, lead letters."""
     height, width = image.shape
     for _ in range(rng.poisson(1.2)):  # a speck on the screen or a stuck pixel: sharper than any defect
         x, y = int(rng.integers(width)), int(rng.integers(height))
@@ -69,6 +71,6 @@ def add_blemishes(rng: np.random.Generator, image: np.ndarray) -> None:
     if rng.random() < 0.08:
         image[:, int(rng.integers(width))] *= np.float32(rng.uniform(0.9, 1.1))
     if rng.random() < 0.12:
-        text = _text(rng, image.shape, (0.4, 1.5))
-        image += text * (np.float32(rng.choice([0.0, 1.0, rng.uniform(0, 1)])) - image)
+        marker = _identification_marker(rng, image.shape, (0.4, 1.5))
+        image += marker * (np.float32(rng.choice([0.0, 1.0, rng.uniform(0, 1)])) - image)
     np.clip(image, 0, 1, out=image)

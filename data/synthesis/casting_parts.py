@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-CASTING_FAMILIES = ("wheel", "plate", "housing", "knuckle", "bracket", "ring")
+from data.synthesis.part import Part
 
 
 @dataclass
@@ -277,6 +277,19 @@ def ring(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.ndar
     return grid, thickness
 
 
-BUILDERS: dict[str, Callable[[np.random.Generator, tuple[int, int]], tuple[Grid, np.ndarray]]] = {
-    "wheel": wheel, "plate": plate, "housing": housing, "knuckle": knuckle, "bracket": bracket, "ring": ring,
-}  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class CastingPart(Part):
+    """A kind of casting; `build` returns its grid and its thickness float32 [H, W] in mm."""
+
+    build: Callable[[np.random.Generator, tuple[int, int]], tuple[Grid, np.ndarray]]
+
+
+# Wheels come twice as often: they are the most varied part, and the most common in GDXray.
+CASTING_PARTS = {
+    "wheel": CastingPart(build=wheel, turns=(0, 3)),
+    "plate": CastingPart(build=plate, turns=(1,)),
+    "housing": CastingPart(build=housing, turns=(2,)),
+    "knuckle": CastingPart(build=knuckle, turns=(4,)),
+    "bracket": CastingPart(build=bracket, turns=(5,)),
+    "ring": CastingPart(build=ring, turns=(6,)),
+}

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.errors import InputError
-from data.synthesis import castings, welds
-from data.synthesis.casting_parts import CASTING_FAMILIES
-from data.synthesis.defects import Defect
-from data.synthesis.weld_parts import WELD_FAMILIES
+from data.synthesis.castings import CASTINGS
+from data.synthesis.implant import Defect
+from data.synthesis.registry import checked_kinds
+from data.synthesis.welds import WELDS
 
-FAMILIES = {"castings": CASTING_FAMILIES, "welds": WELD_FAMILIES}
-STYLES = ("full", "plain")
-# Wheels come twice as often: they are the most varied part, and the most common in GDXray.
-_CASTING_CYCLE = ("wheel", "plate", "housing", "wheel", "knuckle", "bracket", "ring")
+# The one table of kinds: commands, configurations and data sets read it.
+PHANTOM_KINDS = checked_kinds({"castings": CASTINGS, "welds": WELDS})
+FAMILIES = {name: tuple(kind.parts) for name, kind in PHANTOM_KINDS.items()}
+STYLES = ("realistic", "easy")
+FORMER_STYLES = {"full": "realistic", "plain": "easy"}  # what the styles were once called; still read
 _SMALLEST_SIDE = 64
 _LARGEST_SIDE = 8192
 
@@ -47,15 +48,16 @@ class Phantom:
     pixel_size_mm: float
 
 
-def make_phantom(kind: str, seed: int, index: int, *, style: str = "full", family: str | None = None,
+def make_phantom(kind: str, seed: int, index: int, *, style: str = "realistic", family: str | None = None,
                  size: tuple[int, int] | None = None) -> Phantom:  # fmt: skip
     """Return one simulated radiograph, the same for the same arguments.
 
     Args:
-        kind: "castings" (defects brighter than the metal) or "welds" (film: defects darker).
+        kind: one of `PHANTOM_KINDS`: "castings" (defects brighter than the metal) or "welds" (film: defects darker).
         seed: of the data set, 0 or more.
         index: of the radiograph in the data set, 0 or more.
-        style: "full" as GDXray's radiographs; "plain" for a quick start: 320 x 320, quiet, clear defects.
+        style: "realistic" as GDXray's radiographs; "easy" for a quick start: 320 x 320, quiet, clear defects. The
+            former names, "full" and "plain", are read too.
         family: one of `FAMILIES[kind]`; by default the families take turns.
         size: (width, height) in pixels, 64 to 8192; by default GDXray's sizes, 768 x 572 the most common.
 
@@ -63,22 +65,32 @@ def make_phantom(kind: str, seed: int, index: int, *, style: str = "full", famil
         InputError: an argument is outside its range.
 
     """
+    style = present_style(style)
     check_arguments(kind, seed, index, style, family, size)
     family = family or family_of(kind, seed, index)
-    rng = np.random.default_rng([seed, index, sorted(FAMILIES).index(kind), STYLES.index(style)])
-    module = castings if kind == "castings" else welds
-    drawn = module.FULL_SIZES[int(rng.integers(len(module.FULL_SIZES)))] if style == "full" else module.PLAIN_SIZE
-    pixels, defects, pixel_mm = module.make_radiograph(rng, family, size or drawn, style == "plain")
+    row = PHANTOM_KINDS[kind]
+    rng = np.random.default_rng([seed, index, row.stream, STYLES.index(style)])
+    usual = row.sizes[int(rng.integers(len(row.sizes)))] if style == "realistic" else row.easy_size
+    pixels, defects, pixel_mm = row.make_radiograph(rng, family, size or usual, style == "easy")
     return Phantom(
-        pixels, np.array([_box(d) for d in defects], np.float64).reshape(-1, 4), [d.kind for d in defects],
-        np.array([d.depth_mm for d in defects], np.float64), [(d.x0, d.y0, d.mask) for d in defects],
-        family, float(pixel_mm),
-    )  # fmt: skip
+        pixels=pixels,
+        boxes=np.array([_box(d) for d in defects], np.float64).reshape(-1, 4),
+        labels=[d.kind for d in defects],
+        depths_mm=np.array([d.depth_mm for d in defects], np.float64),
+        masks=[(d.x0, d.y0, d.mask) for d in defects],
+        family=family,
+        pixel_size_mm=float(pixel_mm),
+    )
+
+
+def present_style(style: str) -> str:
+    """Return the present name of a style that may be given by its former one; anything else as it is."""
+    return FORMER_STYLES.get(style, style)
 
 
 def family_of(kind: str, seed: int, index: int) -> str:
     """Return the family that `make_phantom` chooses where none is given."""
-    cycle = _CASTING_CYCLE if kind == "castings" else FAMILIES[kind]
+    cycle = PHANTOM_KINDS[kind].cycle
     return cycle[(seed + index) % len(cycle)]
 
 
@@ -91,8 +103,8 @@ def check_arguments(
     kind: str, seed: int, index: int, style: str, family: str | None, size: tuple[int, int] | None
 ) -> None:
     """Raise InputError unless the arguments of `make_phantom` are in range."""
-    if kind not in FAMILIES:
-        raise InputError(f"kind {kind!r} is unknown; choose one of {sorted(FAMILIES)}")
+    if kind not in PHANTOM_KINDS:
+        raise InputError(f"kind {kind!r} is unknown; choose one of {sorted(PHANTOM_KINDS)}")
     if style not in STYLES:
         raise InputError(f"style {style!r} is unknown; choose one of {list(STYLES)}")
     if family is not None and family not in FAMILIES[kind]:

@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import xraydb
 
 from data.errors import InputError
 
@@ -29,16 +28,20 @@ def attenuation(material: str, energies_kev: np.ndarray) -> np.ndarray:
     """
     if material not in DENSITY_G_CM3:
         raise InputError(f"material {material!r} is unknown; choose one of {sorted(DENSITY_G_CM3)}")
+    import xraydb  # takes most of a second, which `--help` does not have
+
     energies_ev = np.atleast_1d(np.asarray(energies_kev, dtype=np.float64)) * 1000
     return xraydb.mu_elam(material, energies_ev) * DENSITY_G_CM3[material] / 10
 
 
 def tube_spectrum(kilovolts: float, copper_mm: float = 0.2, bins: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """Return energies in keV [bins] and the share of the detected signal that each carries (sum 1).
+    """Return energies in keV [bins] and the fraction of the detected signal that each carries (sum 1).
 
     Kramers' bremsstrahlung, hardened by 2 mm of aluminum and by copper, then weighted with the energy
-    that 0.4 mm of caesium iodide absorbs (an image intensifier's input screen).
+    that 0.4 mm of cesium iodide absorbs (an image intensifier's input screen).
     """
+    import xraydb
+
     edges = np.linspace(15.0, kilovolts, bins + 1)
     energies = (edges[:-1] + edges[1:]) / 2
     photons = (kilovolts - energies) / energies
@@ -80,7 +83,7 @@ def transmission(material: str, kilovolts: float) -> Transmission:
 
 @dataclass(frozen=True)
 class Exposure:
-    """One setting of tube, detector and digitiser.
+    """One setting of tube, detector and digitizer.
 
     `display = black + (white - black) * clip(gain * signal - offset, 0, 1) ** gamma`, the signal being 1 in the
     open beam. Lengths are in pixels, noise is relative to the open beam, `display` is in [0, 1].
@@ -137,7 +140,7 @@ def blur(image: np.ndarray, exposure: Exposure) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), exposure.blur_x, sigmaY=exposure.blur_y, borderType=cv2.BORDER_REFLECT)
 
 
-def far_light(signal: np.ndarray, exposure: Exposure) -> np.ndarray:
+def scatter_and_glare(signal: np.ndarray, exposure: Exposure) -> np.ndarray:
     """Return the slowly varying part float32 [H, W]: object scatter and the screen's veiling glare."""
     height, width = signal.shape
     small = cv2.resize(signal, (max(width // 8, 1), max(height // 8, 1)), interpolation=cv2.INTER_AREA)
@@ -148,7 +151,7 @@ def far_light(signal: np.ndarray, exposure: Exposure) -> np.ndarray:
     return cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def field_weight(shape: tuple[int, int], exposure: Exposure) -> tuple[np.ndarray, np.ndarray]:
+def vignetting(shape: tuple[int, int], exposure: Exposure) -> tuple[np.ndarray, np.ndarray]:
     """Return sensitivity and visibility, both float32 [H, W] in [0, 1].
 
     Sensitivity falls towards the edge (vignetting); visibility is 0 outside the round field of view.
@@ -187,17 +190,17 @@ def correlated_noise(shape: tuple[int, int], reach_x: float, reach_y: float, rng
     return cv2.sepFilter2D(noise, -1, across, down, borderType=cv2.BORDER_REFLECT)
 
 
-def form_signal(thickness_mm: np.ndarray, exposure: Exposure) -> np.ndarray:
+def ideal_signal(thickness_mm: np.ndarray, exposure: Exposure) -> np.ndarray:
     """Return the noise-free detector signal float32 [H, W] behind a thickness map float32 [H, W] in mm.
 
     1 is the open beam without scatter; the fall of sensitivity towards the edge is not yet applied.
     """
     primary = transmission(exposure.material, exposure.kilovolts)(thickness_mm)
-    return blur(primary, exposure) + far_light(primary, exposure)
+    return blur(primary, exposure) + scatter_and_glare(primary, exposure)
 
 
-def detect(signal: np.ndarray, visible: np.ndarray, exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
-    """Return the radiograph float32 [H, W] in [0, 1]: noise, digitiser and surround on a signal.
+def acquire(signal: np.ndarray, visible: np.ndarray, exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
+    """Return the radiograph float32 [H, W] in [0, 1]: a signal with noise, digitizer and dark surroundings.
 
     Args:
         signal: float32 [H, W], noise-free, sensitivity applied.
@@ -210,14 +213,14 @@ def detect(signal: np.ndarray, visible: np.ndarray, exposure: Exposure, rng: np.
     noise *= np.sqrt(signal * np.float32(1 / exposure.photons) + np.float32(exposure.electronic**2))
     image = exposure.display(signal + noise)
     if exposure.field is not None:
-        image = visible * image + (1 - visible) * _surround(signal.shape, exposure, rng)
+        image = visible * image + (1 - visible) * _outside_field_of_view(signal.shape, exposure, rng)
     image += np.float32(exposure.display_noise) * correlated_noise(signal.shape, 0.3, 0.0, rng)
     image += np.float32(exposure.line_noise) * rng.standard_normal((signal.shape[0], 1), dtype=np.float32)
     return np.clip(image, 0, 1)
 
 
-def _surround(shape: tuple[int, int], exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
-    """Return the dark surround of a round field: reflected rings of the housing, scratches, specks, noise."""
+def _outside_field_of_view(shape: tuple[int, int], exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
+    """Return what lies outside a round field, dark: reflected rings of the housing, scratches, specks, noise."""
     center_x, center_y, radius = exposure.field or (0.0, 0.0, 1.0)
     dark = correlated_noise(shape, exposure.noise_reach_x, exposure.noise_reach_y, rng, exposure.mottle)
     dark *= np.float32(rng.uniform(0.0, 1.0) / 255)

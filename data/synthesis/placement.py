@@ -10,7 +10,7 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.part_mask import segment_test_object
 from data.schema import StrictModel
-from data.synthesis.superposition import slope_of
+from data.synthesis.gradient import gradient_magnitude
 
 CELL = 4  # pixels; room is kept on this grid, for a sixteenth of the memory
 WALL_BLUR = 4.0  # pixels; walls are wider, noise and defects are not
@@ -67,7 +67,7 @@ def slope_map(pixels: np.ndarray) -> np.ndarray:
     """
     calm = cv2.GaussianBlur(np.asarray(pixels, dtype=np.float32), (0, 0), WALL_BLUR)
     # A copy, because a view would keep the whole of it in memory.
-    return (slope_of(calm) / np.maximum(calm, 1 / 255))[::CELL, ::CELL].copy()
+    return (gradient_magnitude(calm) / np.maximum(calm, 1 / 255))[::CELL, ::CELL].copy()
 
 
 def draw_place(

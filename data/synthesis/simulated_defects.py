@@ -9,6 +9,7 @@ from data.coco import read_coco
 from data.synthesis.blending import change_cavity, read_changes
 from data.synthesis.casting_parts import texture
 from data.synthesis.ellipsoid import Cavity, Ellipsoids, Projection, project, random_rotations
+from data.synthesis.gradient import gradient_magnitude
 from data.synthesis.inpainting import Patch, inpaint_boxes
 from data.synthesis.placement import box_sizes, draw_place, room_map, slope_map
 from data.synthesis.simulation_config import SimulationConfig
@@ -18,7 +19,6 @@ from data.synthesis.superposition import (
     matching_noise,
     noise_level,
     reach_of,
-    slope_of,
     window_of,
 )
 
@@ -181,7 +181,7 @@ class DefectSimulator:
         if peak <= 0:  # a black background
             return None
         core = np.abs(change) > 0.5 * peak
-        slope = float(np.median(slope_of(smooth)[core]))
+        slope = float(np.median(gradient_magnitude(smooth)[core]))
         least = max(PEAK_TO_NOISE * noise_level(patch), PEAK_TO_SLOPE * slope, 1 / 255)
         if config.law is None:
             level = float(smooth[core].mean())

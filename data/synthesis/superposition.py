@@ -15,6 +15,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.synthesis.ellipsoid import Cavity
+from data.synthesis.gradient import gradient_magnitude
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def estimate_unsharpness(pixels: np.ndarray) -> float:
     [0.4, 4], and 1.0 for an image without edges.
     """
     image = np.asarray(pixels, dtype=np.float32)
-    slope, softer = (slope_of(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (0.5, float(np.sqrt(1.25))))
+    slope, softer = (
+        gradient_magnitude(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (0.5, float(np.sqrt(1.25)))
+    )
     crest = slope >= cv2.dilate(slope, np.ones((3, 3), np.uint8))
     noise = noise_level(image)
     strong = crest & (slope > max(0.5 * float(np.quantile(slope, 0.995)), 4 * noise, 1e-6))
@@ -108,12 +111,6 @@ def estimate_unsharpness(pixels: np.ndarray) -> float:
     # Without the first, protecting blur, and without that of a difference over two pixels.
     variance = ratio**2 / (1 - ratio**2) - 0.25 - 1 / 3
     return float(np.clip(np.sqrt(max(float(np.quantile(variance, 0.1)), 0.0)), 0.4, 4.0))
-
-
-def slope_of(image: np.ndarray) -> np.ndarray:
-    """Return the gradient magnitude a pixel, float32 `[H, W]`."""
-    dx, dy = (cv2.Sobel(image, cv2.CV_32F, a, b, scale=0.125) for a, b in ((1, 0), (0, 1)))
-    return cv2.magnitude(dx, dy)
 
 
 def noise_level(pixels: np.ndarray) -> float:

@@ -1,12 +1,34 @@
-"""Thickness maps of simulated welds: plates, beads with ripples and reinforcement, wire indicators."""
+"""Thickness maps of simulated welds: plates, beads with ripples and reinforcement, wire-type IQIs."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.synthesis.casting_parts import inside, texture
+from data.synthesis.part import Part
 
-WELD_FAMILIES = ("butt", "narrow", "girth")
+
+@dataclass(frozen=True, kw_only=True)
+class WeldPart(Part):
+    """A kind of weld.
+
+    Attributes:
+        half_width: range of half the bead's width, relative to the radiograph's height.
+        root: whether a bright root always shows, or in three of ten welds.
+        bent: whether the bead is bent and the plate's thickness along the ray grows to the sides, as a pipe's does.
+
+    """
+
+    half_width: tuple[float, float]
+    root: bool
+    bent: bool
+
+
+WELD_PARTS = {
+    "butt": WeldPart(turns=(0,), half_width=(0.2, 0.36), root=False, bent=False),
+    "narrow": WeldPart(turns=(1,), half_width=(0.12, 0.22), root=True, bent=False),
+    "girth": WeldPart(turns=(2,), half_width=(0.2, 0.36), root=False, bent=True),
+}
 
 
 @dataclass
@@ -29,19 +51,15 @@ class Weld:
     pixel_mm: float
 
 
-def make_weld(rng: np.random.Generator, family: str, size: tuple[int, int], plain: bool) -> Weld:
-    """Return a weld of a family of `WELD_FAMILIES` on `size` (width, height) pixels.
-
-    "butt" has a broad bead with reinforcement, "narrow" a slim one with a bright root, "girth" is bent and lies on
-    a plate whose thickness along the ray grows towards one side, as a pipe's does.
-    """
+def make_weld(rng: np.random.Generator, part: WeldPart, size: tuple[int, int], easy: bool) -> Weld:
+    """Return a weld of a kind on `size` (width, height) pixels."""
     width, height = size
     pixel = rng.uniform(0.05, 0.12)
-    half = height * (rng.uniform(0.12, 0.22) if family == "narrow" else rng.uniform(0.2, 0.36))
+    half = height * rng.uniform(*part.half_width)
     u = np.arange(width, dtype=np.float32) - width / 2
     v = (np.arange(height, dtype=np.float32) - height / 2)[:, None]
     heading = rng.normal(0, 0.02)
-    bend = rng.uniform(-0.25, 0.25) * height / width**2 if family == "girth" else 0.0
+    bend = rng.uniform(-0.25, 0.25) * height / width**2 if part.bent else 0.0
     wander = half * np.float32(0.06) * texture(rng, (1, width), width / 6)[0]
     middle = np.float32(rng.normal(0, 0.06) * height)
     center = np.float32(np.tan(heading)) * u + np.float32(bend) * u * u + wander + middle
@@ -49,20 +67,20 @@ def make_weld(rng: np.random.Generator, family: str, size: tuple[int, int], plai
     across = ((v - center) / toes).astype(np.float32)
     plate = rng.uniform(6, 20)
     thickness = np.full((height, width), np.float32(plate))
-    if family == "girth":
+    if part.bent:
         thickness *= 1 + np.float32(rng.uniform(0.05, 0.3)) * (v / (height / 2)) ** 2
-    thickness += _bead(rng, across, u, half, plate, family)
-    if not plain:
+    thickness += _bead(rng, across, u, half, plate, part.root)
+    if not easy:
         # Blotches of 30 px and more: uneven plate and film, and no defects.
         thickness *= 1 + np.float32(rng.uniform(0, 0.012)) * texture(rng, thickness.shape, rng.uniform(30, 200))
-        _add_wires(rng, thickness, pixel)
+        _add_wire_iqi(rng, thickness, pixel)
         if rng.random() < 0.25:  # a step in the plate, along the weld
             step = v * np.float32(rng.choice([-1, 1])) - np.float32(height * rng.uniform(0.3, 0.48))
             thickness *= 1 - np.float32(rng.uniform(-0.2, 0.2)) * inside(-step, rng.uniform(2, 8), 1.0)
     return Weld(thickness, across, heading, half, pixel)
 
 
-def _bead(rng: np.random.Generator, across: np.ndarray, u: np.ndarray, half: float, plate: float, family: str
+def _bead(rng: np.random.Generator, across: np.ndarray, u: np.ndarray, half: float, plate: float, root: bool
           ) -> np.ndarray:  # fmt: skip
     """Return the bead's height float32 [H, W] in mm: a flat dome with chevron ripples, and a root."""
     dome = np.clip(1 - np.abs(across) ** np.float32(rng.uniform(1.6, 3.5)), 0, 1) ** np.float32(rng.uniform(0.8, 2.0))
@@ -73,14 +91,14 @@ def _bead(rng: np.random.Generator, across: np.ndarray, u: np.ndarray, half: flo
     ripple = np.float32(height * rng.uniform(0.0, 0.05)) * np.sin(phase + uneven)
     lumps = np.float32(height * rng.uniform(0.02, 0.1)) * texture(rng, across.shape, half * rng.uniform(0.5, 1.5))
     bead = dome * (np.float32(height) + ripple + lumps)
-    if family == "narrow" or rng.random() < 0.3:
-        root = across / np.float32(rng.uniform(0.2, 0.4))
-        bead += np.float32(height * rng.uniform(0.15, 0.5)) * np.exp(-root * root)
+    if root or rng.random() < 0.3:
+        relative = across / np.float32(rng.uniform(0.2, 0.4))
+        bead += np.float32(height * rng.uniform(0.15, 0.5)) * np.exp(-relative * relative)
     return bead
 
 
-def _add_wires(rng: np.random.Generator, thickness: np.ndarray, pixel: float) -> None:
-    """Lay an image quality indicator across the weld, in place: seven wires, each 0.8 times the one before."""
+def _add_wire_iqi(rng: np.random.Generator, thickness: np.ndarray, pixel: float) -> None:
+    """Lay a wire-type image quality indicator across the weld, in place: seven wires, each 0.8 times the one before."""
     if rng.random() > 0.5:
         return
     height, width = thickness.shape

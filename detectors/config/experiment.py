@@ -1,12 +1,13 @@
 """The experiment's schema: what a YAML file in configs/ may say."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
+from pydantic import AfterValidator, Field, InstanceOf, SerializeAsAny, field_validator, model_validator
 
 from data.patches import PatchConfig
 from data.schema import StrictModel
+from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS
 from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig
 from detectors.schema import ModelSection
@@ -14,14 +15,26 @@ from detectors.schema import ModelSection
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _known_kind(name: str) -> str:
+    if name not in PHANTOM_KINDS:
+        raise ValueError(f"choose one of {', '.join(PHANTOM_KINDS)}")
+    return name
+
+
+# The table of kinds says what there is, so that a new kind is one row.
+PhantomKindName = Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra={"enum": list(PHANTOM_KINDS)})]
+
+
 class PhantomConfig(StrictModel):
     """Simulated radiographs, made on first use (see tools/make_phantom.py) and kept in `folder`."""
 
-    kind: Literal["castings", "welds"] = "castings"
+    former_values: ClassVar = {"style": FORMER_STYLES}
+
+    kind: PhantomKindName = "castings"
     n: int = Field(200, ge=1)
     seed: int = Field(0, ge=0)
     bits: Literal[8, 16] = 8
-    style: Literal["full", "plain"] = "full"
+    style: Literal["realistic", "easy"] = "realistic"
     family: str | None = None
     size: tuple[int, int] | None = None
     folder: str = "datasets"

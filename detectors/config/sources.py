@@ -16,7 +16,8 @@ from data.masks import CATEGORIES, read_mask_folder
 from data.patch_files import PatchSet, read_patches
 from data.radiograph import PercentileWindow
 from data.segmentation import SegmentationDataset, SegmentationSample
-from data.synthesis.phantom_set import GENERATOR, write_phantoms
+from data.synthesis.phantom import PHANTOM_KINDS
+from data.synthesis.phantom_set import write_phantoms
 from detectors.config.experiment import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
 
 
@@ -83,7 +84,7 @@ def make_phantoms(config: PhantomConfig) -> Path:
 
     The folder's name holds a hash of the settings, so that other settings never meet old pictures.
     """
-    settings = config.model_dump(exclude={"folder"}) | {"generator": GENERATOR[config.kind]}
+    settings = config.model_dump(exclude={"folder"}) | {"generator": PHANTOM_KINDS[config.kind].generator}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     folder = Path(config.folder) / f"phantom-{config.kind}-{config.style}-{config.n}-{digest}"
     return write_phantoms(

@@ -97,7 +97,7 @@ def origins_of(
     if of_files == (phantoms is not None):
         raise InputError("give COCO_TRAIN with --test, or --phantoms 60 40 without them")
     if phantoms is not None:
-        kinds = [PhantomConfig(n=n, seed=seed, style="plain") for n, seed in zip(phantoms, (1, 3), strict=True)]
+        kinds = [PhantomConfig(n=n, seed=seed, style="easy") for n, seed in zip(phantoms, (1, 3), strict=True)]
         return SourceConfig(phantoms=kinds[0]), SourceConfig(phantoms=kinds[1])
     if coco_train is None:
         raise InputError("--test and --images go with COCO_TRAIN, the COCO file of the training radiographs; give it")

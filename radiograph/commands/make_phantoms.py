@@ -6,11 +6,12 @@ import click
 from rich.table import Table
 
 from data.console import console
+from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS, STYLES
 from radiograph.command import PATH, Command, RenamedOption, parse_size
 
 
 @click.command(cls=Command)
-@click.option("--kind", type=click.Choice(["castings", "welds"]), default="castings", show_default=True)
+@click.option("--kind", type=click.Choice(list(PHANTOM_KINDS)), default="castings", show_default=True)
 @click.option(
     "--count",
     "--n",
@@ -23,7 +24,13 @@ from radiograph.command import PATH, Command, RenamedOption, parse_size
 @click.option("--out", type=PATH, required=True, help="A new or empty folder.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True)
-@click.option("--style", type=click.Choice(["full", "plain"]), default="full", show_default=True)
+@click.option(
+    "--style",
+    type=click.Choice([*STYLES, *FORMER_STYLES]),
+    default="realistic",
+    show_default=True,
+    help="full and plain are the former names of realistic and easy.",
+)
 @click.option("--family", help="One kind of part only, such as wheel; by default all in turn.")
 @click.option("--size", help="WIDTHxHEIGHT in pixels; by default that of GDXray.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
@@ -38,7 +45,7 @@ def main(
     size: str | None,
     workers: int | None,
 ) -> None:
-    """Simulate radiographs of castings or welds.
+    """Simulate radiographs of a kind of part.
 
     Writes images in GDXray's layout, COCO annotations and a montage to OUT.
     """
@@ -58,10 +65,10 @@ def main(
         workers=workers,
     )
     table = Table(title=str(annotations))
-    for column in ("family", "images", "defects", "clean images"):
+    for column in ("family", "images", "defects", "defect-free images"):
         table.add_column(column, justify="left" if column == "family" else "right")
-    for name, images, defects, clean in count_phantoms(annotations):
-        table.add_row(name, str(images), str(defects), str(clean))
+    for name, images, defects, defect_free in count_phantoms(annotations):
+        table.add_row(name, str(images), str(defects), str(defect_free))
     console.print(table)
     write_montage(out / "montage.png", read_coco(annotations), out, count=16)
     console.print(f"examples: {out / 'montage.png'}")

@@ -69,13 +69,13 @@ def test_a_dark_part_that_is_not_round_is_kept() -> None:
 
 def test_no_defect_of_a_phantom_casting_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    exposure = castings._full_exposure
+    exposure = castings._realistic_exposure
 
     def spy(rng: np.random.Generator, thickness: np.ndarray) -> castings.Exposure:
         seen.append((thickness > 0.5, exposure(rng, thickness)))
         return seen[-1][1]
 
-    monkeypatch.setattr(castings, "_full_exposure", spy)
+    monkeypatch.setattr(castings, "_realistic_exposure", spy)
     kept = removed = part = rest = 0
     for index in range(6):
         phantom = make_phantom("castings", 3, index, size=(320, 240))

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import runpy
@@ -10,10 +11,14 @@ from click.testing import CliRunner
 from pycocotools import mask as coco_mask
 
 from data.errors import InputError
-from data.synthesis import castings, defects
-from data.synthesis.casting_parts import CASTING_FAMILIES, box, circle, inside, smooth_min
-from data.synthesis.phantom import FAMILIES, family_of, make_phantom
+from data.synthesis import castings, defect_shapes, welds
+from data.synthesis import implant as implanting
+from data.synthesis.casting_parts import CASTING_PARTS, box, circle, inside, smooth_min
+from data.synthesis.implant import Scene, implant
+from data.synthesis.part import Part, cycle_of
+from data.synthesis.phantom import FAMILIES, PHANTOM_KINDS, family_of, make_phantom
 from data.synthesis.phantom_set import write_phantoms
+from data.synthesis.registry import PhantomKind, checked_kinds, sample_kind
 
 EVERY_FAMILY = [(kind, family) for kind in FAMILIES for family in FAMILIES[kind]]
 SMALL = (224, 160)
@@ -28,7 +33,7 @@ def digest(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(("kind", "family"), EVERY_FAMILY)
-@pytest.mark.parametrize("style", ["full", "plain"])
+@pytest.mark.parametrize("style", ["realistic", "easy"])
 def test_every_family_gives_a_consistent_phantom(kind, family, style):
     for index in range(3):
         phantom = make_phantom(kind, 1, index, style=style, family=family, size=SMALL)
@@ -56,40 +61,38 @@ def test_same_arguments_same_pixels_and_another_index_another_image():
 
 
 def test_families_take_turns():
-    assert {family_of("castings", 9, index) for index in range(7)} == set(CASTING_FAMILIES)
-    assert make_phantom("castings", 9, 5, style="plain", size=SMALL).family == family_of("castings", 9, 5)
+    assert {family_of("castings", 9, index) for index in range(7)} == set(CASTING_PARTS)
+    assert make_phantom("castings", 9, 5, style="easy", size=SMALL).family == family_of("castings", 9, 5)
 
 
 def test_about_a_fifth_of_the_castings_are_clean():
-    counts = [len(make_phantom("castings", 0, index, style="plain", size=(160, 160)).labels) for index in range(80)]
+    counts = [len(make_phantom("castings", 0, index, style="easy", size=(160, 160)).labels) for index in range(80)]
     assert 0.08 < np.mean(np.array(counts) == 0) < 0.4
     assert np.mean(counts) > 0.7
 
 
-def planted(monkeypatch, kind: str, indices: range, module) -> list:
-    """Return (label, thickness, signal before, signal after, exposure, defect) of every planted defect."""
-    seen, plant = [], defects.plant
+def implanted(monkeypatch, kind: str, indices: range, module) -> list:
+    """Return (label, thickness, signal before, signal after, exposure, defect) of every implanted defect."""
+    seen = []
 
-    def spy(thickness, signal, exposure, weight, chord, label, corner, contrast, *clutter):
-        before = signal.copy()
-        defect = plant(thickness, signal, exposure, weight, chord, label, corner, contrast, *clutter)
+    def spy(scene, chord, label, *rest):
+        before = scene.signal.copy()
+        defect = implant(scene, chord, label, *rest)
         if defect is None:
-            assert np.array_equal(before, signal), "a defect that was dropped left its trace"
+            assert np.array_equal(before, scene.signal), "a defect that was dropped left its trace"
         else:
-            seen.append((label, thickness, before, signal.copy(), exposure, defect))
+            seen.append((label, scene.thickness_mm, before, scene.signal.copy(), scene.exposure, defect))
         return defect
 
-    monkeypatch.setattr(module, "plant", spy)
+    monkeypatch.setattr(module, "implant", spy)
     for index in indices:
         make_phantom(kind, 2, index, size=(320, 240))
     return seen
 
 
-@pytest.mark.parametrize("kind", ["castings", "welds"])
-def test_defects_lie_on_metal_have_the_right_polarity_and_are_visible(monkeypatch, kind):
-    from data.synthesis import welds
-
-    cases = planted(monkeypatch, kind, range(14), castings if kind == "castings" else welds)
+@pytest.mark.parametrize(("kind", "module"), [("castings", castings), ("welds", welds)])
+def test_defects_lie_on_metal_have_the_right_polarity_and_are_visible(monkeypatch, kind, module):
+    cases = implanted(monkeypatch, kind, range(14), module)
     assert len(cases) > 15
     for label, thickness, before, after, exposure, defect in cases:
         height, width = defect.mask.shape
@@ -97,45 +100,48 @@ def test_defects_lie_on_metal_have_the_right_polarity_and_are_visible(monkeypatc
         change = (exposure.display(after[here]) - exposure.display(before[here]))[defect.mask]
         darker = kind == "welds" or label == "inclusion"
         assert (change < 0).mean() > 0.99 if darker else (change > 0).mean() > 0.99
-        assert np.abs(change).max() >= defects.PEAK_TO_NOISE * exposure.display_sigma(before[here].max()) * 0.5
+        assert np.abs(change).max() >= implanting.PEAK_TO_NOISE * exposure.display_sigma(before[here].max()) * 0.5
         assert (thickness[here][defect.mask] > 0.5).mean() > 0.8
-        assert label == "inclusion" or 0 < defect.depth_mm <= defects.DEEPEST * thickness[here].max() + 1e-3
+        assert label == "inclusion" or 0 < defect.depth_mm <= implanting.DEEPEST * thickness[here].max() + 1e-3
+
+
+def slab(side: int) -> np.ndarray:
+    return np.full((side, side), 10, np.float32)
 
 
 def test_a_defect_too_faint_for_its_wall_is_left_out():
     signal = np.full((60, 60), 0.5, np.float32)
-    noisy = castings._plain_exposure(np.random.default_rng(0), np.full((60, 60), 10, np.float32))
-    chord = defects.pore(np.random.default_rng(0), 3)
-    loud = type(noisy)(**{**noisy.__dict__, "photons": 1.0})
-    found = defects.plant(np.full((60, 60), 10, np.float32), signal, loud, np.ones((60, 60), np.float32), chord,
-                          "pore", (20, 20), 0.05)  # fmt: skip
-    assert found is None
+    quiet = castings._easy_exposure(np.random.default_rng(0), slab(60))
+    chord = defect_shapes.pore(np.random.default_rng(0), 3)
+    scene = Scene(slab(60), signal, dataclasses.replace(quiet, photons=1.0), np.ones((60, 60), np.float32))
+    assert implant(scene, chord, "pore", (20, 20), 0.05) is None
     assert (signal == 0.5).all()
+    assert implant(dataclasses.replace(scene, exposure=quiet), chord, "pore", (20, 20), 0.05) is not None
 
 
 def test_where_pixels_are_labeled_a_defect_like_its_background_is_left_out_or_made_deeper():
     rng = np.random.default_rng(0)
-    exposure = castings._plain_exposure(rng, np.full((80, 80), 10, np.float32))
-    chord, thickness, weight = defects.pore(rng, 16), np.full((80, 80), 10, np.float32), np.ones((80, 80), np.float32)
+    exposure = castings._easy_exposure(rng, slab(80))
+    chord, weight = defect_shapes.pore(rng, 16), np.ones((80, 80), np.float32)
     waves = np.sin(np.arange(80, dtype=np.float32) / 3)[:, None] * np.ones(80, np.float32)  # as wide as the pore
     depths = {}
     for height in (0.0, 0.02):
         for ratio in (0.0, 1.5):
-            signal = (0.5 * (1 + height * waves)).astype(np.float32)
-            found = defects.plant(thickness, signal, exposure, weight, chord, "pore", (30, 30), 0.02, ratio)
+            scene = Scene(slab(80), (0.5 * (1 + height * waves)).astype(np.float32), exposure, weight)
+            found = implant(scene, chord, "pore", (30, 30), 0.02, ratio)
             depths[height, ratio] = found.depth_mm if found else np.inf
-    assert depths[0.0, 1.5] == depths[0.0, 0.0]  # on a plain background the rule says nothing
+    assert depths[0.0, 1.5] == depths[0.0, 0.0]  # on a uniform background the rule says nothing
     assert depths[0.02, 1.5] > 1.3 * depths[0.02, 0.0]
 
 
 def test_written_set_is_the_same_with_one_and_two_workers(tmp_path):
     for workers in (1, 2):
-        write_phantoms("castings", 9, tmp_path / str(workers), 7, style="plain", size=(96, 96), workers=workers)
+        write_phantoms("castings", 9, tmp_path / str(workers), 7, style="easy", size=(96, 96), workers=workers)
     assert digest(tmp_path / "1") == digest(tmp_path / "2")
 
 
 def test_written_castings_follow_gdxray_and_coco(tmp_path):
-    annotations = write_phantoms("castings", 14, tmp_path / "set", 3, style="plain", size=(128, 96), workers=1)
+    annotations = write_phantoms("castings", 14, tmp_path / "set", 3, style="easy", size=(128, 96), workers=1)
     dataset = json.loads(annotations.read_text())
     by_id = {image["id"]: image for image in dataset["images"]}
     assert len(by_id) == 14
@@ -148,7 +154,7 @@ def test_written_castings_follow_gdxray_and_coco(tmp_path):
         assert pixels.shape == (96, 128)
         assert pixels.dtype == np.uint8
         series_of.setdefault(image["series"], set()).add(image["family"])
-    assert len(series_of) == len(CASTING_FAMILIES)
+    assert len(series_of) == len(CASTING_PARTS)
     assert all(len(families) == 1 for families in series_of.values())
     rows = []
     for path in sorted((tmp_path / "set").glob("Castings/*/ground_truth.txt")):
@@ -166,7 +172,7 @@ def test_written_castings_follow_gdxray_and_coco(tmp_path):
 
 
 def test_written_welds_come_with_their_masks(tmp_path):
-    annotations = write_phantoms("welds", 4, tmp_path / "set", 3, style="plain", workers=1)
+    annotations = write_phantoms("welds", 4, tmp_path / "set", 3, style="easy", workers=1)
     dataset = json.loads(annotations.read_text())
     for image in dataset["images"]:
         mask = cv2.imread(str(tmp_path / f"set/Welds/W0002/W0002_{image['number']:04d}.png"), cv2.IMREAD_UNCHANGED)
@@ -187,16 +193,16 @@ def test_sixteen_bits_hold_more_than_256_levels(tmp_path):
 
 def test_a_whole_set_is_kept_an_unfinished_one_redone_another_refused(tmp_path):
     out = tmp_path / "set"
-    annotations = write_phantoms("castings", 2, out, 3, style="plain", size=(96, 96), workers=1)
+    annotations = write_phantoms("castings", 2, out, 3, style="easy", size=(96, 96), workers=1)
     before = digest(out)
     stamp = annotations.stat().st_mtime_ns
-    assert write_phantoms("castings", 2, out, 3, style="plain", size=(96, 96), workers=1) == annotations
+    assert write_phantoms("castings", 2, out, 3, style="easy", size=(96, 96), workers=1) == annotations
     assert annotations.stat().st_mtime_ns == stamp
     annotations.unlink()  # as if interrupted
-    write_phantoms("castings", 2, out, 3, style="plain", size=(96, 96), workers=1)
+    write_phantoms("castings", 2, out, 3, style="easy", size=(96, 96), workers=1)
     assert digest(out) == before
     with pytest.raises(InputError, match="other arguments"):
-        write_phantoms("castings", 2, out, 4, style="plain", size=(96, 96), workers=1)
+        write_phantoms("castings", 2, out, 4, style="easy", size=(96, 96), workers=1)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -225,7 +231,7 @@ def test_degenerate_sets_are_input_errors(tmp_path, arguments):
 
 def test_command_prints_a_table_and_a_montage(tmp_path):
     main = runpy.run_path(str(MAKE_PHANTOM))["main"]
-    arguments = ["--n", "2", "--out", str(tmp_path / "set"), "--style", "plain", "--size", "96x80", "--workers", "1"]
+    arguments = ["--n", "2", "--out", str(tmp_path / "set"), "--style", "easy", "--size", "96x80", "--workers", "1"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "set/montage.png").is_file()
@@ -238,3 +244,99 @@ def test_distances_of_a_circle_and_a_box_by_hand():
     assert box(x, y, 0, 0, (3, 1), 0, 0) == pytest.approx(np.array([[-1.0, 2.0]]))
     assert inside(np.float32([-5, 0, 5]), 2, 0.1).tolist() == [1.0, 0.5, 0.0]
     assert (smooth_min(x, x, 2.0) <= x).all()
+
+
+@pytest.mark.parametrize(("former", "present"), [("full", "realistic"), ("plain", "easy")])
+def test_former_names_of_styles_are_read(former, present):
+    old, new = (make_phantom("castings", 1, 0, style=style, size=SMALL) for style in (former, present))
+    assert np.array_equal(old.pixels, new.pixels)
+
+
+def test_a_set_made_under_a_former_style_name_is_taken_as_it_is(tmp_path):
+    annotations = write_phantoms("castings", 2, tmp_path, 3, style="easy", size=(96, 96), workers=1)
+    marker = tmp_path / "phantoms.json"
+    marker.write_text(marker.read_text().replace('"easy"', '"plain"'))
+    stamp = annotations.stat().st_mtime_ns
+    write_phantoms("castings", 2, tmp_path, 3, style="easy", size=(96, 96), workers=1)
+    assert annotations.stat().st_mtime_ns == stamp
+
+
+def test_a_part_without_a_turn_or_with_one_that_is_taken_is_an_error():
+    assert cycle_of({"a": Part(turns=(0, 2)), "b": Part(turns=(1,))}) == ("a", "b", "a")
+    for turns in ({"a": (0,), "b": ()}, {"a": (0,), "b": (0,)}, {"a": (0,), "b": (2,)}):
+        with pytest.raises(ValueError, match="turns"):
+            cycle_of({name: Part(turns=of) for name, of in turns.items()})
+    with pytest.raises(TypeError, match="turns"):
+        Part()
+
+
+def test_a_row_of_a_table_that_forgets_a_field_is_an_error():
+    with pytest.raises(TypeError, match="generator"):
+        PhantomKind(**{f.name: None for f in dataclasses.fields(PhantomKind) if f.init and f.name != "generator"})
+    with pytest.raises(TypeError, match="share"):
+        castings.CastingDefect(
+            shape=defect_shapes.pore, size=(4, 9), easy_share=0, contrast=(0, 1), easy_contrast=(0, 1)
+        )
+    clash = dataclasses.replace(castings.CASTINGS, layout=welds.WELDS.layout)
+    with pytest.raises(ValueError, match="stream or a folder"):
+        checked_kinds({"welds": welds.WELDS, "castings": clash})
+    with pytest.raises(ValueError, match="stream or a folder"):
+        checked_kinds({"welds": welds.WELDS, "castings": dataclasses.replace(castings.CASTINGS, stream=1)})
+
+
+@pytest.mark.parametrize("module", [castings, welds])
+def test_shares_of_defect_kinds_sum_to_one(module):
+    kinds = module.DEFECT_KINDS.values()
+    assert sum(kind.share for kind in kinds) == pytest.approx(1)
+    assert sum(kind.easy_share for kind in kinds) == pytest.approx(1)
+
+
+def test_defect_kinds_are_drawn_by_their_shares():
+    rng = np.random.default_rng(0)
+    drawn = [sample_kind(rng, welds.DEFECT_KINDS, easy=True)[0] for _ in range(2000)]
+    assert set(drawn) == {"pore", "slag"}
+    assert drawn.count("pore") / 2000 == pytest.approx(0.75, abs=0.03)
+
+
+# What each generator draws for seed 11, 160 x 128: the first parts of the cycle; per family the number of defects and
+# the mean gray level of one radiograph. Whoever changes what is drawn (a part, a share, the order of random numbers)
+# raises `generator` of the kind and puts the new values here.
+DRAWN = {
+    ("castings", 2): {
+        "cycle": ("knuckle", "bracket", "ring", "wheel", "plate", "housing", "wheel", "knuckle"),
+        "realistic": {
+            "wheel": (2, 0.598949),
+            "plate": (4, 0.394937),
+            "housing": (0, 0.24719),
+            "knuckle": (3, 0.413276),
+            "bracket": (3, 0.648823),
+            "ring": (2, 0.849809),
+        },
+        "easy": {
+            "wheel": (0, 0.687657),
+            "plate": (1, 0.481216),
+            "housing": (3, 0.619932),
+            "knuckle": (0, 0.595928),
+            "bracket": (1, 0.685713),
+            "ring": (0, 0.726735),
+        },
+    },
+    ("welds", 3): {
+        "cycle": ("girth", "butt", "narrow", "girth", "butt", "narrow", "girth", "butt"),
+        "realistic": {"butt": (0, 0.359129), "narrow": (24, 0.444334), "girth": (5, 0.432638)},
+        "easy": {"butt": (5, 0.463138), "narrow": (5, 0.355978), "girth": (0, 0.533449)},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", list(FAMILIES))
+@pytest.mark.parametrize("style", ["realistic", "easy"])
+def test_what_is_drawn_changes_with_the_generator_version_alone(kind, style):
+    expected = DRAWN[kind, PHANTOM_KINDS[kind].generator][style]
+    for family, (defects, mean) in expected.items():
+        phantom = make_phantom(kind, 11, 1, style=style, family=family, size=(160, 128))
+        assert (len(phantom.labels), float(phantom.pixels.mean())) == (defects, pytest.approx(mean, rel=1e-4)), family
+    assert tuple(expected) == FAMILIES[kind]
+    assert (
+        tuple(family_of(kind, 11, index) for index in range(8)) == DRAWN[kind, PHANTOM_KINDS[kind].generator]["cycle"]
+    )

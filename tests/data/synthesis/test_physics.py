@@ -60,7 +60,7 @@ def test_display_saturates_between_black_and_white():
 
 def test_noise_has_the_promised_size():
     flat = np.full((200, 200), 0.5, np.float32)
-    image = physics.detect(flat, np.ones_like(flat), EXPOSURE, np.random.default_rng(0))
+    image = physics.acquire(flat, np.ones_like(flat), EXPOSURE, np.random.default_rng(0))
     quantum = np.sqrt(0.5 / 1e4) * 0.8
     assert image.std() == pytest.approx(quantum, rel=0.03)
     assert EXPOSURE.display_sigma(0.5) == pytest.approx(np.hypot(quantum, 1 / 255 / np.sqrt(12)), rel=1e-6)
@@ -83,11 +83,11 @@ def test_mottle_correlates_both_ways_and_keeps_unit_variance():
 
 def test_round_field_sees_its_middle_and_not_the_corner():
     exposure = dataclasses.replace(EXPOSURE, field=(50.0, 50.0, 40.0), vignetting=0.5)
-    sensitivity, visible = physics.field_weight((100, 100), exposure)
+    sensitivity, visible = physics.vignetting((100, 100), exposure)
     assert visible[50, 50] == 1
     assert visible[0, 0] == 0
     assert sensitivity[50, 50] > sensitivity[50, 80] > 0
 
 
 def test_open_beam_through_nothing_is_one():
-    assert physics.form_signal(np.zeros((64, 64), np.float32), EXPOSURE) == pytest.approx(1.0, abs=1e-5)
+    assert physics.ideal_signal(np.zeros((64, 64), np.float32), EXPOSURE) == pytest.approx(1.0, abs=1e-5)

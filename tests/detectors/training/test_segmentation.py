@@ -19,7 +19,7 @@ from detectors.training.segmentation import SegmentationTask
 
 def settings(folder: Path, **data: object) -> dict:
     def welds(n: int, seed: int) -> dict:
-        phantoms = {"kind": "welds", "n": n, "seed": seed, "style": "plain", "size": [128, 96]}
+        phantoms = {"kind": "welds", "n": n, "seed": seed, "style": "easy", "size": [128, 96]}
         return {"phantoms": phantoms | {"folder": str(folder / "datasets")}}
 
     return {
