@@ -8,18 +8,16 @@ import numpy as np
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from data.files import atomic_path
 from data.image_paths import existing_image
+from data.pictures import CAPTION_HEIGHT, FONT, GAP, PAPER, as_rgb, captioned, grid, write_picture
 from data.radiograph import read_radiograph
 from data.records import ImageRecord
 
 TRUTH_COLOR = (0, 200, 83)  # RGB: green for annotations
 PREDICTION_COLOR = (255, 64, 64)  # RGB: red for detections
-CAPTION_HEIGHT, GAP = 22, 6  # pixels of a sheet
-PAPER = 225  # gray, so that white radiographs show their frame
+HIGHEST_CELL = 4  # times as high as wide, so that a long film does not fill the sheet (and the memory)
 LEAST_TINT, STRONGEST_TINT = 0.15, 0.6  # share of a heat map's color at probability 0 and 1, over the radiograph
 PATCH_COLUMNS, PATCH_SCALE = 10, 3  # patches in a row of their sheet, and their enlargement
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_boxes(
@@ -37,7 +35,7 @@ def draw_boxes(
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     if scores is not None and len(scores) != len(boxes):
         raise ValueError(f"{len(scores)} scores for {len(boxes)} boxes")
-    canvas = _as_rgb(np.asarray(pixels))
+    canvas = as_rgb(np.asarray(pixels))
     height, width = canvas.shape[:2]
     thickness = max(1, round(max(height, width) / 800))
     for k, (x1, y1, x2, y2) in enumerate(boxes):
@@ -48,7 +46,7 @@ def draw_boxes(
             scale = 0.4 * max(1.0, max(height, width) / 1000)
             baseline = top - 3 if top > 30 * scale else bottom + round(30 * scale)
             corner = (max(left, 0), baseline)
-            cv2.putText(canvas, f"{scores[k]:.2f}", corner, _FONT, scale, color, thickness, cv2.LINE_AA)
+            cv2.putText(canvas, f"{scores[k]:.2f}", corner, FONT, scale, color, thickness, cv2.LINE_AA)
     return canvas
 
 
@@ -64,7 +62,7 @@ def draw_heat_map(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
     values = values.clip(0, 1)
     tint = cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
     share = (LEAST_TINT + (STRONGEST_TINT - LEAST_TINT) * values)[..., None]
-    return np.rint((1 - share) * _as_rgb(pixels) + share * tint).astype(np.uint8)
+    return np.rint((1 - share) * as_rgb(pixels) + share * tint).astype(np.uint8)
 
 
 def write_montage(
@@ -77,8 +75,9 @@ def write_montage(
 ) -> None:
     """Write a PNG sheet of up to `count` radiographs with their annotations, evenly chosen, with captions.
 
-    The choice takes as many images with objects as there are, spread over the data set, and one negative
-    where there is one. Radiographs are shrunk or enlarged to `cell_width` pixels. Raises InputError.
+    The choice takes as many images with annotations as there are, spread over the data set, and one negative
+    where there is one. Radiographs are shrunk or enlarged to `cell_width` pixels, very high
+    ones to a height. Raises InputError.
     """
     images = _chosen(dataset, count)
     if not images:
@@ -89,18 +88,7 @@ def write_montage(
         boxes = dataset.boxes_xyxy(image["id"])
         caption = f"{Path(image['file_name']).stem}: {len(boxes)} box{'' if len(boxes) == 1 else 'es'}"
         cells.append(_cell(pixels, boxes, caption, cell_width))
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(_sheet(cells, columns), cv2.COLOR_RGB2BGR))
-
-
-def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Return a new RGB uint8 array."""
-    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
-        return pixels.copy()
-    if pixels.ndim != 2:
-        raise ValueError(f"pixels are {pixels.dtype} {list(pixels.shape)}; expected float [H, W] or uint8 [H, W, 3]")
-    gray = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    return np.repeat(gray[..., None], 3, axis=2)
+    write_picture(path, grid(cells, columns))
 
 
 def _chosen(dataset: CocoDataset, count: int) -> list[ImageRecord]:
@@ -114,30 +102,14 @@ def _chosen(dataset: CocoDataset, count: int) -> list[ImageRecord]:
 
 
 def _cell(pixels: np.ndarray, boxes: np.ndarray, caption: str, cell_width: int) -> np.ndarray:
-    """Return one captioned radiograph, its caption strip on top, `cell_width` pixels wide."""
-    scale = cell_width / pixels.shape[1]
-    size = (cell_width, max(1, round(pixels.shape[0] * scale)))
+    """Return one captioned radiograph, `cell_width` pixels wide with its caption, or narrower if it is very high."""
+    height, width = pixels.shape
+    scale = min(cell_width / width, HIGHEST_CELL * cell_width / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     drawn = draw_boxes(small, boxes * scale)  # drawn after the resize: lines keep their width
-    strip = np.full((CAPTION_HEIGHT, cell_width, 3), PAPER, np.uint8)
-    cv2.putText(strip, caption, (4, CAPTION_HEIGHT - 7), _FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.vstack([strip, drawn])
-
-
-def _sheet(cells: list[np.ndarray], columns: int) -> np.ndarray:
-    """Return the cells row by row; a row is as high as its highest cell."""
-    rows = [cells[k : k + columns] for k in range(0, len(cells), columns)]
-    width = cells[0].shape[1]
-    heights = [max(cell.shape[0] for cell in row) for row in rows]
-    shape = (sum(heights) + GAP * (len(rows) + 1), min(columns, len(cells)) * (width + GAP) + GAP, 3)
-    sheet = np.full(shape, PAPER, np.uint8)
-    top = GAP
-    for row, height in zip(rows, heights, strict=True):
-        for k, cell in enumerate(row):
-            left = GAP + k * (width + GAP)
-            sheet[top : top + cell.shape[0], left : left + width] = cell
-        top += height + GAP
-    return sheet
+    beside = np.full((size[1], cell_width - size[0], 3), PAPER, np.uint8)
+    return captioned(np.hstack([drawn, beside]), caption)
 
 
 def write_patch_sheet(path: str | Path, pixels: np.ndarray, captions: list[str]) -> None:
@@ -150,9 +122,8 @@ def write_patch_sheet(path: str | Path, pixels: np.ndarray, captions: list[str])
         top, left = GAP + k // PATCH_COLUMNS * height, GAP + k % PATCH_COLUMNS * width
         gray = np.rint(np.clip(patch, 0, 1) * 255).astype(np.uint8)
         large = cv2.resize(gray, (side, side), interpolation=cv2.INTER_NEAREST)
-        cv2.putText(sheet, caption, (left, top + 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 0, 1, cv2.LINE_AA)
+        cv2.putText(sheet, caption, (left, top + 15), FONT, 0.42, 0, 1, cv2.LINE_AA)
         sheet[top + CAPTION_HEIGHT : top + CAPTION_HEIGHT + side, left : left + side] = large
     if not len(pixels):
-        cv2.putText(sheet, "none", (GAP, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0, 1, cv2.LINE_AA)
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), sheet)
+        cv2.putText(sheet, "none", (GAP, 20), FONT, 0.5, 0, 1, cv2.LINE_AA)
+    write_picture(path, sheet)

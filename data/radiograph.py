@@ -18,6 +18,7 @@ from data.errors import InputError
 from data.files import atomic_path
 from data.gray_levels import FileWindow, StoredImage
 from data.gray_window import GrayWindow, LevelMap
+from data.pictures import is_own_picture
 from data.plain_images import JPEG_SUFFIXES, PLAIN_SUFFIXES, PNG_SUFFIXES, plain_size, read_plain
 from data.records import ImageRecord
 from data.tiff import TIFF_SUFFIXES, read_tiff, tiff_pixel_size, tiff_size
@@ -177,14 +178,14 @@ def find_radiographs(paths: Iterable[str | Path]) -> list[Path]:
     """Return the radiograph files among files and folders (searched recursively), sorted, each once.
 
     In a folder, a file counts by its suffix, or by DICOM's magic under any other name; hidden files and folders do
-    not. Links to folders are followed, each folder once. Raises InputError for a missing path, a file of another kind,
-    and a folder without radiographs.
+    not, nor do pictures that the toolkit wrote (montages, overlays, heat maps). Links to folders are followed, each
+    folder once. Raises InputError for a missing path, a file of another kind, and a folder without radiographs.
     """
     found: set[Path] = set()
     for path in map(Path, paths):
         try:
             if path.is_dir():
-                inside = [file for file in _files_in(path) if _is_radiograph(file)]
+                inside = [file for file in _files_in(path) if _is_radiograph(file) and not is_own_picture(file)]
                 if not inside:
                     raise InputError(f"{path}: no radiographs in this folder ({', '.join(RADIOGRAPH_SUFFIXES)})")
                 found.update(inside)

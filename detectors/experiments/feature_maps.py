@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import InputError
-from data.files import atomic_path
-from data.montage import CAPTION_HEIGHT, GAP, PAPER
+from data.pictures import captioned, grid, write_picture
 from data.radiograph import read_radiograph
 from detectors.runs.prediction import Predictor
 
@@ -90,12 +89,12 @@ def draw_feature_maps(pixels: np.ndarray, response: Tensor, channels: int = 8, c
     size = max(1, round(width * scale)), max(1, round(height * scale))
     gray = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    cells = [_captioned(np.repeat(cv2.resize(gray, size, interpolation=shrink)[..., None], 3, axis=2), "radiograph")]
+    cells = [captioned(np.repeat(cv2.resize(gray, size, interpolation=shrink)[..., None], 3, axis=2), "radiograph")]
     for channel in most_active(response, channels):
         values = cv2.resize(_stretched(response[channel].numpy()), size, interpolation=cv2.INTER_LINEAR)
         colors = cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-        cells.append(_captioned(cv2.cvtColor(colors, cv2.COLOR_BGR2RGB), f"channel {channel}"))
-    return _grid(cells, columns)
+        cells.append(captioned(cv2.cvtColor(colors, cv2.COLOR_BGR2RGB), f"channel {channel}"))
+    return grid(cells, columns)
 
 
 def write_feature_maps(
@@ -112,8 +111,7 @@ def write_feature_maps(
     for layer, response in layer_responses(predictor.model, image, layers).items():
         picture = draw_feature_maps(pixels, response, channels)
         written.append(out / f"{path.stem}_{layer}.png")
-        with atomic_path(written[-1]) as temporary:
-            cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        write_picture(written[-1], picture)
     return written
 
 
@@ -121,22 +119,3 @@ def _stretched(values: np.ndarray) -> np.ndarray:
     """Return values from 0 to 1, all 0 where there is one value alone."""
     low, high = float(values.min()), float(values.max())
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
-
-
-def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
-    strip = np.full((CAPTION_HEIGHT, picture.shape[1], 3), PAPER, np.uint8)
-    place = (4, CAPTION_HEIGHT - 7)
-    cv2.putText(strip, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.vstack([strip, picture])
-
-
-def _grid(cells: list[np.ndarray], columns: int) -> np.ndarray:
-    """Return cells of one size row by row, with gaps between."""
-    height, width = (length + GAP for length in cells[0].shape[:2])
-    columns = min(columns, len(cells))
-    rows = -(-len(cells) // columns)
-    sheet = np.full((rows * height + GAP, columns * width + GAP, 3), PAPER, np.uint8)
-    for k, cell in enumerate(cells):
-        top, left = GAP + k // columns * height, GAP + k % columns * width
-        sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
-    return sheet

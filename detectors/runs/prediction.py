@@ -5,16 +5,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
 from data.console import progress
 from data.errors import InputError
-from data.files import atomic_path, write_json
+from data.files import write_json
 from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
-from data.radiograph import PercentileWindow, find_radiographs, read_radiograph, write_radiograph
+from data.pictures import write_picture
+from data.radiograph import PercentileWindow, find_radiographs, read_radiograph
 from detectors.config.sources import percentile_window
 from detectors.evaluation.runs import read_object
 from detectors.evaluation.threshold import load_threshold
@@ -108,7 +108,7 @@ def predict_files(
             values = None
             if heat_map is not None:
                 values = heat_map.per_pixel(height, width).clamp(0, 1).cpu().numpy()
-                write_radiograph(staged / "heat_maps" / name, values, bits=16)
+                write_picture(staged / "heat_maps" / name, np.rint(values.astype(np.float64) * 65535).astype(np.uint16))
             if overlays:
                 _write_overlay(pixels, detections, values, threshold, staged / "overlays" / name)
             bar.advance(task)
@@ -147,5 +147,4 @@ def _write_overlay(
     picture = draw_boxes(pixels, boxes, scores, PREDICTION_COLOR)
     if values is not None:
         picture = np.concatenate([picture, draw_heat_map(pixels, values)], axis=int(pixels.shape[0] > pixels.shape[1]))
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    write_picture(path, picture)
