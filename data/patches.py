@@ -17,8 +17,7 @@ from data.coco import CocoDataset
 from data.part_mask import segment_test_object
 from data.patch_files import PatchSet, check_classes, scaled, stack_levels, to_levels
 from data.patch_folds import parse_fold
-from data.radiograph import PercentileWindow
-from data.radiograph_store import RadiographStore
+from data.radiograph_store import RadiographStore, Window
 from data.schema import StrictModel
 from data.streams import stream
 from data.targets import read_targets
@@ -137,7 +136,7 @@ class RadiographPatches:
         dataset: CocoDataset,
         image_dir: Path,
         config: PatchConfig,
-        window: PercentileWindow | None = None,
+        window: Window | None = None,
         repeat: int = 1,
         keep_negatives: bool = True,
     ) -> None:
@@ -155,9 +154,9 @@ class RadiographPatches:
             boxes = dataset.boxes_xyxy(image["id"]).clip(0, [width, height, width, height])
             self._boxes.append(boxes)
             self._clean.append(clean_starts(radiograph.pixels, boxes, config))
-            pixels = store.windowed(radiograph)
-            self._levels.append(to_levels(pixels, radiograph.bit_depth if window is None else 16))
-            self._study(position, pixels, 2**radiograph.bit_depth - 1 if window is None else 1)
+            pixels, full = store.windowed(radiograph), store.full_scale(radiograph)
+            self._levels.append(to_levels(pixels, radiograph.gray_bits if full > 1 else 16))
+            self._study(position, pixels, full)
         self._defects = [
             (image, k) for image, crowds in enumerate(self._crowds) for k in np.flatnonzero(~crowds).tolist()
         ]

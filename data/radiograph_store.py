@@ -6,9 +6,12 @@ import numpy as np
 
 from data.coco import CocoDataset
 from data.errors import InputError
+from data.gray_window import GrayWindow
 from data.image_paths import existing_image
 from data.radiograph import PercentileWindow, Radiograph, read_radiograph
 from data.records import ImageRecord
+
+Window = GrayWindow | PercentileWindow
 
 
 class RadiographStore:
@@ -17,7 +20,8 @@ class RadiographStore:
     Args:
         dataset: COCO data.
         image_dir: folder that file names start from.
-        window: maps gray values of the whole radiograph before anything else.
+        window: maps the gray values of a whole radiograph before anything else; see `GrayWindow` for how stored levels
+            are read, `PercentileWindow` for a stretch of every radiograph. None reads the full depth.
         keep_negatives: whether images without an annotation are among them (crowds do not count).
 
     Raises InputError here for an image file that is missing or outside of the folder, and for no image at all; and on
@@ -29,7 +33,7 @@ class RadiographStore:
         self,
         dataset: CocoDataset,
         image_dir: str | Path,
-        window: PercentileWindow | None = None,
+        window: Window | None = None,
         keep_negatives: bool = True,
     ) -> None:
         self.window = window
@@ -62,9 +66,9 @@ class RadiographStore:
         return self.images[position]["height"], self.images[position]["width"]
 
     def read(self, position: int) -> Radiograph:
-        """Return a radiograph as its file has it, no window applied, its size checked."""
+        """Return a radiograph from its file, its size checked. A `GrayWindow` is applied, no other."""
         image, path = self.images[position], self.paths[position]
-        radiograph = read_radiograph(path)
+        radiograph = read_radiograph(path, window=self.window if isinstance(self.window, GrayWindow) else None)
         height, width = radiograph.pixels.shape
         if (height, width) != self.shape(position):
             raise InputError(
@@ -75,7 +79,11 @@ class RadiographStore:
 
     def windowed(self, radiograph: Radiograph) -> np.ndarray:
         """Return the pixels of a radiograph after the window, float32 [H, W] in [0, 1]."""
-        return radiograph.pixels if self.window is None else self.window(radiograph.pixels)
+        return self.window(radiograph.pixels) if isinstance(self.window, PercentileWindow) else radiograph.pixels
+
+    def full_scale(self, radiograph: Radiograph) -> int:
+        """Return what `windowed` gives whole multiples of 1 / it of; 1 where its values are none."""
+        return 1 if isinstance(self.window, PercentileWindow) else radiograph.full_scale
 
     def pixels(self, position: int) -> np.ndarray:
         """Return a radiograph after the window, float32 [H, W] in [0, 1]; not to be written into."""
@@ -88,13 +96,17 @@ class RadiographStore:
         if self._kept is not None:
             return self._kept[position]
         radiograph = self.read(position)
-        return compact(self.windowed(radiograph), radiograph.bit_depth)
+        return compact_scale(self.windowed(radiograph), radiograph.full_scale)
 
 
 def compact(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int]:
     """Return gray values as integers and their full scale; as they are and 1 if that would change them."""
-    full = 2**bit_depth - 1
-    levels = np.rint(pixels * full).astype(np.uint8 if bit_depth <= 8 else np.uint16)
+    return compact_scale(pixels, 2**bit_depth - 1)
+
+
+def compact_scale(pixels: np.ndarray, full: int) -> tuple[np.ndarray, int]:
+    """Return gray values as `compact` does, for a full scale of at most 65535."""
+    levels = np.rint(pixels * full).astype(np.uint8 if full <= 255 else np.uint16)
     return (levels, full) if np.array_equal(restore(levels, full), pixels) else (pixels, 1)
 
 

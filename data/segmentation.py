@@ -11,8 +11,7 @@ from data.coco import CocoDataset
 from data.epochs import RepeatedDataset
 from data.errors import InputError
 from data.masks import rasterize
-from data.radiograph import PercentileWindow
-from data.radiograph_store import RadiographStore, compact, restore
+from data.radiograph_store import RadiographStore, Window, compact_scale, restore
 from data.streams import stream
 from data.synthesis.simulation_config import SimulationConfig
 from data.targets import SimulatedTargets, read_targets
@@ -54,7 +53,7 @@ class SegmentationDataset(RepeatedDataset[SegmentationSample]):
         dataset: CocoDataset,
         image_dir: Path,
         augmentation: AugmentationConfig | None = None,
-        window: PercentileWindow | None = None,
+        window: Window | None = None,
         keep_negatives: bool = True,
         seed: int = 0,
         repeat: int = 1,
@@ -138,7 +137,7 @@ class SegmentationDataset(RepeatedDataset[SegmentationSample]):
                 rng = stream(self.seed, "region", number)
                 simulated, around, labels = self._with_simulated(position, pixels, boxes, mask, rng)
                 region = cut(simulated, around, np.arange(len(around)), rng, labels)
-                levels, full = compact(region.pixels, radiograph.bit_depth)
+                levels, full = compact_scale(region.pixels, radiograph.full_scale)
                 regions[number] = Region(self._image_id(position), levels, full, region.boxes, region.label_map)
         return [regions[number] for number in range(count)]
 

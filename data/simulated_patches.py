@@ -9,7 +9,7 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.patch_files import PatchSet, scaled, to_levels
 from data.patches import CLEAN, DEFECT, DRAWS, PatchConfig, RadiographPatches
-from data.radiograph import PercentileWindow
+from data.radiograph_store import Window
 from data.streams import stream
 from data.synthesis.fresh_defects import FreshDefects
 from data.synthesis.simulation_config import SimulationConfig
@@ -49,7 +49,7 @@ class SimulatedPatches(RadiographPatches):
         simulation: SimulationConfig,
         margin: float = 0.0,
         seed: int = 0,
-        window: PercentileWindow | None = None,
+        window: Window | None = None,
         repeat: int = 1,
         keep_negatives: bool = True,
     ) -> None:

@@ -8,10 +8,13 @@ import pytest
 from data.boxes import MIN_BOX_SIDE, clip_box, has_area, trim_bbox
 from data.coco import CocoDataset
 from data.coco_check import check_coco
+from data.datasets import DetectionDataset
 from data.duplicates import find_duplicates
 from data.errors import InputError
+from data.gray_window import GrayWindow
 from data.image_paths import ANYWHERE, existing_image, image_path
-from data.radiograph import PercentileWindow, write_radiograph
+from data.montage import write_montage
+from data.radiograph import PercentileWindow, read_radiograph, write_radiograph
 from data.radiograph_store import RadiographStore, compact, restore
 from data.streams import stream
 
@@ -123,3 +126,20 @@ def test_streams_differ_by_purpose_and_number_and_stay_what_they_are() -> None:
     assert len(set(drawn.values())) == 6
     assert drawn["sample", (0, 1)] == np.random.default_rng([5, 0, 1]).integers(10**9)
     assert drawn["region", (2,)] == np.random.default_rng([5, 2**32 - 1, 2]).integers(10**9)
+
+
+def test_a_radiograph_that_uses_a_sliver_of_its_scale_is_seen_through_a_window(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(255, 387, (40, 50))
+    write_radiograph(tmp_path / "dark.png", levels / 65535, 16)
+    data = CocoDataset([{"id": 1, "file_name": "dark.png", "width": 50, "height": 40}], [],
+                       [{"id": 1, "name": "defect"}])  # fmt: skip
+    dark, seen = RadiographStore(data, tmp_path), RadiographStore(data, tmp_path, GrayWindow())
+    assert np.ptp(dark.pixels(0)) < 0.01
+    assert np.ptp(seen.pixels(0)) > 0.5
+    kept, full = seen.levels(0)
+    assert full == seen.full_scale(seen.read(0)) < 1000  # still whole gray levels, and small in memory
+    assert kept.dtype.kind == "u"
+    assert np.array_equal(restore(kept, full), seen.pixels(0))
+    assert np.array_equal(DetectionDataset(data, tmp_path, window=GrayWindow(), cache=True)[0][0][0], seen.pixels(0))
+    write_montage(tmp_path / "montage.png", data, tmp_path, cell_width=50)
+    assert np.ptp(read_radiograph(tmp_path / "montage.png").pixels[30:60, 10:50]) > 0.4
