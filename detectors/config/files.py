@@ -1,10 +1,11 @@
 """From YAML files and `--set` overrides to an `ExperimentConfig`, with every error at once."""
 
 import difflib
+import re
+import reprlib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,17 @@ from data.errors import InputError
 from data.files import write_text
 from detectors.build import MODELS
 from detectors.config.experiment import ExperimentConfig
+from detectors.config.source import is_other_origin
+from detectors.config.yaml_reader import parse_yaml, read_yaml
 from detectors.schema import ModelSection
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"  # package data, beside the code wherever that is
-ORIGINS = ("json", "phantoms", "masks", "patches")  # of a source's radiographs
+MAX_LINKS = 20  # files that extend one another
+MAX_FAULTS = 20  # faults of one message
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3, without a point, for a string
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ def find_config(name: str | Path) -> Path:
     Raises InputError that names the nearest configuration.
     """
     for candidate in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
     raise InputError(f"{name}: no such configuration{_nearest(str(name), known)}; packaged: {', '.join(known)}")
@@ -49,7 +57,7 @@ def read_config(name: str | Path, overrides: Iterable[str] = ()) -> ExperimentCo
     path = find_config(name)
     files, overriding = _file_layers(path, seen=()), [_override_layer(text) for text in overrides]
     # Before anything is laid over anything: an old name must meet the present one that it stands for.
-    schema = _model_class(_merged(files + overriding))
+    schema = _model_class(_merged(files + overriding).get("model"))
     files, overriding = ([_with_present_names(layer, schema) for layer in layers] for layers in (files, overriding))
     values = _merged(files)
     values.setdefault("name", path.stem)
@@ -61,31 +69,43 @@ def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -
     """Turn plain values into a configuration. Raises InputError with every fault in one line."""
     layers = layers or [Layer("configuration", dict(values))]
     section = values.get("model")
-    if not isinstance(section, Mapping) or section.get("name") not in MODELS:
+    schema = _model_class(section)
+    if schema is None or not isinstance(section, Mapping):
         given = section.get("name") if isinstance(section, Mapping) else section
         raise InputError(
-            f"{_origin(layers, ('model', 'name'))}: model.name is {given!r}{_nearest(str(given), MODELS)}; "
-            f"valid names: {', '.join(sorted(MODELS))}"
+            f"{_origin(layers, ('model', 'name'))}: model.name is {_SHORT.repr(given)}"
+            f"{_nearest(str(given)[:80], MODELS)}; valid names: {', '.join(sorted(MODELS))}"
         )
-    model_class = MODELS[section["name"]][0]
     faults = []
-    model: ModelSection = model_class()
+    model: ModelSection = schema()
     try:
-        model = model_class.model_validate(section)
+        model = schema.model_validate(dict(section))
     except ValidationError as error:
-        faults += _faults(error, layers, model_class, ("model",))
+        faults += _faults(error, layers, schema, ("model",))
     try:
         config = ExperimentConfig.model_validate({**values, "model": model})
     except ValidationError as error:
         faults += _faults(error, layers, ExperimentConfig, ())
     if faults:
-        raise InputError("; ".join(faults))
+        more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
+        raise InputError("; ".join(faults[:MAX_FAULTS] + more))
     return config
 
 
-def _model_class(values: Mapping[str, Any]) -> type[ModelSection] | None:
-    """Return the class of the model section that values name, None if they name no model."""
-    section = values.get("model")
+def write_config(path: Path, config: ExperimentConfig) -> None:
+    """Write the resolved configuration as YAML, atomically."""
+    write_text(path, yaml.safe_dump(config.as_dict(), sort_keys=False))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _model_class(section: Any) -> type[ModelSection] | None:
+    """Return the configuration class of a `model` section, None where it names no model."""
     name = section.get("name") if isinstance(section, Mapping) else None
     return MODELS[name][0] if isinstance(name, str) and name in MODELS else None
 
@@ -101,51 +121,35 @@ def _with_present_names(layer: Layer, schema: type[ModelSection] | None) -> Laye
     return Layer(layer.origin, values)
 
 
-def write_config(path: Path, config: ExperimentConfig) -> None:
-    """Write the resolved configuration as YAML, atomically."""
-    write_text(path, yaml.safe_dump(config.as_dict(), sort_keys=False))
-
-
 def _file_layers(path: Path, seen: tuple[Path, ...]) -> list[Layer]:
     """Return the layers of a file, the one that it extends first."""
     if path.resolve() in seen:
         raise InputError(f"{path}: 'extends' leads back to itself; remove one of the {len(seen)} links")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: not readable as YAML: {error}") from error
+    if len(seen) >= MAX_LINKS:
+        raise InputError(f"{path}: the {MAX_LINKS}th file that another one extends; join some of them")
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: a configuration is a mapping of fields, not {type(values).__name__}")
     parent = values.pop("extends", None)
     layer = Layer(str(path), values)
     if parent is None:
         return [layer]
-    beside = path.parent / str(parent)
-    return [*_file_layers(beside if beside.is_file() else find_config(parent), (*seen, path.resolve())), layer]
+    if not isinstance(parent, str) or not parent:
+        raise InputError(f"{path}: extends is {_SHORT.repr(parent)}; give the name of a configuration or a path")
+    beside = path.parent / parent
+    return [*_file_layers(beside if _is_file(beside) else find_config(parent), (*seen, path.resolve())), layer]
 
 
 def _override_layer(text: str) -> Layer:
     name, separator, value = text.partition("=")
     keys = name.strip().split(".")
+    origin = f"--set {text if len(text) <= 80 else text[:80] + ' ...'}"
     if not separator or not all(keys):
-        raise InputError(f"--set {text}: give a field and a value, such as train.epochs=5")
-    try:
-        values: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {text}: the value is not readable as YAML: {error}") from error
-    if isinstance(values, str):
-        values = _number(values)
+        raise InputError(f"{origin}: give a field and a value, such as train.epochs=5")
+    values: Any = float(value) if _EXPONENT.fullmatch(value.strip()) else parse_yaml(value, origin)
     for key in reversed(keys):
         values = {key: values}
-    return Layer(f"--set {text}", values)
-
-
-def _number(text: str) -> str | float:
-    """Read 1e-3 as a number: YAML 1.1 takes a number without a point for a string."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    return Layer(origin, values)
 
 
 def _merged(layers: list[Layer]) -> dict:
@@ -157,8 +161,8 @@ def _merged(layers: list[Layer]) -> dict:
 
 def _merge(base: dict, over: dict) -> dict:
     """Lay `over` on `base`, section by section; the keys 0, 1, ... of a section name the elements of a list."""
-    if _is_another_origin(base, over):
-        # What was said of the old origin of data, such as its margin, does not hold for the new one.
+    if is_other_origin(base, over):
+        # What was said of the old origin of data, such as its padding, does not hold for the new one.
         return dict(over)
     merged = dict(base)
     for key, value in over.items():
@@ -170,16 +174,8 @@ def _merge(base: dict, over: dict) -> dict:
     return merged
 
 
-def _is_another_origin(base: dict, over: dict) -> bool:
-    """Return whether one source of data takes the place of another."""
-    alone = "images" in over and not any(name in over for name in ORIGINS)  # a folder of sound radiographs
-    if alone and (base.get("phantoms") is not None or base.get("patches") is not None):
-        return True
-    return any(new in over and old in base for new, old in permutations(ORIGINS, 2))
-
-
 def _is_positional(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(str(key).isdecimal() for key in value)
+    return isinstance(value, dict) and bool(value) and all(re.fullmatch("[0-9]{1,6}", str(key)) for key in value)
 
 
 def _merge_list(key: str, base: list, over: dict) -> list:
@@ -206,7 +202,7 @@ def _fault(entry: Any, layers: list[Layer], schema: type[BaseModel], prefix: tup
         return f"{origin}: unknown field '{name}'{_nearest(str(location[-1]), valid, parent)}"
     message = entry["msg"].removeprefix("Value error, ")
     value = entry["input"]
-    given = "" if isinstance(value, dict | BaseModel) else f" (it is {value!r})"
+    given = "" if isinstance(value, dict | BaseModel) else f" (it is {_SHORT.repr(value)})"
     return f"{origin}: field '{name}': {message}{given}"
 
 

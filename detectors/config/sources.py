@@ -20,34 +20,54 @@ from data.synthesis.phantom import PHANTOM_KINDS
 from data.synthesis.phantom_set import write_phantoms
 from detectors.config.experiment import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
 
+Radiographs = tuple[CocoDataset, Path]
+"""COCO data and the folder that its file names start from."""
 
-def load_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> tuple[CocoDataset, Path]:
+
+def load_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> Radiographs:
     """Return the COCO data of a source and the folder of its images, making phantoms that are not there yet.
 
-    A folder of radiographs without defects names no category and takes `categories`. Raises InputError for patches.
+    A folder of radiographs without defects names no category and takes `categories`. Raises InputError for data
+    that are no radiographs.
     """
-    if source.patches is not None:
-        raise InputError(f"{source.patches}: patches, where whole radiographs are needed; give 'json' or 'images'")
-    if source.masks is not None:
-        dataset, folder = read_mask_folder(source.images or "", source.masks), Path(source.images or "")
-        return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
-    if not _names_categories(source):
-        return read_defect_free(source.images or "", categories), Path(source.images or "")
-    path = make_phantoms(source.phantoms) if source.phantoms else Path(source.json_file or "")
-    folder = Path(source.images) if source.images else path.parent
+    if source.origin.content != "radiographs":
+        raise InputError(
+            f"{source.location}: {source.origin.content}, where whole radiographs are needed; give 'json' or 'images'"
+        )
+    dataset, folder = source.origin.read(source, categories)
+    return (dataset.with_margin(source.box_padding) if source.box_padding else dataset), folder
+
+
+def read_json(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
+    """Return the COCO file of a source."""
+    return _read_coco(Path(source.location), source.images)
+
+
+def read_phantoms(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
+    """Return simulated radiographs, made on first use."""
+    return _read_coco(make_phantoms(source.phantoms or PhantomConfig()), None)
+
+
+def read_masks(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
+    """Return radiographs whose defects are the connected regions of binary masks."""
+    images = Path(source.images or "")
+    return read_mask_folder(images, source.location), images
+
+
+def read_images(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
+    """Return a folder of radiographs without defects."""
+    return read_defect_free(source.location, categories), Path(source.location)
+
+
+def _read_coco(path: Path, images: str | None) -> Radiographs:
+    folder = Path(images) if images else path.parent
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images for {path}; give data's 'images' or --images")
-    dataset = read_coco(path)
-    return (dataset.with_margin(source.box_margin) if source.box_margin else dataset), folder
+    return read_coco(path), folder
 
 
-def _names_categories(source: SourceConfig) -> bool:
-    """Return whether a source says what its defects are; a folder of radiographs alone does not."""
-    return any(origin is not None for origin in (source.json_file, source.phantoms, source.masks))
-
-
-def load_judged_source(source: SourceConfig, categories: list[dict]) -> tuple[CocoDataset, Path]:
-    """Return the COCO data that a model with `categories` is judged by, and the folder of its images.
+def load_evaluation_source(source: SourceConfig, categories: list[dict]) -> tuple[CocoDataset, Path]:
+    """Return the COCO data that a model with `categories` is evaluated on, and the folder of its images.
 
     Raises InputError for categories that are not the model's and for a missing image, so that it comes before
     hours of training and not after.
@@ -69,14 +89,20 @@ def load_judged_source(source: SourceConfig, categories: list[dict]) -> tuple[Co
 
 
 def read_patch_source(source: SourceConfig, config: DataConfig) -> PatchSet:
-    """Return the patches of a source with the origin `patches`.
+    """Return the patches of a source whose content is patches.
 
     Raises InputError for unreadable patches, patches of another size than `config.patches.size`, and a window, which
     is a matter of whole radiographs.
     """
     if config.window is not None:
-        raise InputError(f"{source.patches}: data.window needs whole radiographs, not patches; leave it out")
-    return read_patches(source.patches or "", config.patches.size)
+        raise InputError(f"{source.location}: data.window needs whole radiographs, not patches; leave it out")
+    patches: PatchSet = source.origin.read(source, config.patches.size)
+    return patches
+
+
+def read_stored_patches(source: SourceConfig, size: int) -> PatchSet:
+    """Return a patch file, or a folder of patches sorted by class, of `size` x `size` pixels."""
+    return read_patches(source.location, size)
 
 
 def make_phantoms(config: PhantomConfig) -> Path:
@@ -128,19 +154,19 @@ def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
         "repeat": source.repeat,
         "cache": config.data.cache,
         "simulation": source.simulate,
-        "simulated_margin": source.box_margin,
+        "simulated_margin": source.box_padding,
     }
 
 
 def load_training_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> tuple[CocoDataset, Path]:
-    """Return a source as `load_source` does; its margin is not for annotators' boxes beside simulated ones."""
-    drawn_by_hand = source.simulate is not None and source.phantoms is None
-    return load_source(source.model_copy(update={"box_margin": 0.0}) if drawn_by_hand else source, categories)
+    """Return a source as `load_source` does; its padding is not for annotators' boxes beside simulated ones."""
+    drawn_by_hand = source.simulate is not None and not source.origin.tight_boxes
+    return load_source(source.model_copy(update={"box_padding": 0.0}) if drawn_by_hand else source, categories)
 
 
 def load_training_sources(sources: Sequence[SourceConfig]) -> tuple[list[tuple[CocoDataset, Path]], list[dict]]:
     """Return the data of all sources and their categories, which those that name none take from the others."""
-    found = {k: load_training_source(source) for k, source in enumerate(sources) if _names_categories(source)}
+    found = {k: load_training_source(source) for k, source in enumerate(sources) if source.origin.names_categories}
     categories = _common_categories([coco for coco, _ in found.values()]) if found else CATEGORIES
     return [found.get(k) or load_training_source(source, categories) for k, source in enumerate(sources)], categories
 

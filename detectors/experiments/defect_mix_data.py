@@ -137,9 +137,9 @@ def exgy_config(
         )
     given = config.data.train[0]
     simulate = given.simulate or SimulationConfig(per_image=DEFECTS_AN_IMAGE)
-    changes = {"simulate": simulate.model_copy(update={"real_defects": "inpaint"}), "box_margin": given.box_margin}
-    if test_source.phantoms is not None:  # their boxes are tight, as those of simulated defects are
-        test_source = test_source.model_copy(update={"box_margin": given.box_margin})
+    changes = {"simulate": simulate.model_copy(update={"real_defects": "inpaint"}), "box_padding": given.box_padding}
+    if test_source.origin.tight_boxes:  # their boxes are tight, as those of simulated defects are
+        test_source = test_source.model_copy(update={"box_padding": given.box_padding})
     sources = {"train": [train_source.model_copy(update=changes)], "val": None, "test": test_source}
     if patches is None and config.train.samples_per_epoch is None:
         patches = 2 * config.data.patches.per_image * len(load_source(train_source)[0].images)
@@ -175,7 +175,7 @@ def validation_patches(experiment: Experiment, share: Share) -> PatchSet:
     dataset, images = load_training_source(experiment.source)
     seed = config.seed + OTHER_SEED
     drawn = SimulatedPatches(
-        dataset, images, config.data.patches, experiment.simulation, experiment.source.box_margin, seed
+        dataset, images, config.data.patches, experiment.simulation, experiment.source.box_padding, seed
     ).sample_set(seed, per_class=count)
     ellipsoids = np.flatnonzero(drawn.labels == DEFECT)[: count - from_gan]
     parts = [drawn.subset(np.r_[np.flatnonzero(drawn.labels == CLEAN), ellipsoids])]

@@ -77,9 +77,8 @@ def split_series(experiment: Experiment) -> dict[str, Experiment]:
         folder = experiment.out / SERIES_FOLDER / name.replace("/", "-")
         write_coco(folder / "train.json", trained.subset(known[name]))
         write_coco(folder / "test.json", test.subset(ids))
-        changes = {"json_file": str(folder / "train.json"), "images": str(train_images), "phantoms": None}
         sources = {
-            "train": [experiment.source.model_copy(update=changes)],
+            "train": [experiment.source.replaced_by(folder / "train.json", train_images)],
             "test": SourceConfig(json=str(folder / "test.json"), images=str(test_images)),
         }
         samples = (config.train.samples_per_epoch or 0) * len(known[name]) / len(trained.images)

@@ -12,7 +12,7 @@ from data.coco import write_coco
 from data.console import console
 from data.errors import InputError
 from data.files import write_json
-from detectors.config.experiment import ExperimentConfig, SourceConfig
+from detectors.config.experiment import ExperimentConfig
 from detectors.config.sources import load_training_sources
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, Metrics, display, renamed
 from detectors.evaluation.plots import COLORS, save_figure
@@ -75,10 +75,9 @@ def fraction_of(
         part = dataset.subset(ids[: max(1, math.ceil(fraction * len(ids) - 1e-9))])
         path = out / "parts" / f"train{number}_{fraction:g}.json"
         write_coco(path, part)
-        # The margin of annotated boxes is in those of the part already; simulated ones get theirs when they are drawn.
-        margin = source.box_margin if source.simulate is not None else 0.0
-        changes = {"json_file": str(path), "images": str(folder), "phantoms": None, "masks": None}
-        sources.append(SourceConfig.model_construct(**{**dict(source), **changes, "box_margin": margin}))
+        # The padding of annotated boxes is in those of the part already; simulated ones get theirs when they are drawn.
+        padding = source.box_padding if source.simulate is not None else 0.0
+        sources.append(source.replaced_by(path, folder).model_copy(update={"box_padding": padding}))
         images, objects = images + len(part.images), objects + len(part.annotations)
     data = config.data.model_copy(update={"train": sources})
     training = config.train.model_copy(update={"samples_per_epoch": samples})

@@ -11,7 +11,7 @@ from data.masks import rasterize
 from data.radiograph import read_radiograph
 from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import ExperimentConfig, SourceConfig
-from detectors.config.sources import load_judged_source, percentile_window, read_patch_source
+from detectors.config.sources import load_evaluation_source, percentile_window, read_patch_source
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, write_patch_evaluation
 from detectors.evaluation.pixel_plots import WorstMaps, plot_pixel_curves
@@ -47,10 +47,10 @@ def judge(
     Raises InputError for bad data.
 
     """
-    if source.patches is not None:
+    if source.origin.content == "patches":
         patches = read_patch_source(source, config.data)
         return write_patch_evaluation(folder, patches, classify_patches(model, patches, device), config.name)
-    dataset, images = load_judged_source(source, categories)
+    dataset, images = load_evaluation_source(source, categories)
     maps = MapJudge(dataset, images, pixel_threshold) if _has_masks(config, dataset) else None
     with progress() as bar:
         task = bar.add_task("detecting", total=len(dataset.images))

@@ -8,7 +8,8 @@ from torch import nn
 from data.errors import InputError
 from detectors.backbones.weights import load_matching, read_checkpoint
 from detectors.build import build_model
-from detectors.config.experiment import ExperimentConfig, SourceConfig
+from detectors.config.experiment import ExperimentConfig
+from detectors.config.source import source_at
 from detectors.evaluation.metrics import Metrics
 from detectors.runs.checkpoint import load_model
 from detectors.runs.evaluate import judge, validated_pixel_threshold
@@ -55,17 +56,8 @@ def _evaluate(
 ) -> Metrics:
     source = config.data.test or config.data.val
     if json_file is not None:
-        source = _named_source(json_file, images)
+        source = source_at(json_file, images)
     if source is None:
         raise InputError("the configuration has neither data.test nor data.val; name a COCO file with --data")
     device = torch.device("cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu")
     return judge(model.to(device), source, categories, config, device, folder, pixel_threshold)
-
-
-def _named_source(data: Path, images: Path | None) -> SourceConfig:
-    """Return the source that --data and --images name: COCO, patches, or a folder of masks with its radiographs."""
-    if data.is_dir() and images is not None:
-        return SourceConfig(masks=str(data), images=str(images))
-    if data.is_dir() or data.suffix == ".npz":
-        return SourceConfig(patches=str(data))
-    return SourceConfig(json=str(data), images=str(images) if images else None)

@@ -15,7 +15,7 @@ from data.console import progress
 from data.datasets import Sample, collate
 from data.montage import draw_boxes
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.sources import load_judged_source, percentile_window, training_dataset
+from detectors.config.sources import load_evaluation_source, percentile_window, training_dataset
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.runs import write_evaluation
 from detectors.runs.inference import detect_dataset
@@ -42,8 +42,8 @@ class DetectionTask:
         self.train_set: Dataset[Sample]
         self.train_set, self.categories = training_dataset(config)
         data = config.data
-        self._val = load_judged_source(data.val, self.categories) if data.val else None
-        self._test = load_judged_source(data.test, self.categories) if data.test else self._val
+        self._val = load_evaluation_source(data.val, self.categories) if data.val else None
+        self._test = load_evaluation_source(data.test, self.categories) if data.test else self._val
 
     def losses(self, model: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Return the weighted losses of a batch, to be summed."""

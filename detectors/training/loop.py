@@ -95,7 +95,7 @@ class Trainer:
         optimizer = build_optimizer(model, train)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.schedule = build_schedule(optimizer, train.schedule, train.epochs * len(self.loader))
-        self.averaged = averaged_model(self._plain_model(), train.ema) if train.ema else None
+        self.averaged = averaged_model(self._plain_model(), train.ema_decay) if train.ema_decay else None
         self.state = Progress()
         if checkpoint:
             self._restore(checkpoint)
@@ -314,7 +314,7 @@ def _read_resumable(run: Path, config: ExperimentConfig) -> dict[str, Any]:
         raise InputError(f"{run / 'last.ckpt'}: weights without a state of training; start with model.weights={run}")
     # Read as a configuration, so that fields younger than the run have their defaults.
     then, now = check_config(checkpoint["config"]).as_dict(), config.as_dict()
-    fixed = ("optimizer", "lr", "momentum", "betas", "weight_decay", "batch_size", "ema", "precision")
+    fixed = ("optimizer", "lr", "momentum", "betas", "weight_decay", "batch_size", "ema_decay", "precision")
     changed = [f"train.{name}" for name in fixed if then["train"][name] != now["train"][name]]
     changed += ["model"] if then["model"] != now["model"] else []
     if changed:

@@ -38,8 +38,9 @@ def learning_rate_factor(config: ScheduleConfig, total_steps: int) -> Callable[[
     def factor(step: int) -> float:
         warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
         if config.kind == "cosine":
+            low = config.min_lr_factor
             done = min(1.0, step / max(1, total_steps))
-            return warm * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
+            return warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done)))
         if config.kind == "step":
             return warm * config.gamma ** sum(step >= milestone for milestone in config.milestones)
         return warm

@@ -15,7 +15,7 @@ from data.patch_folds import parse_fold, split_folds
 from data.patches import RadiographPatches
 from data.simulated_patches import SimulatedPatches
 from detectors.config.experiment import ExperimentConfig, SourceConfig
-from detectors.config.sources import load_judged_source, load_training_source, percentile_window, read_patch_source
+from detectors.config.sources import load_evaluation_source, load_training_source, percentile_window, read_patch_source
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, patch_metrics, score_patches, write_patch_evaluation
 from detectors.runs.evaluate import judge
@@ -103,7 +103,7 @@ class PatchTask:
     def _training_source(self, source: SourceConfig) -> PatchSource:
         """Return what a training source gives; its validation fold, if there is one, joins the validation."""
         patches = self.config.data.patches
-        if source.patches is not None:
+        if source.origin.content == "patches":
             stored = read_patch_source(source, self.config.data)
             return StoredPatches(self._without_fold(stored) if patches.validation_fold else stored)
         if patches.validation_fold:
@@ -120,7 +120,7 @@ class PatchTask:
         if source.simulate is None:
             return RadiographPatches(coco, folder, patches, window, source.repeat, source.keep_negatives)
         return SimulatedPatches(
-            coco, folder, patches, source.simulate, source.box_margin, self.config.seed, window,
+            coco, folder, patches, source.simulate, source.box_padding, self.config.seed, window,
             source.repeat, source.keep_negatives,
         )  # fmt: skip
 
@@ -135,15 +135,15 @@ class PatchTask:
         return stored.subset(~held_out)
 
     def _validation_patches(self, source: SourceConfig) -> PatchSet:
-        if source.patches is not None:
+        if source.origin.content == "patches":
             return read_patch_source(source, self.config.data)
-        coco, folder = load_judged_source(source, self.categories)
+        coco, folder = load_evaluation_source(source, self.categories)
         drawn = RadiographPatches(coco, folder, self.config.data.patches, percentile_window(self.config.data))
         return drawn.sample_set(VALIDATION_SEED)
 
     def _check_source(self, source: SourceConfig) -> None:
         """Raise InputError for test data that cannot be read, before hours of training and not after."""
-        if source.patches is not None:
+        if source.origin.content == "patches":
             read_patches(source.patches, self.config.data.patches.size)
         else:
-            load_judged_source(source, self.categories)
+            load_evaluation_source(source, self.categories)

@@ -13,7 +13,7 @@ from data.masks import IGNORED, rasterize
 from data.montage import TRUTH_COLOR
 from data.segmentation import SegmentationBatch, SegmentationSample, stack_segmentation
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.sources import load_judged_source, percentile_window, segmentation_dataset
+from detectors.config.sources import load_evaluation_source, percentile_window, segmentation_dataset
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.pixel_scores import PixelCounts
 from detectors.maps.heat_map import HeatMap
@@ -40,10 +40,10 @@ class SegmentationTask:
         self.train_set: Dataset[SegmentationSample]
         self.train_set, self.categories = segmentation_dataset(config)
         data = config.data
-        self._val = load_judged_source(data.val, self.categories) if data.val else None
+        self._val = load_evaluation_source(data.val, self.categories) if data.val else None
         self._judged = data.test or data.val
         if data.test:
-            load_judged_source(data.test, self.categories)  # faults come now and not after the training
+            load_evaluation_source(data.test, self.categories)  # faults come now and not after the training
 
     def losses(self, model: nn.Module, batch: SegmentationBatch, device: torch.device) -> dict[str, Tensor]:
         """Return the weighted losses of a batch, to be summed."""

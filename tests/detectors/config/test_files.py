@@ -19,7 +19,7 @@ def test_every_shipped_configuration_is_valid_and_survives_a_round_trip(path: Pa
     config = read_config(path.name)
     assert config.name == path.stem
     judged = [source for source in (*config.data.train, config.data.val, config.data.test) if source]
-    assert len({source.box_margin for source in judged}) == 1, "trained on other boxes than it is judged by"
+    assert len({source.box_padding for source in judged}) == 1, "trained on other boxes than it is judged by"
     write_config(tmp_path / "config.yaml", config)
     assert read_config(tmp_path / "config.yaml") == config
 
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_mapping_is_an_error(tmp_path: Path, text: str) -> Non
 def test_another_origin_of_data_replaces_the_old_one_and_its_margin() -> None:
     config = read_config("faster_rcnn_r18_fpn", ["data.train.json=mine.json", "data.train.images=folder"])
     (source,) = config.data.train
-    assert (source.json_file, source.images, source.phantoms, source.box_margin) == ("mine.json", "folder", None, 0.0)
+    assert (source.json_file, source.images, source.phantoms, source.box_padding) == ("mine.json", "folder", None, 0.0)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -134,8 +134,8 @@ def test_one_section_is_a_list_of_one() -> None:
 
 
 def test_a_folder_of_radiographs_takes_the_place_of_phantoms() -> None:
-    (source,) = read_config("quickstart", ["data.train.images=folder", "data.train.box_margin=2"]).data.train
-    assert (source.images, source.phantoms, source.box_margin) == ("folder", None, 2)
+    (source,) = read_config("quickstart", ["data.train.images=folder", "data.train.box_padding=2"]).data.train
+    assert (source.images, source.phantoms, source.box_padding) == ("folder", None, 2)
     with pytest.raises(InputError, match="'images' goes with 'json' or 'masks', or alone"):
         check_config({"model": {"name": "faster_rcnn"}, "data": {"train": [{"phantoms": {}, "images": "folder"}]}})
 

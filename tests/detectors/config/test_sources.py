@@ -10,7 +10,7 @@ from data.errors import InputError
 from data.radiograph import write_radiograph
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.files import check_config
-from detectors.config.sources import load_judged_source, segmentation_dataset, training_dataset
+from detectors.config.sources import load_evaluation_source, segmentation_dataset, training_dataset
 from detectors.training.patches import PatchTask
 
 PORE = [{"id": 7, "name": "pore"}]
@@ -49,10 +49,10 @@ def test_a_folder_alone_knows_defects(folders: tuple[dict, dict]) -> None:
 
 
 def test_a_folder_has_the_categories_of_the_model_it_judges(folders: tuple[dict, dict]) -> None:
-    dataset, _ = load_judged_source(SourceConfig(images=folders[1]["images"]), PORE)
+    dataset, _ = load_evaluation_source(SourceConfig(images=folders[1]["images"]), PORE)
     assert (dataset.categories, len(dataset.images), dataset.annotations) == (PORE, 2, [])
     with pytest.raises(InputError, match="are not the model's"):
-        load_judged_source(SourceConfig(**folders[0]), [{"id": 1, "name": "defect"}])
+        load_evaluation_source(SourceConfig(**folders[0]), [{"id": 1, "name": "defect"}])
 
 
 def test_patches_are_no_radiographs() -> None:

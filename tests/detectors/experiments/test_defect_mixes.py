@@ -89,7 +89,7 @@ def experiment(coco: Path, folder: Path, gan: Path | None, test: Path | None = N
             "name": "tiny",
             "model": {"name": "tiny_patches"},
             "data": {
-                "train": {"phantoms": {"n": 1}, "box_margin": 3,
+                "train": {"phantoms": {"n": 1}, "box_padding": 3,
                           "simulate": {"half_axis": {"low": 3, "high": 5}, "per_image": [2, 3]}},
                 "workers": 0,
                 "patches": {"size": SIZE},
@@ -113,7 +113,7 @@ def test_shares_are_read() -> None:
 def test_the_configuration_simulates_over_inpainted_radiographs(castings: Path) -> None:
     config = experiment(castings, castings.parent, None).config
     (source,) = config.data.train
-    assert (source.json_file, source.box_margin) == (str(castings), 3)
+    assert (source.json_file, source.box_padding) == (str(castings), 3)
     assert source.simulate.real_defects == "inpaint"
     assert source.simulate.half_axis.low == 3
     assert (config.train.samples_per_epoch, config.seed, config.data.val) == (80, 7, None)

@@ -13,11 +13,11 @@ from data.masks import read_mask_folder
 from data.radiograph import read_radiograph, write_radiograph
 from data.segmentation import stack_segmentation
 from detectors.config.experiment import ExperimentConfig, SourceConfig
+from detectors.config.source import source_at
 from detectors.config.sources import segmentation_dataset
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.evaluate import MapJudge, judge
-from detectors.runs.reevaluate import _named_source
 from detectors.schema import ModelSection
 
 CATEGORIES = [{"id": 1, "name": "defect"}]
@@ -115,7 +115,7 @@ def test_training_samples_come_from_folders_of_masks_in_shares(welds: Path) -> N
 
 
 def test_what_the_evaluation_command_is_given_is_told_apart(welds: Path) -> None:
-    assert _named_source(welds, welds).masks == str(welds)
-    assert _named_source(welds, None).patches == str(welds)
-    assert _named_source(Path("patches.npz"), None).patches == "patches.npz"
-    assert _named_source(Path("a.json"), welds).images == str(welds)
+    assert source_at(welds, welds).masks == str(welds)
+    assert source_at(welds, None).patches == str(welds)
+    assert source_at(Path("patches.npz"), None).patches == "patches.npz"
+    assert source_at(Path("a.json"), welds).images == str(welds)

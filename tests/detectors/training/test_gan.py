@@ -118,7 +118,7 @@ def gan_config(output: Path, training: dict | None = None, **data: object) -> Ex
 def test_a_tiny_one_learns_bright_discs(stored: Path, tmp_path: Path) -> None:
     config = gan_config(
         tmp_path,
-        {"epochs": 2, "samples_per_epoch": 32 * 100, "ema": 0.98},
+        {"epochs": 2, "samples_per_epoch": 32 * 100, "ema_decay": 0.98},
         train={"patches": str(stored)},
         patches={"size": SIZE, "validation_fold": "1/4"},
     )
@@ -147,21 +147,21 @@ def test_a_tiny_one_learns_bright_discs(stored: Path, tmp_path: Path) -> None:
 
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(stored: Path, tmp_path: Path) -> None:
     data = {"train": {"patches": str(stored)}, "augmentation": {"horizontal_flip": 0.5}}
-    whole, _ = train(gan_config(tmp_path / "whole", {"epochs": 2, "ema": 0.9}, **data))
-    part, _ = train(gan_config(tmp_path / "part", {"epochs": 1, "ema": 0.9}, **data))
+    whole, _ = train(gan_config(tmp_path / "whole", {"epochs": 2, "ema_decay": 0.9}, **data))
+    part, _ = train(gan_config(tmp_path / "part", {"epochs": 1, "ema_decay": 0.9}, **data))
     # As a run written before this setting was there.
     checkpoint = torch.load(part / "last.ckpt", weights_only=True)
     assert checkpoint["config"]["train"]["betas"] == [0.5, 0.999]
-    train(gan_config(tmp_path / "part", {"epochs": 2, "ema": 0.9}, **data), resume=part)
+    train(gan_config(tmp_path / "part", {"epochs": 2, "ema_decay": 0.9}, **data), resume=part)
     one, other = (torch.load(folder / "last.ckpt", weights_only=True) for folder in (whole, part))
     for state in ("model", "averaged"):
         assert all(torch.equal(one["training"][state][k], other["training"][state][k]) for k in one["training"][state])
     with pytest.raises(InputError, match=r"train\.betas cannot change"):
-        train(gan_config(tmp_path, {"epochs": 3, "ema": 0.9, "betas": [0.9, 0.999]}, **data), resume=part)
+        train(gan_config(tmp_path, {"epochs": 3, "ema_decay": 0.9, "betas": [0.9, 0.999]}, **data), resume=part)
     del checkpoint["config"]["train"]["betas"]
     torch.save(checkpoint, part / "last.ckpt")
     with pytest.raises(InputError, match=r"train\.betas cannot change"):  # the default is another
-        train(gan_config(tmp_path, {"epochs": 3, "ema": 0.9}, **data), resume=part)
+        train(gan_config(tmp_path, {"epochs": 3, "ema_decay": 0.9}, **data), resume=part)
 
 
 def test_radiographs_are_cut_on_the_fly_and_tested_on_others(castings: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def tiny_config(json_file: Path, output: Path, **train: object) -> ExperimentCon
                 "workers": 0,
                 "augmentation": {"crop": {"size": 64, "around_defect": 0.5}, "horizontal_flip": 0.5, "noise": 0.01},
             },
-            "train": {"epochs": 4, "batch_size": 2, "optimizer": "adamw", "lr": 1e-3, "ema": 0.9, "device": "cpu"}
+            "train": {"epochs": 4, "batch_size": 2, "optimizer": "adamw", "lr": 1e-3, "ema_decay": 0.9, "device": "cpu"}
             | train,
         }
     )
@@ -66,7 +66,7 @@ def same(first: object, second: object) -> bool:
 def mixed_config(json_file: Path, output: Path) -> ExperimentConfig:
     """Two sources, workers, SGD with steps: what the plain configuration does not exercise."""
     schedule = ScheduleConfig(kind="step", milestones=[3], warmup_steps=2)
-    config = tiny_config(json_file, output, optimizer="sgd", samples_per_epoch=4, ema=None)
+    config = tiny_config(json_file, output, optimizer="sgd", samples_per_epoch=4, ema_decay=None)
     sources = [SourceConfig(json=str(json_file), weight=weight) for weight in (1.0, 3.0)]
     data = config.data.model_copy(update={"train": sources, "workers": 2})
     return config.model_copy(update={"data": data, "train": config.train.model_copy(update={"schedule": schedule})})
@@ -205,7 +205,7 @@ def test_a_checkpoint_of_other_layers_names_the_first_that_differs(castings: Pat
 
 
 def test_schedules_by_hand() -> None:
-    cosine = learning_rate_factor(ScheduleConfig(kind="cosine", warmup_steps=0, final=0.1), 100)
+    cosine = learning_rate_factor(ScheduleConfig(kind="cosine", warmup_steps=0, min_lr_factor=0.1), 100)
     assert cosine(0) == 1.0
     assert cosine(50) == pytest.approx(0.55)
     assert cosine(100) == pytest.approx(0.1)

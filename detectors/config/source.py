@@ -1,0 +1,213 @@
+"""Where radiographs and their labels come from: one row of `SourceConfig` for every origin of data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from data.schema import StrictModel
+from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS
+from data.synthesis.simulation_config import SimulationConfig
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the toolkit has to know of one kind of data; the annotation of a field of `SourceConfig`.
+
+    A new origin is one file that reads it and one such field: validation, overrides, `--data`, training and
+    evaluation ask this row.
+
+    Attributes:
+        reader: "module:function". For radiographs the function takes (source, categories) and returns
+            (CocoDataset, folder of the images); for patches (source, size), and returns a PatchSet. Imported at
+            first use, since a schema reads no data.
+        hint: words for error messages, such as "a COCO file".
+        content: what a task gets of it; a task refuses content that it does not know.
+        images: whether the field `images` goes with it: the data bring their own, may have one, or need one.
+        names_categories: whether the data say what their defects are called.
+        tight_boxes: whether boxes come from a simulation, and were not drawn by hand.
+        suffixes: of the files that `--data` takes for this origin.
+        folder: whether `--data` takes a folder for this origin, and with `--images` or without.
+
+    """
+
+    reader: str
+    hint: str
+    content: Literal["radiographs", "patches", "volumes"] = "radiographs"
+    images: Literal["own", "optional", "required"] = "own"
+    names_categories: bool = True
+    tight_boxes: bool = False
+    suffixes: tuple[str, ...] = ()
+    folder: Literal["never", "alone", "with images"] = "never"
+
+    def read(self, source: "SourceConfig", *arguments: Any) -> Any:
+        """Return the data of a source, by this row's reader."""
+        module, _, name = self.reader.partition(":")
+        reader: Callable[..., Any] = getattr(import_module(module), name)
+        return reader(source, *arguments)
+
+
+def _known_kind(name: str) -> str:
+    if name not in PHANTOM_KINDS:
+        raise ValueError(f"choose one of {', '.join(PHANTOM_KINDS)}")
+    return name
+
+
+# The table of kinds says what there is, so that a new kind is one row.
+PhantomKindName = Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra={"enum": list(PHANTOM_KINDS)})]
+
+
+class PhantomConfig(StrictModel):
+    """Simulated radiographs, made on first use (see the command make-phantoms)."""
+
+    former_values: ClassVar = {"style": FORMER_STYLES}
+
+    kind: PhantomKindName = Field("castings", description="What is simulated.")
+    n: int = Field(200, ge=1, description="Number of radiographs.")
+    seed: int = Field(0, ge=0, description="Every radiograph depends on it and its own number alone.")
+    bits: Literal[8, 16] = Field(8, description="Bits of a stored gray value.")
+    style: Literal["realistic", "easy"] = Field(
+        "realistic", description="'realistic' simulates film, part and defects fully; 'easy' is a set to start with."
+    )
+    family: str | None = Field(None, description="One family of parts, such as 'wheel'; all of them in turn if null.")
+    size: tuple[int, int] | None = Field(None, description="Width and height in pixels; the kind's own if null.")
+    folder: str = Field("datasets", description="Where the sets are kept.")
+
+
+class SourceConfig(StrictModel):
+    """Where radiographs and their labels come from: exactly one origin, and how samples are drawn from it."""
+
+    former_names: ClassVar = {"box_margin": "box_padding"}
+
+    json_file: Annotated[
+        str | None,
+        Origin(
+            "detectors.config.sources:read_json",
+            "a COCO file",
+            images="optional",
+            suffixes=(".json",),
+        ),
+    ] = Field(None, alias="json", description="A COCO detection file.")
+    phantoms: Annotated[
+        PhantomConfig | None,
+        Origin("detectors.config.sources:read_phantoms", "simulated radiographs", tight_boxes=True),
+    ] = Field(None, description="Radiographs that are simulated on first use.")
+    masks: Annotated[
+        str | None,
+        Origin(
+            "detectors.config.sources:read_masks",
+            "a folder of masks",
+            images="required",
+            folder="with images",
+        ),
+    ] = Field(None, description="A folder of binary masks, one for each radiograph of the folder `images`.")
+    patches: Annotated[
+        str | None,
+        Origin(
+            "detectors.config.sources:read_stored_patches",
+            "a patch file or folder",
+            content="patches",
+            names_categories=False,
+            suffixes=(".npz",),
+            folder="alone",
+        ),
+    ] = Field(None, description="A patch file, or a folder of patches sorted by class, for patch classifiers.")
+    images: Annotated[
+        str | None,
+        Origin(
+            "detectors.config.sources:read_images",
+            "a folder of radiographs without defects",
+            images="required",
+            names_categories=False,
+        ),
+    ] = Field(
+        None,
+        description="The folder that file names start from (the JSON's own folder if null). Alone: a folder of "
+        "radiographs without defects, as negatives or for `simulate`.",
+    )
+    weight: float = Field(1.0, gt=0, description="Share of this source among several in training.")
+    box_padding: float = Field(
+        0.0,
+        ge=0,
+        description="Pixels added to every side of every box: annotators draw loose boxes, simulated ones are tight. "
+        "With `simulate` the padding is that of the simulated boxes, and annotated ones stay as they are.",
+    )
+    keep_negatives: bool = Field(True, description="Whether radiographs without a defect are trained on.")
+    repeat: int = Field(1, ge=1, description="How many times an epoch draws every radiograph.")
+    simulate: SimulationConfig | None = Field(
+        None, description="Puts simulated defects into the radiographs of a training source, new ones in every epoch."
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [name for name in MAIN_ORIGINS if getattr(self, FIELD_OF[name]) is not None]
+        if len(given) > 1 or (not given and self.images is None):
+            main = ", ".join(f"'{name}' ({ORIGINS[name].hint})" for name in MAIN_ORIGINS)
+            raise ValueError(f"give one of {main}, or 'images' alone for {ORIGINS['images'].hint}")
+        if self.images is not None and self.origin.images == "own":
+            fitting = [f"'{name}'" for name in MAIN_ORIGINS if ORIGINS[name].images != "own"]
+            raise ValueError(
+                f"'images' goes with {' or '.join(fitting)}, or alone: '{given[0]}' brings its own; set that to null"
+            )
+        if self.images is None and self.origin.images == "required":
+            raise ValueError(f"'{given[0]}' needs 'images', the folder of their radiographs")
+        return self
+
+    @property
+    def origin_name(self) -> str:
+        """The field that says where the data come from: a key of `ORIGINS`."""
+        return next((name for name in MAIN_ORIGINS if getattr(self, FIELD_OF[name]) is not None), "images")
+
+    @property
+    def origin(self) -> Origin:
+        """What the toolkit knows of this source's kind of data."""
+        return ORIGINS[self.origin_name]
+
+    @property
+    def location(self) -> str:
+        """The path that the origin is given by, as words for messages."""
+        return str(getattr(self, FIELD_OF[self.origin_name]))
+
+    def replaced_by(self, json_file: Path, images: Path) -> Self:
+        """Return a source that draws in the same way from a COCO file and the folder of its images."""
+        others = {FIELD_OF[name]: None for name in MAIN_ORIGINS}
+        return self.model_copy(update=others | {"json_file": str(json_file), "images": str(images)})
+
+
+def _rows() -> dict[str, tuple[str, Origin]]:
+    """Return the origin and the attribute of every field of `SourceConfig` that declares one, by its name in YAML."""
+    found = {}
+    for attribute, field in SourceConfig.model_fields.items():
+        for entry in field.metadata:
+            if isinstance(entry, Origin):
+                found[field.alias or attribute] = (attribute, entry)
+    return found
+
+
+ORIGINS: dict[str, Origin] = {name: origin for name, (_, origin) in _rows().items()}
+FIELD_OF: dict[str, str] = {name: attribute for name, (attribute, _) in _rows().items()}
+MAIN_ORIGINS: tuple[str, ...] = tuple(name for name in ORIGINS if name != "images")
+
+
+def is_other_origin(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Return whether the fields `after` name another origin of data than the fields `before`."""
+    named = [name for name in MAIN_ORIGINS if name in after]
+    if not named and "images" in after:  # a folder of radiographs, where the data before brought their own
+        return any(before.get(name) is not None for name in MAIN_ORIGINS if ORIGINS[name].images == "own")
+    return any(old in before for new in named for old in MAIN_ORIGINS if old != new)
+
+
+def source_at(path: Path, images: Path | None) -> SourceConfig:
+    """Return the source that a path stands for, with the folder of its images if one is given; else a COCO file."""
+    folder = "with images" if images is not None else "alone"
+    for name in MAIN_ORIGINS:
+        origin = ORIGINS[name]
+        if (path.is_dir() and origin.folder == folder) or (not path.is_dir() and path.suffix in origin.suffixes):
+            break
+    else:
+        name = "json"
+    beside = images if ORIGINS[name].images != "own" else None
+    return SourceConfig.model_validate({name: str(path), "images": str(beside) if beside else None})
