@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.boxes import clip_box, has_area
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.masks import CATEGORIES, component_annotations, read_mask
@@ -27,6 +28,8 @@ from data.records import Annotation, ImageRecord
 
 GROUP_FOLDERS = {"castings": "Castings", "welds": "Welds"}
 GROUND_TRUTH = "ground_truth.txt"
+# Python's float also takes 1_0, "infinity" and digits of other scripts.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 MASKED_SERIES, MASK_SERIES, UNLABELLED_SERIES = "W0001", "W0002", "W0003"
 
 
@@ -78,7 +81,7 @@ def read_gdxray_summary(root: str | Path, group: str, weld_boxes: bool = False,
         if name == MASKED_SERIES and masks and not weld_boxes:
             found = _mask_annotations(records, masks, summary)
         else:
-            found = _box_annotations(records, folder / GROUND_TRUTH, summary)
+            found = _box_annotations(records, _ground_truth(folder), summary)
         series = list(found)
         summary.boxes = len(series)
         summary.without_defects = len(records) - len({a["image_id"] for a in series})
@@ -131,11 +134,15 @@ def _series_folders(root: str | Path, group: str) -> dict[str, Path]:
 
 def _image_records(root: Path, folder: Path, first_id: int) -> dict[int, ImageRecord]:
     """Return a series' image records by number, in the order of the numbers."""
-    numbered = {}
-    for path in folder.glob("*.png"):
-        match = re.fullmatch(rf"{folder.name}_(\d+)", path.stem)
-        if match:
-            numbered[int(match[1])] = path
+    numbered: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = re.fullmatch(rf"{folder.name}_([0-9]{{1,9}})\.png", path.name, re.IGNORECASE)
+        if not match:
+            continue
+        number = int(match[1])
+        if number in numbered:
+            raise InputError(f"{path}: radiograph {number} of {folder.name}, as {numbered[number].name} is; keep one")
+        numbered[number] = path
     if not numbered:
         raise InputError(f"{folder}: no radiographs such as {folder.name}_0001.png")
     records: dict[int, ImageRecord] = {}
@@ -144,6 +151,14 @@ def _image_records(root: Path, folder: Path, first_id: int) -> dict[int, ImageRe
         records[number] = {"id": k, "file_name": path.relative_to(root).as_posix(), "width": width,
                            "height": height, "series": folder.name, "number": number}  # fmt: skip
     return records
+
+
+def _ground_truth(folder: Path) -> Path:
+    """Return the file of a series' annotations, in whatever case its name is written; it need not be there."""
+    found = sorted(path for path in folder.iterdir() if path.name.lower() == GROUND_TRUTH)
+    if len(found) > 1:
+        raise InputError(f"{found[1]}: annotations of {folder.name}, as {found[0].name} are; keep one")
+    return found[0] if found else folder / GROUND_TRUTH
 
 
 def _box_annotations(records: dict[int, ImageRecord], file: Path, summary: SeriesSummary) -> Iterator[Annotation]:
@@ -175,10 +190,8 @@ def _rows(file: Path) -> Iterator[tuple[int, tuple[int, list[float]]]]:
     for line, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not text.strip():
             continue
-        try:
-            values = [float(word) for word in text.split()]
-        except ValueError:
-            values = [math.nan]
+        words = text.split()
+        values = [float(word) if _NUMBER.fullmatch(word) else math.nan for word in words]
         if len(values) not in (3, 5, 9) or not all(map(math.isfinite, values)):
             raise InputError(f"{file}, line {line}: {text.strip()!r} is not image_id and x1 x2 y1 y2 "
                              "(nor four corners, nor one point): 5, 9 or 3 finite numbers")  # fmt: skip
@@ -194,20 +207,35 @@ def _annotation(image: ImageRecord, xs: np.ndarray, ys: np.ndarray, summary: Ser
     An oriented box keeps its corners as segmentation, and its area is theirs. None when nothing is left.
     """
     inside_x, inside_y = np.clip(xs, 0, image["width"]), np.clip(ys, 0, image["height"])
+    leaves = bool((inside_x != xs).any() or (inside_y != ys).any())
+    if len(xs) == 4:
+        inside_x, inside_y = _around(inside_x, inside_y)
     x, y = float(inside_x.min()), float(inside_y.min())
     width, height = float(inside_x.max()) - x, float(inside_y.max()) - y
     area = width * height
-    if len(xs) == 4:  # shoelace formula
-        area = abs(float(inside_x @ np.roll(inside_y, -1) - inside_y @ np.roll(inside_x, -1))) / 2
-    if width <= 0 or height <= 0 or area <= 0:
+    if len(xs) == 4:
+        area = _polygon_area(inside_x, inside_y)
+    if not has_area(clip_box([x, y, width, height], image["width"], image["height"])) or area <= 0:
         summary.dropped += 1
         return None
-    summary.clipped += bool((inside_x != xs).any() or (inside_y != ys).any())
+    summary.clipped += leaves
     annotation: Annotation = {"id": 0, "image_id": image["id"], "category_id": 1, "bbox": [x, y, width, height],
                   "area": area, "iscrowd": 0}  # fmt: skip
     if len(xs) == 4:
         annotation["segmentation"] = [np.column_stack([inside_x, inside_y]).ravel().tolist()]
     return annotation
+
+
+def _around(xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return four corners in an order that goes around them; as they are where they do already."""
+    order = np.argsort(np.arctan2(ys - ys.mean(), xs - xs.mean()), kind="stable")
+    around = xs[order], ys[order]
+    return (xs, ys) if _polygon_area(xs, ys) >= _polygon_area(*around) * (1 - 1e-9) else around
+
+
+def _polygon_area(xs: np.ndarray, ys: np.ndarray) -> float:
+    """Return the area inside a polygon by the shoelace formula, in pixels squared."""
+    return abs(float(xs @ np.roll(ys, -1) - ys @ np.roll(xs, -1))) / 2
 
 
 def _mask_annotations(records: dict[int, ImageRecord], folder: Path, summary: SeriesSummary) -> Iterator[Annotation]:

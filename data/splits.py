@@ -8,9 +8,10 @@ inside a series leave C0002 out where C0001 is there. C0001 is a turntable: its 
 first, and the gap of a block split runs across.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from data.records import ImageRecord
 
 METHODS = ("none", "series", "block", "random", "odd-even", "lists")
 FRACTIONS = (0.70, 0.15, 0.15)
-CUT_OUT_OF = {"C0002": "C0001"}
+DERIVED_FROM = {"C0002": "C0001"}
 TURNTABLES = ("C0001",)
+_GDXRAY_NAME = re.compile(r"([CW]\d{4})_\d+(?!\d)")
 
 
 @dataclass
@@ -62,7 +64,7 @@ def split_dataset(dataset: CocoDataset, method: str, seed: int = 0, fractions: t
     rng = np.random.default_rng(seed)
     kept, split = dataset.images, Split()
     if method in ("random", "odd-even", "block"):
-        kept = _without_cuttings(dataset.images, split)
+        kept = _without_derived(dataset.images, split)
     if method == "series":
         _by_series(kept, fractions, rng, split)
     elif method == "random":
@@ -112,8 +114,15 @@ def parse_frames(text: str) -> tuple[int, int]:
 
 
 def series_of(image: ImageRecord) -> str:
-    """Return the series of an image record: its key `series`, or the folder in its file name."""
-    return str(image.get("series") or Path(image["file_name"]).parent.as_posix())
+    """Return the series of an image record: its key `series`, or the folder in its file name.
+
+    Files that are named as in GDXray, such as C0001_0003.png, are of that series in whatever folder they lie.
+    """
+    if image.get("series"):
+        return str(image["series"])
+    path = PurePosixPath(image["file_name"])
+    named = _GDXRAY_NAME.match(path.name)
+    return (path.parent if named is None or path.parent.name == named[1] else path.parent / named[1]).as_posix()
 
 
 def number_of(image: ImageRecord) -> int:
@@ -151,12 +160,18 @@ def _check_options(method: str, train_frames: tuple[int, int] | None, test_frame
         raise InputError("two lists of file names, train and test, go with the split 'lists', and only with it")
 
 
-def _without_cuttings(images: list[ImageRecord], split: Split) -> list[ImageRecord]:
-    """Return the images without the series cut out of another one that is there too, and note it."""
+def _last(series: str) -> str:
+    """Return the name of a series without the folders that it may lie in."""
+    return series.rpartition("/")[2]
+
+
+def _without_derived(images: list[ImageRecord], split: Split) -> list[ImageRecord]:
+    """Return the images without the series derived from another one that is there too, and note it."""
     present = {series_of(image) for image in images}
-    dropped = {part for part, whole in CUT_OUT_OF.items() if part in present and whole in present}
-    for part in sorted(dropped):
-        split.notes.append(f"{part} is left out: it is cut out of {CUT_OUT_OF[part]}")
+    originals = {_last(series) for series in present}
+    dropped = {series for series in present if DERIVED_FROM.get(_last(series)) in originals}
+    for series in sorted(dropped):
+        split.notes.append(f"{series} is left out: it is cut out of {DERIVED_FROM[_last(series)]}")
     return [image for image in images if series_of(image) not in dropped]
 
 
@@ -190,10 +205,13 @@ def _val_by_chance(split: Split, ids: list[int], fractions: tuple[float, float, 
 def _by_series(images: list[ImageRecord], fractions: tuple[float, float, float], rng: np.random.Generator,
                split: Split) -> None:  # fmt: skip
     """Give whole series to the part that lacks most of its share, the largest series first."""
+    present = {series_of(image): None for image in images}
     groups: dict[str, list[int]] = {}
     for image in images:
         name = series_of(image)
-        groups.setdefault(CUT_OUT_OF.get(name, name), []).append(image["id"])
+        original = DERIVED_FROM.get(_last(name))
+        together = next((other for other in present if _last(other) == original), name) if original else name
+        groups.setdefault(together, []).append(image["id"])
     wanted = [name for name, share in zip(("train", "val", "test"), fractions, strict=True) if share > 0]
     if len(groups) < len(wanted):
         raise InputError(f"{len(groups)} series cannot fill {', '.join(wanted)}; split inside the series instead "
@@ -222,7 +240,7 @@ def _by_block(images: list[ImageRecord], fractions: tuple[float, float, float], 
         else:
             _assign(block, series, _counts(len(series), fractions))
         numbers = {image["id"]: number_of(image) for image in series}
-        around = max(numbers.values()) if name in TURNTABLES else None
+        around = max(numbers.values()) if _last(name) in TURNTABLES else None
         block.train = _apart(block.train, block.val + block.test, numbers, gap, around)
         block.val = _apart(block.val, block.test, numbers, gap, around)
         split.train += block.train
@@ -230,7 +248,7 @@ def _by_block(images: list[ImageRecord], fractions: tuple[float, float, float], 
         split.test += block.test
     if gap:
         split.notes.append(f"block: gaps of {gap} frames between two parts are left out")
-    if not gap and any(name in TURNTABLES for name in groups):
+    if not gap and any(_last(name) in TURNTABLES for name in groups):
         split.notes.append("block: C0001 is a turntable, so its first and last frames are neighbors; "
                            "a gap keeps the parts apart")  # fmt: skip
 
@@ -259,8 +277,8 @@ def _by_lists(images: list[ImageRecord], fractions: tuple[float, float, float], 
         raise InputError(f"{train_list} and {test_list}: {name} is on both lists ({len(both)} such images)")
     split.test = test
     _val_by_chance(split, train, fractions, rng)
-    series = {image["id"]: series_of(image) for image in images}
-    for part, whole in CUT_OUT_OF.items():
+    series = {image["id"]: _last(series_of(image)) for image in images}
+    for part, whole in DERIVED_FROM.items():
         sides = [{series[identity] for identity in side} & {part, whole} for side in (train, test)]
         if all(sides) and sides[0] | sides[1] == {part, whole}:
             split.notes.append(f"lists: {part} is cut out of {whole}, and they lie on two sides; scores are optimistic")

@@ -113,3 +113,55 @@ def test_weld_masks_must_fit(welds: Path) -> None:
     (welds / "Welds/W0002/W0002_0002.png").unlink()
     with pytest.raises(InputError, match=r"W0002_0002\.png: no such file"):
         read_gdxray(welds, "welds")
+
+
+@pytest.mark.parametrize("corners", ["10 5 15 10 10 15 5 10", "10 5 10 15 15 10 5 10", "5 10 15 10 10 5 10 15"])
+def test_corners_of_an_oriented_box_come_in_any_order(tmp_path: Path, corners: str) -> None:
+    write_series(tmp_path, "C0001", 1, f"1 {corners}\n1 10 5 20 5 10 15 20 15\n")
+    tip, square = read_gdxray(tmp_path, "castings").annotations
+    assert (tip["bbox"], tip["area"]) == ([5, 5, 10, 10], 50)
+    assert (square["bbox"], square["area"]) == ([10, 5, 10, 10], 100)
+    xs, ys = np.array(square["segmentation"][0]).reshape(4, 2).T
+    assert (np.hypot(xs - np.roll(xs, 1), ys - np.roll(ys, 1)) == 10).all()  # sides, no diagonals
+
+
+def test_oriented_boxes_keep_their_area_when_clipped(tmp_path: Path) -> None:
+    write_series(tmp_path, "C0001", 1, "1 -5 0 5 0 5 10 -5 10\n")
+    dataset, (summary,) = read_gdxray_summary(tmp_path, "castings")
+    assert (dataset.annotations[0]["bbox"], dataset.annotations[0]["area"], summary.clipped) == ([0, 0, 5, 10], 50, 1)
+
+
+def test_slivers_that_no_training_takes_are_dropped_and_counted(tmp_path: Path) -> None:
+    write_series(tmp_path, "C0001", 1, "1 39.995 50 3 9\n1 3 3.02 3 9\n")
+    dataset, (summary,) = read_gdxray_summary(tmp_path, "castings")
+    assert ([a["bbox"][0] for a in dataset.annotations], summary.dropped) == ([3], 1)
+
+
+def test_two_files_of_one_number_are_refused(tmp_path: Path) -> None:
+    folder = write_series(tmp_path, "C0001", 2)
+    (folder / "C0001_0002.png").rename(folder / "C0001_1.png")
+    with pytest.raises(InputError, match=r"C0001_1\.png: radiograph 1 of C0001, as C0001_0001\.png is"):
+        read_gdxray(tmp_path, "castings")
+
+
+def test_case_and_links_lose_nothing(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "there", "C0001", 2, "2 3 9 3 9\n")
+    (folder / "C0001_0002.png").rename(folder / "C0001_0002.PNG")
+    (folder / "ground_truth.txt").rename(folder / "Ground_Truth.TXT")
+    (tmp_path / "Castings").mkdir()
+    (tmp_path / "Castings/C0001").symlink_to(folder)
+    dataset = read_gdxray(tmp_path, "castings")
+    assert [image["file_name"] for image in dataset.images] == [
+        "Castings/C0001/C0001_0001.png", "Castings/C0001/C0001_0002.PNG"
+    ]  # fmt: skip
+    assert [a["image_id"] for a in dataset.annotations] == [2]
+    (folder / "ground_truth.txt").write_text("1 3 9 3 9\n")
+    with pytest.raises(InputError, match=r"annotations of C0001, as Ground_Truth\.TXT are"):
+        read_gdxray(tmp_path, "castings")
+
+
+@pytest.mark.parametrize("word", ["1_0", "\u0661", "infinity", "1e400", "0x1", "1e"])
+def test_words_that_are_no_decimal_numbers_are_refused(tmp_path: Path, word: str) -> None:
+    write_series(tmp_path, "C0001", 1, f"1 2 {word} 4 5\n")
+    with pytest.raises(InputError, match="line 1"):
+        read_gdxray(tmp_path, "castings")

@@ -147,3 +147,22 @@ def test_writing_refuses_files_of_another_split(tmp_path: Path) -> None:
         write_split(tmp_path, dataset, "random", split_dataset(dataset, "random", fractions=(0.8, 0, 0.2)))
     with pytest.raises(InputError, match="left from another split"):
         write_split(tmp_path, dataset, "none", Split(train=[1]))
+
+
+@pytest.mark.parametrize(
+    "name", ["Castings/{0}/{0}_{1:04d}.png", "all/{0}_{1:04d}.tif", "{0}_{1}.png", "{0}/film{1}.png"]
+)
+def test_what_is_cut_out_of_a_series_stays_with_it_without_the_key_series(name: str) -> None:
+    series = ("C0001", "C0002", "C0003", "C0004")
+    images = [{"id": 100 * k + n, "file_name": name.format(s, n), "width": 9, "height": 9}
+              for k, s in enumerate(series) for n in range(1, 21)]  # fmt: skip
+    dataset = CocoDataset(images, [], [{"id": 1, "name": "defect"}])
+    for seed in range(4):
+        split = split_dataset(dataset, "series", seed)
+        sides = [{series[identity // 100] for identity in ids} for ids in split.parts.values()]
+        assert sum(map(len, sides)) == 4  # each series on one side
+        assert all(("C0001" in side) == ("C0002" in side) for side in sides)
+    split = split_dataset(dataset, "block", gap=1)
+    assert {identity // 100 for identity in split.left_out} >= {1}
+    assert any("C0002 is left out" in note for note in split.notes)
+    assert {1, 20} - {*split.train, *split.val, *split.test}  # the turntable's first and last frames are neighbors
