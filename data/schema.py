@@ -59,6 +59,11 @@ class StrictModel(BaseModel):
         return cls.with_present_names(value)
 
     @classmethod
+    def former_names_of_all(cls) -> dict[str, str]:
+        """Return the former names of fields, those of the classes above with them, each with the present name."""
+        return cls._inherited("former_names")
+
+    @classmethod
     def _inherited(cls, table: str) -> dict[str, Any]:
         """Return a table of this class laid over those of the classes that it derives from."""
         merged: dict[str, Any] = {}

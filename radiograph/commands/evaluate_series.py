@@ -40,7 +40,7 @@ def main(
     """Test a detector on series of other parts.
 
     SERIES are folders in GDXray's layout (FOLDER:59-72 for some of the numbers). Writes metrics by series, their mean
-    and all radiographs pooled, with 95 % bands.
+    and all radiographs pooled, with 95 % confidence intervals.
     """
     from rich.table import Table
 

@@ -6,12 +6,11 @@ import click
 from rich.table import Table
 
 from data.console import console
-from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS, STYLES
-from radiograph.command import PATH, Command, RenamedOption, parse_size
+from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, parse_size
 
 
 @click.command(cls=Command)
-@click.option("--kind", type=click.Choice(list(PHANTOM_KINDS)), default="castings", show_default=True)
+@click.option("--kind", type=click.Choice(["castings", "welds"]), default="castings", show_default=True)
 @click.option(
     "--count",
     "--n",
@@ -26,10 +25,10 @@ from radiograph.command import PATH, Command, RenamedOption, parse_size
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True)
 @click.option(
     "--style",
-    type=click.Choice([*STYLES, *FORMER_STYLES]),
+    type=RenamedChoice(["realistic", "easy"], {"full": "realistic", "plain": "easy"}),
     default="realistic",
     show_default=True,
-    help="full and plain are the former names of realistic and easy.",
+    help="How hard the radiographs are: easy ones have plain parts and strong defects.",
 )
 @click.option("--family", help="One kind of part only, such as wheel; by default all in turn.")
 @click.option("--size", help="WIDTHxHEIGHT in pixels; by default that of GDXray.")

@@ -28,7 +28,7 @@ finally:
 DATA_MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "data").rglob("*.py")
-    if path.stem not in ("datasets", "patch_datasets", "segmentation", "__init__")  # torch's data sets
+    if path.stem not in ("datasets", "epochs", "patch_datasets", "segmentation", "__init__")  # torch's data sets
 )
 
 
@@ -103,7 +103,7 @@ def test_choices_and_defaults_are_those_of_the_library() -> None:
     from data.gdxray import GROUP_FOLDERS
     from data.patch_files import ORIGINS
     from data.splits import FRACTIONS, METHODS
-    from data.synthesis.phantom import FAMILIES, STYLES
+    from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS, STYLES
     from detectors.experiments.defect_mixes import SHARES
 
     def parameter(command_name: str, name: str) -> click.Parameter:
@@ -119,8 +119,9 @@ def test_choices_and_defaults_are_those_of_the_library() -> None:
     assert choices("prepare-gdxray", "method") == list(METHODS)
     assert parameter("prepare-gdxray", "fractions").default == FRACTIONS
     assert choices("make-patches", "origin") == list(ORIGINS)
-    assert choices("make-phantoms", "kind") == sorted(FAMILIES)
+    assert choices("make-phantoms", "kind") == list(PHANTOM_KINDS)
     assert choices("make-phantoms", "style") == list(STYLES)
+    assert parameter("make-phantoms", "style").type.former == FORMER_STYLES  # type: ignore[attr-defined]
     assert parameter("compare-defect-mixes", "mixes").default == SHARES
 
 

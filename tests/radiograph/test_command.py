@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from data.errors import InputError
-from radiograph.command import Command, RenamedOption, parse_size, run_option
+from radiograph.command import Command, RenamedChoice, RenamedOption, parse_size, run_option
 
 
 @click.command(cls=Command)
@@ -32,6 +32,12 @@ def counting(count: int) -> None:
     click.echo(f"<{count}>")
 
 
+@click.command(cls=Command)
+@click.option("--style", type=RenamedChoice(["easy", "hard"], {"plain": "easy"}), default="hard")
+def styled(style: str) -> None:
+    click.echo(f"<{style}>")
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "output"),
     [
@@ -43,6 +49,9 @@ def counting(count: int) -> None:
         (counting, "--count 3", "<3>"),
         (counting, "--n 3", "<3>"),
         (counting, "", "<1>"),
+        (styled, "--style easy", "<easy>"),
+        (styled, "--style plain", "<easy>"),
+        (styled, "", "<hard>"),
     ],
 )
 def test_former_ways_are_still_read(command: click.Command, arguments: str, output: str) -> None:
@@ -59,6 +68,8 @@ def test_a_wrong_number_of_runs_is_a_usage_error(command: click.Command, argumen
 
 def test_former_ways_are_not_in_the_help() -> None:
     assert "--n" not in CliRunner().invoke(counting, ["--help"]).output.replace("--count", "")
+    assert "plain" not in CliRunner().invoke(styled, ["--help"]).output
+    assert CliRunner().invoke(styled, ["--style", "other"]).exit_code == 2
     usage = CliRunner().invoke(one, ["--help"]).output.splitlines()[0]
     assert usage.endswith("[OPTIONS]")
 
