@@ -7,10 +7,11 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
+from data.coco_check import is_number
 from data.errors import InputError
 from data.files import write_json, write_text
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, display
-from detectors.evaluation.plots import COLORS, save_figure
+from detectors.evaluation.plots import COLORS, literal, quiet, save_figure
 from detectors.evaluation.runs import read_metrics, read_object
 from detectors.evaluation.table import markdown_table
 
@@ -33,10 +34,21 @@ def read_benchmark(path: str | Path) -> list[dict[str, Any]]:
     Raises InputError for a file that is missing or something else.
     """
     records = read_object(Path(path)).get("records") if Path(path).is_file() else None
-    needed = {"method", "device", "seconds", "parameters", "multiply_adds", "peak_memory"}
-    if not isinstance(records, list) or not all(isinstance(r, dict) and needed <= r.keys() for r in records):
+    if not isinstance(records, list) or not all(map(_is_benchmark, records)):
         raise InputError(f"{path}: no benchmark; make one with tools/benchmark.py --cfg NAME --out FOLDER")
     return records
+
+
+def _is_benchmark(record: Any) -> bool:
+    if not isinstance(record, dict) or not isinstance(record.get("seconds"), dict):
+        return False
+    numbers = [record.get(key) for key in ("parameters", "multiply_adds", "peak_memory")]
+    return (
+        isinstance(record.get("method"), str)
+        and record.get("device") in ("cpu", "cuda")
+        and isinstance(record.get("run"), str | None)
+        and all(map(is_number, [*numbers, record["seconds"].get("median")]))
+    )
 
 
 def compare_runs(folders: Sequence[str | Path], benchmark: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
@@ -61,9 +73,10 @@ def _run_name(folder: Path) -> str:
     path = folder / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:  # YAML's dates raise ValueError
         raise InputError(f"{path}: not readable as YAML; copy the run anew") from error
-    return str(config.get("name") or folder.name) if isinstance(config, dict) else folder.name
+    name = config.get("name") if isinstance(config, dict) else None
+    return name if isinstance(name, str) and name else folder.name
 
 
 def _speed(folder: Path, name: str, benchmark: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -126,7 +139,7 @@ def plot_speed_accuracy(rows: Sequence[Mapping[str, Any]], path: str | Path, fig
         axes.plot(seconds, accuracy, "o", color=color, markersize=8)
         # Half of the labels stand below their point, so that neighbors of one accuracy stay readable.
         above = number % 2 == 0
-        axes.annotate(name, (seconds, accuracy), xytext=(0, 8 if above else -8), textcoords="offset points",
+        axes.annotate(literal(name), (seconds, accuracy), xytext=(0, 8 if above else -8), textcoords="offset points",
                       ha="center", va="bottom" if above else "top", fontsize=9, color=color)  # fmt: skip
     if points:
         axes.set_xscale("log")
@@ -135,7 +148,5 @@ def plot_speed_accuracy(rows: Sequence[Mapping[str, Any]], path: str | Path, fig
     else:
         axes.text(0.5, 0.5, "no run has both a time and an accuracy", transform=axes.transAxes, ha="center")
     axes.set(ylim=(0, 1.05), xlabel=f"{SPEEDS[clock]} (left is faster)", ylabel=ACCURACIES[figure_name])
-    axes.grid(color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    quiet(axes)
     save_figure(figure, path)

@@ -1,19 +1,20 @@
 """Figures of a patch classifier, and what an evaluation on patches leaves on disk."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from data.files import atomic_path, write_json
+from data.files import write_json
 from data.montage import write_patch_sheet
 from data.patch_files import CLASSES, PatchSet
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics, display
-from detectors.evaluation.plots import COLORS, save_figure
+from detectors.evaluation.plots import COLORS, literal, quiet, save_figure
+from detectors.evaluation.table import write_csv
 
 BATCH = 512
 SHOWN = 60  # wrong patches of a sheet
@@ -127,28 +128,27 @@ def _share(count: int, total: int) -> float | None:
 
 def _write_table(path: Path, patches: PatchSet, probabilities: np.ndarray) -> None:
     """Write one row a patch; x, y and angle are empty where a patch's place is unknown."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("patch", "file", "x", "y", "angle", "origin", "label", "probability", "right"))
-        for k, probability in enumerate(probabilities.tolist()):
-            place = ["" if value != value else f"{value:g}" for value in patches.places[k].tolist()]
-            label = int(patches.labels[k])
-            right = int((probability >= 0.5) == label)
-            writer.writerow((k, patches.files[k], *place, patches.origins[k], label, f"{probability:.6f}", right))
+    rows: list[tuple[Any, ...]] = []
+    for k, probability in enumerate(probabilities.tolist()):
+        place = ["" if value != value else f"{value:g}" for value in patches.places[k].tolist()]
+        label = int(patches.labels[k])
+        right = int((probability >= 0.5) == label)
+        rows.append((k, str(patches.files[k]), *place, str(patches.origins[k]), label, f"{probability:.6f}", right))
+    write_csv(path, ("patch", "file", "x", "y", "angle", "origin", "label", "probability", "right"), rows)
 
 
 def _plot_roc(path: Path, labels: np.ndarray, probabilities: np.ndarray, scores: PatchScores, name: str) -> None:
     figure = Figure(figsize=(5.4, 5), layout="constrained")
     axes = figure.add_subplot()
     if scores.roc_auc is not None:
-        label = f"{name}   AUC {display(scores.roc_auc)}"
+        label = literal(f"{name}   AUC {display(scores.roc_auc)}")
         axes.plot(*roc_curve(labels, probabilities), color=COLORS[0], linewidth=2, label=label)
         axes.plot(1 - scores.specificity, scores.sensitivity, "o", color=COLORS[1], label="probability 0.5")
         axes.legend(loc="lower right", frameon=False)
     axes.plot([0, 1], [0, 1], ":", color="#999999", linewidth=1)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), title=f"{len(labels)} patches")
     axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
-    axes.grid(color="#dddddd", linewidth=0.7)
+    quiet(axes)
     save_figure(figure, path)
 
 

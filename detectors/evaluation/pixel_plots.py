@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data.masks import IGNORED
 from detectors.evaluation.metrics import display
 from detectors.evaluation.pixel_scores import DefectCurve, PixelCurve
-from detectors.evaluation.plots import COLORS, FALSE_CALL, HIT, MISS, save_figure
+from detectors.evaluation.plots import COLORS, FALSE_CALL, HIT, MISS, literal, quiet, save_figure
 
 SHOWN, COLUMNS = 8, 2
 WIDEST = 1000  # pixels of a picture on the sheet
@@ -51,7 +51,7 @@ class WorstMaps:
             axes.set_axis_off()
         for axes, (_, caption, picture) in zip(grid, self._held, strict=False):
             axes.imshow(picture)
-            axes.set_title(caption, fontsize=9)
+            axes.set_title(literal(caption), fontsize=9)
         if not self._held:
             grid[0].text(0.5, 0.5, "no images", ha="center")
         handles = [Patch(color=color) for color in (HIT, MISS, FALSE_CALL)]
@@ -85,16 +85,14 @@ def plot_pixel_curves(
     left.plot(pixels.recall[place], pixels.precision[place], "o", color=COLORS[1],
               label=f"F1 {pixels.f1[place]:.3f} at {threshold:.2f}")  # fmt: skip
     left.set(xlim=(0, 1.005), ylim=(0, 1.01), xlabel="recall of pixels", ylabel="precision of pixels")
-    left.set_title(f"{name}  pixels".strip())
+    left.set_title(literal(f"{name}  pixels".strip()))
     left.legend(loc="lower left", frameon=False)
     right.plot(defects.false_regions, defects.rate, "o-", color=COLORS[0], linewidth=2, markersize=4)
     for step, x, y in zip(defects.threshold, defects.false_regions, defects.rate, strict=True):
         if step in (0.1, 0.5, 0.9) and np.isfinite([x, y]).all():
             right.annotate(f"{step:.1f}", (x, y), textcoords="offset points", xytext=(6, -10), fontsize=8)
     right.set(xlim=(0, None), ylim=(0, 1.01), xlabel="false regions an image", ylabel="share of defects found")
-    right.set_title(f"{name}  defects, by threshold".strip())
+    right.set_title(literal(f"{name}  defects, by threshold".strip()))
     for axes in (left, right):
-        axes.grid(color="#dddddd", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        quiet(axes)
     save_figure(figure, path)

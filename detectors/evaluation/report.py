@@ -67,8 +67,8 @@ def _gallery(
 
 
 def _page(data: dict[str, Any]) -> str:
-    # "</" would end the script element early, wherever it stands in a name or a configuration.
-    content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+    # "</script" and "<!--<script" would end the script element early or never, wherever they stand in a name.
+    content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     page = (PAGE / "report.html").read_text(encoding="utf-8")
     for name in ("report.css", "charts.js", "gallery.js", "report.js"):
         page = page.replace(f"/* {name} */", (PAGE / name).read_text(encoding="utf-8"))

@@ -5,23 +5,25 @@ segmentations, with the source, its SHA-256 and the image folder under `info`), 
 and report need the run's folder alone.
 """
 
-import csv
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from data.coco import CocoDataset, read_results, write_coco, write_results
+from data.coco_check import Fault, content_faults, is_number
 from data.errors import InputError
-from data.files import atomic_path, write_json
+from data.files import write_json
 from detectors.evaluation.curves import precision_recall
 from detectors.evaluation.matching import MatchTable, Overlaps, find_overlaps
 from detectors.evaluation.metrics import METRICS, Metrics, best_threshold, metrics_of, renamed
 from detectors.evaluation.plots import plot_examples, plot_precision_recall
+from detectors.evaluation.table import write_csv
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,33 @@ def read_run(folder: str | Path) -> Run:
 
 
 def _read_ground_truth(path: Path) -> CocoDataset:
-    """Read what `write_ground_truth` wrote; it was checked when it was read first, and may lack images."""
+    """Read what `write_ground_truth` wrote; unlike other COCO files it may have no images."""
     content = read_object(path)
     if not all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
         raise InputError(f"{path}: lacks images, annotations or categories; evaluate the run again")
+    for fault in chain(content_faults(content), _value_faults(content)):  # the second relies on the first
+        if fault.severity == "error" and fault.kind != "no images":
+            raise InputError(f"{path}: {fault.message}; evaluate the run again")
     info = content.get("info") or {}
     return CocoDataset(content["images"], content["annotations"], content["categories"], path, info)
+
+
+def _value_faults(content: dict[str, Any]) -> Iterator[Fault]:
+    """Yield faults of what the evaluation reads beyond COCO: pixel sizes, depths, crowd flags and the description."""
+    info = content.get("info")
+    if not (info is None or isinstance(info, dict)):
+        yield Fault("error", "bad value", None, None, f"info {info!r} is not an object")
+    for key in ("run_name", "source", "sha256", "image_dir"):
+        value = info.get(key) if isinstance(info, dict) else None
+        if not (value is None or isinstance(value, str)):
+            yield Fault("error", "bad value", None, None, f"info: {key} {value!r} is not text")
+    for section, key in (("images", "pixel_size_mm"), ("annotations", "depth_mm")):
+        for record in content[section]:
+            value = record.get(key)
+            numbers = value if isinstance(value, list) and value else [value]
+            if value is not None and not all(is_number(n) and math.isfinite(n) and n > 0 for n in numbers):
+                what = f"{section[:-1]} {record.get('id')}: {key} {value!r} is not a positive number"
+                yield Fault("error", "bad value", None, None, what)
 
 
 def read_metrics(folder: str | Path) -> Metrics:
@@ -133,7 +156,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises InputError where the file is missing or holds something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); evaluate the run again") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: not a JSON object; evaluate the run again")
@@ -153,11 +176,7 @@ def write_matches(path: str | Path, table: MatchTable) -> None:
     `outcome` is hit, false call or ignored for a detection; found, missed or crowd for an object. An empty
     field is "not applicable"; lengths are px where no unit is named.
     """
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(MATCH_COLUMNS)
-        writer.writerows(_detection_rows(table))
-        writer.writerows(_truth_rows(table))
+    write_csv(path, MATCH_COLUMNS, _detection_rows(table) + _truth_rows(table))
 
 
 def _place(table: MatchTable, image: int, label: int) -> list[Any]:

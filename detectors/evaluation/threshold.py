@@ -1,5 +1,6 @@
 """Choose the score at which a detector reports, and keep it with the run."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def load_threshold(run: str | Path) -> float | None:
     if not path.is_file():
         return None
     value = read_object(path).get("threshold")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{path}: threshold {value!r} is not a number; choose it again")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{path}: threshold {value!r} is not a finite number; choose it again")
     return float(value)
 
 

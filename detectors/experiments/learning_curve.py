@@ -15,7 +15,7 @@ from data.files import write_json
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.sources import load_training_sources
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, Metrics, display, renamed
-from detectors.evaluation.plots import COLORS, save_figure
+from detectors.evaluation.plots import COLORS, literal, quiet, save_figure
 from detectors.evaluation.runs import read_object
 
 Train = Callable[[ExperimentConfig], tuple[Path, Metrics | None]]
@@ -101,7 +101,12 @@ def _finished(path: Path, config: ExperimentConfig) -> list[dict[str, Any]]:
     content = read_object(path)
     if content.get("config") != config.as_dict():
         raise InputError(f"{path}: is the curve of another configuration; choose another --out")
-    return [renamed(point) for point in content["points"]]
+    points = content.get("points")
+    if not isinstance(points, list) or not all(
+        isinstance(p, dict) and {"fraction", "images", "objects"} <= p.keys() for p in points
+    ):
+        raise InputError(f"{path}: no list of points with fraction, images and objects; choose another --out")
+    return [dict.fromkeys(KEPT) | renamed(point) for point in points]
 
 
 def plot_learning_curve(points: Sequence[dict[str, Any]], path: str | Path, name: str) -> None:
@@ -115,9 +120,8 @@ def plot_learning_curve(points: Sequence[dict[str, Any]], path: str | Path, name
         if shown and name_of_metric == "ap50":
             axes.annotate(display(values[-1]), (images[-1], values[-1]), xytext=(0, -14), textcoords="offset points",
                           ha="center", fontsize=9, color=color)  # fmt: skip
-    axes.set(xlabel="training radiographs", ylabel="average precision", ylim=(0, 1), title=name)
+    axes.set(xlabel="training radiographs", ylabel="average precision", ylim=(0, 1), title=literal(name))
     axes.set_xlim(left=0)
-    axes.grid(color="#dddddd", linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
+    quiet(axes)
     axes.legend(loc="lower right", frameon=False)
     save_figure(figure, path)

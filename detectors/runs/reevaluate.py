@@ -1,18 +1,23 @@
 """Evaluate trained weights again, on the run's own test radiographs or on any COCO data or patches."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from data.errors import InputError
+from data.files import write_json
 from detectors.backbones.weights import load_matching, read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.source import source_at
 from detectors.evaluation.metrics import Metrics
+from detectors.evaluation.runs import read_object
 from detectors.runs.checkpoint import load_model
 from detectors.runs.evaluate import judge, validated_pixel_threshold
+
+DATA_FILE = "evaluated.json"  # says which data a folder of <run>/eval is about
 
 
 def evaluate_run(
@@ -21,14 +26,39 @@ def evaluate_run(
     """Evaluate a run's best weights on its own test data, or on other data.
 
     `json_file` is COCO, a patch file or folder, or, where `images` is given too, a folder of masks. Results go into
-    the run's folder for its own data; into `<run>/eval/<name of the JSON>` for other data; into
-    `<run>/eval/<name of the checkpoint>` if `run` is a checkpoint and not a folder; or into `out`.
-    Returns the folder and the figures. Raises InputError for a missing run or bad data.
+    the run's folder for its own data; into `<run>/eval/<name of the JSON>` for other data, with a number behind the
+    name where other data of that name were evaluated before; into `<run>/eval/<name of the checkpoint>` if `run` is a
+    checkpoint and not a folder; or into `out`.
+    Returns the folder and the metrics. Raises InputError for a missing run or bad data.
     """
     model, config, categories = load_model(run)
-    base = run if run.is_dir() else run.parent / "eval" / run.stem
-    folder = out or (base / "eval" / json_file.stem if json_file else base)
-    return folder, _evaluate(model, config, categories, json_file, images, folder, validated_pixel_threshold(run))
+    folder = base = run if run.is_dir() else run.parent / "eval" / run.stem
+    identity: dict[str, Any] | None = None
+    if json_file is not None:
+        identity = {"data": str(json_file.resolve()), "images": str((images or json_file.parent).resolve())}
+        folder = _folder_for(identity, base / "eval" / json_file.stem)
+    metrics = _evaluate(model, config, categories, json_file, images, out or folder, validated_pixel_threshold(run))
+    if identity is not None:
+        write_json((out or folder) / DATA_FILE, identity, indent=2)
+    return out or folder, metrics
+
+
+def _folder_for(identity: dict[str, Any], folder: Path) -> Path:
+    """Return `folder`, or it with a number behind, that holds no evaluation on other data."""
+    chosen, number = folder, 2
+    while _data_of(chosen) not in (None, identity):
+        chosen, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return chosen
+
+
+def _data_of(folder: Path) -> dict[str, Any] | None:
+    """Return which data an evaluation's folder is about, None where it holds none or does not say."""
+    if (folder / DATA_FILE).is_file():
+        return read_object(folder / DATA_FILE)
+    if not (folder / "ground_truth.json").is_file():
+        return None
+    info = read_object(folder / "ground_truth.json").get("info")
+    return {"data": info.get("source"), "images": info.get("image_dir")} if isinstance(info, dict) else None
 
 
 def evaluate_weights(

@@ -224,7 +224,7 @@ def test_threshold_is_stored_with_the_run(table: MatchTable, tmp_path: Path) -> 
     path = write_threshold(tmp_path, choose_threshold(table), tmp_path)
     assert load_threshold(tmp_path) == 0.6
     path.write_text('{"threshold": "high"}')
-    with pytest.raises(InputError, match="not a number"):
+    with pytest.raises(InputError, match="not a finite number"):
         load_threshold(tmp_path)
     with pytest.raises(InputError, match="no such run"):
         write_threshold(tmp_path / "nowhere", choose_threshold(table), tmp_path)
