@@ -1,10 +1,13 @@
 """Patches on disk: one compact file with an index, or a folder of pictures sorted by class."""
 
+import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 
 from data.errors import InputError
 from data.files import atomic_path
@@ -12,6 +15,9 @@ from data.radiograph import find_radiographs, read_radiograph
 
 CLASSES = ("no-defect", "defect")
 ORIGINS = ("real", "ellipsoid", "gan", "phantom")
+MAX_EXPANSION = 200  # times its own size that a file may grow to in memory; real patches grow to 2 or 3
+HARMLESS_BYTES = 2**28  # of a file that grows more
+READ_BYTES = 2**20  # decompressed at once
 COLUMNS = ("pixels", "labels", "files", "file_index", "places", "origins", "origin_index")
 
 
@@ -123,35 +129,83 @@ def read_patches(path: str | Path, size: int | None = None) -> PatchSet:
 def _read_file(path: Path) -> PatchSet:
     if not path.is_file():
         raise InputError(f"{path}: no such patch file or folder; make one with tools/make_patches.py")
+    columns = _read_columns(path)
+    pixels, labels = columns["pixels"], columns["labels"]
+    problem = _problem(columns)
+    if problem:
+        raise InputError(f"{path}: {problem}; make it again with tools/make_patches.py")
+    return PatchSet(
+        pixels,
+        labels.astype(np.int64),
+        columns["files"][columns["file_index"]],
+        columns["places"].astype(np.float32, copy=False),
+        columns["origins"][columns["origin_index"]],
+        path,
+    )
+
+
+def _read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a patch file. No array is made before the file is known to hold its values."""
     try:
-        with np.load(path, allow_pickle=False) as content:
-            columns = {name: content[name] for name in COLUMNS}
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a patch file ({reason}); make one with tools/make_patches.py") from error
-    pixels, labels = columns["pixels"], columns["labels"].astype(np.int64)
-    count = len(labels)
-    whole = pixels.dtype in (np.uint8, np.uint16) and pixels.ndim == 3 and pixels.shape[1] == pixels.shape[2]
-    indexed = columns["places"].shape == (count, 3) and {len(columns[n]) for n in ("file_index", "origin_index")} == {
-        count
-    }
-    if not whole or len(pixels) != count or not indexed or not count:
-        raise InputError(
-            f"{path}: pixels {pixels.dtype} {list(pixels.shape)} for {count} labels; a patch file holds unsigned "
-            "[N, S, S], N at least 1; make it again with tools/make_patches.py"
+        with zipfile.ZipFile(path) as archive:
+            members = [archive.getinfo(f"{name}.npy") for name in COLUMNS]
+            size = sum(member.file_size for member in members)
+            if size > max(HARMLESS_BYTES, MAX_EXPANSION * path.stat().st_size):
+                raise ValueError(f"it would grow to {size} bytes, {MAX_EXPANSION} times its own size or more")
+            return {name: _read_column(archive, member) for name, member in zip(COLUMNS, members, strict=True)}
+    except Exception as error:  # zipfile, zlib and NumPy let many kinds through from broken files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path}: not a patch file ({reason}); make it again with tools/make_patches.py") from error
+
+
+def _read_column(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """Return one array of a patch file. Raises ValueError for objects, and where its header promises other sizes."""
+    with archive.open(member) as stream:
+        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        shape, fortran_order, dtype = readers[npy.read_magic(stream)](stream)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or size != member.file_size - stream.tell():
+            raise ValueError(f"{member.filename} is {dtype} {list(shape)}, of {member.file_size} bytes")
+        content = np.empty(size, np.uint8)
+        for start in range(0, size, READ_BYTES):
+            part = stream.read(min(READ_BYTES, size - start))
+            content[start : start + READ_BYTES] = np.frombuffer(part, np.uint8)
+        if stream.read(1):  # at the end, where the checksum is compared
+            raise ValueError(f"{member.filename} is longer than it says")
+    return content.view(dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _problem(columns: dict[str, np.ndarray]) -> str | None:
+    """Return what is wrong with the arrays of a patch file, None when nothing is."""
+    pixels, labels, places = columns["pixels"], columns["labels"], columns["places"]
+    count = len(labels) if labels.ndim == 1 else -1
+    whole = pixels.dtype in (np.uint8, np.uint16) and pixels.ndim == 3 and pixels.shape[1] == pixels.shape[2] > 0
+    if not whole or len(pixels) != count or not count:
+        return (
+            f"pixels {pixels.dtype} {list(pixels.shape)} for labels {list(labels.shape)}; a patch file holds unsigned "
+            "[N, S, S], N at least 1"
         )
-    if labels.max() > 1:
-        raise InputError(f"{path}: patch {labels.argmax()} has label {labels.max()}; labels are 0 and 1")
-    files = columns["files"][columns["file_index"]]
-    return PatchSet(pixels, labels, files, columns["places"], columns["origins"][columns["origin_index"]], path)
+    if labels.dtype.kind not in "iub":
+        return f"labels are {labels.dtype}; expected integers 0 and 1"
+    if not np.isin(labels, range(len(CLASSES))).all():
+        first = int(np.argmin(np.isin(labels, range(len(CLASSES)))))
+        return f"patch {first} has label {labels[first]}; labels are 0 and 1"
+    if places.dtype.kind != "f" or places.shape != (count, 3):
+        return f"places {places.dtype} {list(places.shape)} for {count} patches; expected float [N, 3]"
+    for names, index in ((columns["files"], columns["file_index"]), (columns["origins"], columns["origin_index"])):
+        if names.dtype.kind != "U" or names.ndim != 1:
+            return f"names {names.dtype} {list(names.shape)}; expected text [K]"
+        if index.dtype.kind not in "iu" or index.shape != (count,) or index.min() < 0 or index.max() >= len(names):
+            return f"an index {index.dtype} {list(index.shape)} into {len(names)} names for {count} patches"
+    return None
 
 
 def _read_folder(path: Path) -> PatchSet:
     folders = [path / f"class_{label}" for label in (0, 1)]
     if not any(folder.is_dir() for folder in folders):
         inner = [child.name for child in sorted(path.iterdir()) if (child / "class_0").is_dir()]
-        mend = f"give one of its folders: {', '.join(inner)}" if inner else "patches lie in class_0 and class_1"
-        raise InputError(f"{path}: no folder class_0 (no-defect) or class_1 (defect) in it; {mend}")
+        fix = f"give one of its folders: {', '.join(inner)}" if inner else "patches lie in class_0 and class_1"
+        raise InputError(f"{path}: no folder class_0 (no-defect) or class_1 (defect) in it; {fix}")
     patches: list[np.ndarray] = []
     labels: list[int] = []
     files: list[str] = []
