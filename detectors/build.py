@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from detectors.boxes.center_net import CenterNetConfig, build_center_net
 from detectors.boxes.faster_rcnn import FasterRCNNConfig, build_faster_rcnn
 from detectors.boxes.rfcn import RFCNConfig, build_rfcn
 from detectors.boxes.ssd import SSDConfig, build_ssd
@@ -13,6 +14,7 @@ from detectors.schema import ModelSection
 from detectors.segmentation.weld_fcn import WeldFCNConfig, build_weld_fcn
 
 MODELS: dict[str, tuple[type[ModelSection], Callable[..., nn.Module]]] = {
+    "center_net": (CenterNetConfig, build_center_net),
     "dcgan": (DCGANConfig, build_dcgan),
     "faster_rcnn": (FasterRCNNConfig, build_faster_rcnn),
     "rfcn": (RFCNConfig, build_rfcn),

@@ -12,10 +12,11 @@ from data.errors import InputError
 from data.synthesis.castings import CASTINGS
 from data.synthesis.implant import Defect
 from data.synthesis.registry import checked_kinds
+from data.synthesis.varied_castings import VARIED_CASTINGS
 from data.synthesis.welds import WELDS
 
 # The one table of kinds: commands, configurations and data sets read it.
-PHANTOM_KINDS = checked_kinds({"castings": CASTINGS, "welds": WELDS})
+PHANTOM_KINDS = checked_kinds({"castings": CASTINGS, "varied_castings": VARIED_CASTINGS, "welds": WELDS})
 FAMILIES = {name: tuple(kind.parts) for name, kind in PHANTOM_KINDS.items()}
 STYLES = ("realistic", "easy")
 FORMER_STYLES = {"full": "realistic", "plain": "easy"}  # what the styles were once called; still read

@@ -376,9 +376,7 @@ PATCH_FILE = {
     ("files", np.array(3), r"names int64 \[\]"),
     ("origins", np.zeros((1, 1), "<U4"), r"names <U4 \[1, 1\]"),
 ])  # fmt: skip
-def test_patch_files_that_cannot_be_are_refused(
-    tmp_path: Path, column: str, value: np.ndarray, problem: str
-) -> None:
+def test_patch_files_that_cannot_be_are_refused(tmp_path: Path, column: str, value: np.ndarray, problem: str) -> None:
     np.savez(tmp_path / "good.npz", **PATCH_FILE)
     assert read_patches(tmp_path / "good.npz").files.tolist() == ["a", "b", "a", "b"]
     np.savez(tmp_path / "bad.npz", **PATCH_FILE | {column: value})

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from data.coco import CocoDataset
 from data.errors import InputError
 from detectors.backbones.networks import ContrastGray
+from detectors.boxes.center_net import CenterNetConfig
 from detectors.boxes.faster_rcnn import FasterRCNNConfig
 from detectors.boxes.rfcn import RFCNConfig
 from detectors.boxes.ssd import SSDConfig
@@ -23,6 +24,9 @@ from detectors.schema import ModelSection
 SMALL_ANCHORS = {"anchor_sizes": [[8, 16], [24, 32], [48, 64]], "proposals": 50, "proposals_before_nms": 200}
 
 MODELS_UNDER_TEST: dict[str, ModelSection] = {
+    "center_net": CenterNetConfig(
+        input_encoding="both_contrasts", stem_channels=8, stage_channels=(16, 24, 32, 48), neck_channels=24
+    ),
     "faster_rcnn_fpn": FasterRCNNConfig(
         backbone="resnet18", pyramid=True, fpn_channels=32, min_size=None, crop_size=7, head_channels=64,
         input="contrast", rpn=SMALL_ANCHORS,
@@ -48,6 +52,7 @@ MODELS_UNDER_TEST: dict[str, ModelSection] = {
 
 # Mean and standard deviation of the first feature map; see test_features_have_not_changed.
 REFERENCE_FEATURES = {
+    "center_net": (0.0623970, 0.0780523),
     "faster_rcnn_fpn": (-0.0235214, 0.1795263),
     "faster_rcnn_c4": (0.2332340, 0.3499904),
     "rfcn": (0.2313025, 0.3425308),

@@ -1,0 +1,131 @@
+"""CenterNet: a one-stage, anchor-free detector of small defects with one dense map, peaks instead of proposals.
+
+A defect of 11 to 22 px is 3 to 6 cells at stride 4, so that one level serves 8 to 150 px. The focal loss looks at every
+cell of every image, so that defect-free radiographs teach as much as others. Batch normalization folds into the
+convolutions at export, and no operator beyond convolution, pooling and resizing is needed.
+"""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from data.errors import InputError
+from detectors.backbones.weights import load_matching
+from detectors.boxes.center_net_layers import (
+    COARSEST,
+    CenterBackbone,
+    center_losses,
+    find_peaks,
+)
+from detectors.interface import Detections, Target, check_images, check_targets
+from detectors.schema import ModelSection
+
+
+class CenterNetConfig(ModelSection):
+    """The `model` section for CenterNet; defaults are the small net for a CPU (0.6 million parameters)."""
+
+    task: ClassVar[str] = "detection"
+
+    name: Literal["center_net"] = "center_net"
+    input_encoding: Literal["gray", "local_contrast", "noise_contrast", "both_contrasts"] = Field(
+        "gray",
+        description="What the first layer sees: the gray value; contrast to the surroundings; contrast over the local "
+        "noise; or both. See `detectors.boxes.center_net_layers.DefectChannels`.",
+    )
+    stem_channels: int = Field(16, ge=4, le=1024, description="Channels of the first convolution, at stride 2.")
+    stage_channels: tuple[int, int, int, int] = Field(
+        (24, 48, 72, 96), description="Channels of the residual stages at strides 4, 8, 16 and 32."
+    )
+    stage_blocks: tuple[int, int, int, int] = Field((1, 2, 2, 1), description="Residual blocks of each stage.")
+    neck_channels: int = Field(32, ge=4, le=1024, description="Channels of the top-down neck and of the head.")
+    box_weight: float = Field(2.0, ge=0, description="Weight of the box loss (GIoU) against the heat map's.")
+    score_threshold: float = Field(0.01, ge=0, lt=1, description="Peaks below this score are no detections.")
+    nms_iou: float = Field(
+        0.5, gt=0, le=1, description="Of two boxes that overlap by more, the one with the lower score is dropped."
+    )
+    detections_per_image: int = Field(
+        100, ge=1, le=100_000, description="Most detections on 768 x 572 px; larger radiographs may have more, by area."
+    )
+
+
+class CenterNet(nn.Module):
+    """CenterNet behind the toolkit's interface (`detectors.interface`).
+
+    Takes a list of float [1, H, W] images in [0, 1] and, in training, a list of targets; returns `loss_heat` and
+    `loss_box` in training and detections else. Images are continued by their border to the size of the largest and
+    to a multiple of 32. Raises InputError for images of another shape and for degenerate boxes.
+
+    Args:
+        config: the model section.
+        num_classes: foreground classes.
+
+    """
+
+    def __init__(self, config: CenterNetConfig, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        widths = (config.stem_channels, *config.stage_channels, config.neck_channels)
+        self.backbone = CenterBackbone(config.input_encoding, widths, config.stage_blocks)
+        self.heat = nn.Conv2d(config.neck_channels, num_classes, 1)
+        self.sides = nn.Conv2d(config.neck_channels, 4, 1)
+        nn.init.constant_(self.heat.bias, -2.19)  # a probability of 0.1 everywhere at the start, as published
+        nn.init.constant_(self.sides.bias, 1.0)
+
+    def forward(
+        self, images: list[Tensor], targets: list[Target] | None = None
+    ) -> dict[str, Tensor] | list[Detections]:
+        """Return losses in training, else detections."""
+        check_images(images)
+        if not self.training:
+            return [self._detect(image) for image in images]
+        targets = check_targets(images, targets)
+        heat, sides = self.maps(_batch(images))
+        losses = center_losses(heat, sides, [t["boxes"] for t in targets], [t["labels"] for t in targets])
+        return {"loss_heat": losses["loss_heat"], "loss_box": self.config.box_weight * losses["loss_box"]}
+
+    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return heat map logits [N, K, H / 4, W / 4] and box logits [N, 4, H / 4, W / 4] of [N, 1, H, W]."""
+        features = self.backbone(images)["0"]
+        return self.heat(features), self.sides(features)
+
+    def _detect(self, image: Tensor) -> Detections:
+        """Return the detections of one image [1, H, W]."""
+        config = self.config
+        height, width = image.shape[1:]
+        heat, sides = self.maps(_batch([image]))
+        count = max(config.detections_per_image, round(config.detections_per_image * height * width / (768 * 572)))
+        boxes, scores, labels = (found[0] for found in find_peaks(heat, sides, count))
+        boxes = clip_boxes_to_image(boxes, (height, width))
+        keep = (scores > config.score_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)
+        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+        kept = batched_nms(boxes, scores, labels, config.nms_iou)
+        return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
+
+
+def _batch(images: list[Tensor]) -> Tensor:
+    """Return [N, 1, H, W], H and W the largest rounded up to multiples of 32, continued by the border."""
+    height, width = (-(-max(image.shape[axis] for image in images) // COARSEST) * COARSEST for axis in (1, 2))
+    return torch.cat(
+        [
+            F.pad(image[None], (0, width - image.shape[2], 0, height - image.shape[1]), mode="replicate")
+            for image in images
+        ]
+    )
+
+
+def build_center_net(config: CenterNetConfig, num_classes: int) -> CenterNet:
+    """Return a CenterNet with its starting weights; its heads stay random where the number of classes differs.
+
+    Raises InputError for published weights, which no one has for it.
+    """
+    model = CenterNet(config, num_classes)
+    if config.weights in ("imagenet", "coco"):
+        raise InputError(f"model.weights={config.weights}: CenterNet has none published; use none, casting, or a run")
+    if config.weights != "none":
+        load_matching(model, Path(config.weights), ("heat.",))
+    return model

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from data.errors import InputError
+from detectors.boxes.center_net import CenterNet, CenterNetConfig, build_center_net
+from detectors.boxes.center_net_layers import (
+    CORE,
+    DefectChannels,
+    center_losses,
+    decode_sides,
+    find_peaks,
+    heat_targets,
+)
+
+SMALL = CenterNetConfig(stem_channels=4, stage_channels=(8, 8, 8, 8), neck_channels=8)
+
+
+def plain_targets(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The heat map and, a cell, the index of the smallest box that owns it (-1 for none), cell by cell."""
+    heat, owner = np.zeros((height, width)), np.full((height, width), -1)
+    for y in range(height):
+        for x in range(width):
+            best = np.inf
+            for k, (x1, y1, x2, y2) in enumerate(boxes):
+                cx, cy = int((x1 + x2) / 8), int((y1 + y2) / 8)
+                sx, sy = max(0.14 * (x2 - x1) / 4, 0.8), max(0.14 * (y2 - y1) / 4, 0.8)
+                bump = np.exp(-0.5 * (((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2))
+                heat[y, x] = max(heat[y, x], bump)
+                area = (x2 - x1) * (y2 - y1)
+                if bump > CORE and area < best:
+                    best, owner[y, x] = area, k
+    return heat, owner
+
+
+def test_targets_agree_with_a_plain_version() -> None:
+    boxes = np.array([[4, 8, 40, 30], [20, 12, 34, 28], [70, 40, 90, 90]], np.float32)
+    heat, sides, weight = heat_targets([torch.from_numpy(boxes)], [torch.tensor([1, 1, 1])], 1, (24, 26))
+    expected, owner = plain_targets(boxes, 24, 26)
+    assert heat[0, 0].numpy() == pytest.approx(expected, abs=1e-5)
+    assert np.array_equal(weight[0].numpy() > 0, owner >= 0)
+    for k, box in enumerate(boxes):
+        assert sides[0].permute(1, 2, 0).numpy()[owner == k] == pytest.approx(np.tile(box, ((owner == k).sum(), 1)))
+
+
+def test_a_box_alone_has_weights_that_sum_to_one_whatever_its_size() -> None:
+    for box in ([10.0, 10, 18, 18], [10.0, 10, 90, 70]):
+        _, _, weight = heat_targets([torch.tensor([box])], [torch.tensor([1])], 1, (24, 24))
+        assert float(weight.sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_each_class_has_its_own_map() -> None:
+    boxes = torch.tensor([[8.0, 8, 24, 24], [60, 60, 80, 80]])
+    heat, _, _ = heat_targets([boxes], [torch.tensor([2, 1])], 2, (24, 24))
+    assert heat[0, 1, 4, 4] == 1
+    assert heat[0, 0, 17, 17] == 1
+    assert heat[0, 0, 4, 4] < 1e-6
+
+
+def test_sides_decode_to_boxes_around_the_middle_of_a_cell() -> None:
+    sides = torch.log(torch.tensor([1.0, 2.0, 3.0, 0.5])).view(1, 4, 1, 1).expand(1, 4, 3, 5)
+    assert decode_sides(sides)[0, :, 2, 1].tolist() == pytest.approx([6 - 4, 10 - 8, 6 + 12, 10 + 2])
+
+
+def logits_of(heat: Tensor) -> Tensor:
+    return torch.logit(heat.clamp(1e-4, 1 - 1e-4))
+
+
+def test_the_loss_of_the_truth_is_near_zero_and_of_a_false_call_is_not() -> None:
+    boxes, labels = [torch.tensor([[8.0, 8, 40, 40]])], [torch.tensor([1])]
+    heat, wanted, _ = heat_targets(boxes, labels, 1, (16, 16))
+    perfect = torch.where(heat == 1, 1.0, 0.0)
+    x = (torch.arange(16) + 0.5) * 4
+    distances = torch.stack(
+        [x - wanted[:, 0], x[:, None] - wanted[:, 1], wanted[:, 2] - x, wanted[:, 3] - x[:, None]], dim=1
+    )
+    sides = torch.log((distances / 4).clamp(min=0.01))
+    losses = center_losses(logits_of(perfect), sides, boxes, labels)
+    assert float(losses["loss_heat"]) < 0.01
+    assert float(losses["loss_box"]) < 0.01
+    called = perfect.clone()
+    called[0, 0, 14, 2] = 0.9
+    assert float(center_losses(logits_of(called), sides, boxes, labels)["loss_heat"]) > 1.5
+
+
+def test_the_focal_loss_by_hand() -> None:
+    """One cell with p = 0.5 far from all boxes: 0.5^2 * -log(0.5)."""
+    heat = torch.full((1, 1, 8, 8), -30.0)
+    heat[0, 0, 3, 3] = 0.0
+    losses = center_losses(heat, torch.zeros(1, 4, 8, 8), [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)])
+    assert float(losses["loss_heat"]) == pytest.approx(0.25 * np.log(2), rel=1e-5)
+    assert float(losses["loss_box"]) == 0
+
+
+def test_peaks_are_local_maxima_highest_first() -> None:
+    heat = torch.full((1, 2, 8, 8), -9.0)
+    heat[0, 0, 2, 2], heat[0, 0, 2, 3], heat[0, 1, 6, 6] = 2.0, 1.5, 3.0
+    _, scores, labels = find_peaks(heat, torch.zeros(1, 4, 8, 8), 3)
+    assert scores[0, :2].tolist() == pytest.approx([1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-2))])
+    assert labels[0, :2].tolist() == [2, 1]
+    assert scores[0, 2] < 0.01
+
+
+@settings(max_examples=25, deadline=None)
+@given(gain=st.floats(0.3, 1.0), noise=st.floats(0.005, 0.03))
+def test_contrast_over_noise_does_not_depend_on_the_exposure(gain: float, noise: float) -> None:
+    """A defect of five times the noise has the same channels however bright and noisy the radiograph is."""
+    grain = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = 0.5 + noise * grain
+    image[..., 28:36, 28:36] += 5 * noise
+    encode = DefectChannels("noise_contrast")
+    full, weak = encode(image)[:, 1:], encode(image * gain)[:, 1:]
+    close = 1 + (1 / 255) / (0.5 * noise * gain)  # one gray level is added to the noise
+    assert (full[0, :, 32, 32] / weak[0, :, 32, 32]).max() < close
+    assert (full[0, :, 32, 32] / weak[0, :, 32, 32]).min() > 0.99
+
+
+def test_a_flat_radiograph_has_no_contrast() -> None:
+    channels = DefectChannels("both_contrasts")(torch.full((1, 1, 64, 64), 0.7))
+    assert channels.shape == (1, 5, 64, 64)
+    assert channels[:, 1:].abs().max() < 1e-4
+
+
+def test_large_radiographs_may_have_more_detections() -> None:
+    torch.manual_seed(0)
+    model = CenterNet(SMALL.model_copy(update={"score_threshold": 0.0, "nms_iou": 1.0, "detections_per_image": 5}), 1)
+    with torch.no_grad():
+        model.sides.weight.zero_()
+    model.eval()
+    with torch.inference_mode():
+        small, large = model([torch.rand(1, 64, 64), torch.rand(1, 1144, 1536)])
+    assert len(small["boxes"]) == 5
+    assert len(large["boxes"]) == 20
+
+
+def test_the_small_net_is_small() -> None:
+    model = build_center_net(CenterNetConfig(), 1)
+    assert sum(p.numel() for p in model.parameters()) < 0.65e6
+
+
+def test_published_weights_are_refused() -> None:
+    with pytest.raises(InputError, match="none published"):
+        build_center_net(CenterNetConfig(weights="imagenet"), 1)
