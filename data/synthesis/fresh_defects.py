@@ -1,9 +1,17 @@
 """Fresh simulated defects for the radiographs of one training source."""
 
+from typing import Any
+
 import numpy as np
 
-from data.synthesis.simulated_defects import Background, DefectSimulator, Simulated
+from data.synthesis.simulated_defects import DefectSimulator, Simulated
 from data.synthesis.simulation_config import SimulationConfig
+from data.synthesis.visible_defects import VisibleDefectSimulator
+
+
+def build_simulator(config: SimulationConfig) -> DefectSimulator | VisibleDefectSimulator:
+    """Return what puts the defects of a configuration into radiographs."""
+    return VisibleDefectSimulator(config) if config.shapes == "varied" else DefectSimulator(config)
 
 
 class FreshDefects:
@@ -14,9 +22,9 @@ class FreshDefects:
 
     def __init__(self, config: SimulationConfig, margin: float = 0.0) -> None:
         self.config = config
-        self._simulator = DefectSimulator(config)
+        self._simulator: Any = build_simulator(config)  # one of two, each with its own idea of a background
         self._margin = np.float32(margin)
-        self._studied: dict[int, tuple[Background, int | None]] = {}
+        self._studied: dict[int, tuple[Any, int | None]] = {}
 
     @property
     def keeps_real(self) -> bool:

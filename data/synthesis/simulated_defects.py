@@ -60,6 +60,15 @@ class Simulated(NamedTuple):
     masks: list[SimulatedMask]
 
 
+def cover(pixels: np.ndarray, patches: list[Patch]) -> np.ndarray:
+    """Return a copy float32 [H, W] of a radiograph with the covers of its real defects laid over them."""
+    image = np.array(pixels, dtype=np.float32)
+    for patch in patches:
+        height, width = patch.values.shape
+        image[patch.y0 : patch.y0 + height, patch.x0 : patch.x0 + width] = patch.values
+    return image
+
+
 class DefectSimulator:
     """Puts simulated defects into radiographs; it holds no random state and can be sent to worker processes.
 
@@ -94,10 +103,7 @@ class DefectSimulator:
         `count` overrules share and number. With `levels` (255 for 8 bits) what changes is rounded to whole gray
         levels, as a digitiser does.
         """
-        image = np.array(pixels, dtype=np.float32)
-        for patch in background.patches:
-            height, width = patch.values.shape
-            image[patch.y0 : patch.y0 + height, patch.x0 : patch.x0 + width] = patch.values
+        image = cover(pixels, background.patches)
         if count is None:
             count = int(rng.integers(*self.config.per_image, endpoint=True)) if rng.random() < self.config.share else 0
         sigma = background.sigma if self.config.blur == "auto" else float(rng.uniform(*self.config.blur))

@@ -1,6 +1,7 @@
 """Data sets with simulated defects on disk: the radiographs in their own bit depth, and COCO annotations."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,8 @@ from data.errors import InputError
 from data.files import atomic_path
 from data.montage import draw_boxes
 from data.radiograph import PNG_SUFFIXES, read_radiograph, write_radiograph
-from data.synthesis.simulated_defects import DefectSimulator, Simulated
+from data.synthesis.fresh_defects import build_simulator
+from data.synthesis.simulated_defects import Simulated
 from data.synthesis.simulation_config import SimulationConfig
 
 SHOWN = 3  # radiographs in the picture
@@ -34,7 +36,7 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and holds something; choose a folder that is new or empty")
     category = _category_id(dataset, config.category)
-    simulator = DefectSimulator(config)
+    simulator: Any = build_simulator(config)
     images, annotations, shown = [], [], []
     taken: set[str] = set()
     with progress() as bar:

@@ -50,6 +50,13 @@ class SimulationConfig(StrictModel):
     first one if not given.
     """
 
+    shapes: Literal["ellipsoids", "varied"] = Field(
+        "ellipsoids",
+        description="ellipsoids, as the fields below describe them; or varied: pores, cavities, chains, sponges, "
+        "branching shrinkage and cracks of 5 to 200 px, whose strength is drawn as a contrast-to-noise ratio against "
+        "the radiograph's local noise, from barely visible to plain. Of the fields below only share, per_image, "
+        "real_defects and category matter then.",
+    )
     share: Probability = 1.0
     per_image: CountRange = (2, 8)
     half_axis: Distribution = Distribution(low=3.5, high=20.0)
@@ -74,6 +81,8 @@ class SimulationConfig(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SimulationConfig":
+        if self.shapes == "varied" and self.polarity != "brighter":
+            raise ValueError("shapes 'varied' are cavities in castings, which are brighter; leave 'polarity' out")
         if self.law is not None and self.pixel_mm is None:
             raise ValueError("'law' works with depths in mm: give 'pixel_mm', the size of a pixel, too")
         if self.law is not None and self.patches_from is not None:

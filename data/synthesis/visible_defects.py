@@ -11,7 +11,10 @@ import numpy as np
 
 from data.part_mask import segment_test_object
 from data.synthesis.gradient import gradient_magnitude
+from data.synthesis.inpainting import Patch, inpaint_boxes
 from data.synthesis.scene import LEAST_DETECTABILITY, LEAST_PEAK, MASK_THRESHOLD, PlantedDefect, draw_shape
+from data.synthesis.simulated_defects import INPAINT_MARGIN, Simulated, SimulatedMask, cover
+from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.solids import log_uniform
 from data.synthesis.superposition import estimate_unsharpness
 
@@ -151,3 +154,32 @@ def _implant_one(image: np.ndarray, offer: RadiographSurvey, rng: np.random.Gene
     local[...] = np.where(np.abs(change) > 0.2 / levels, np.clip(changed, offer.black, offer.white), local)
     own = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].copy()
     return PlantedDefect(kind, (int(x1), int(y1), int(x2), int(y2)), own, peak, peak / sigma, detectability)
+
+
+class VisibleDefectSimulator:
+    """Puts defects of varied shapes into radiographs; used as `data.synthesis.simulated_defects.DefectSimulator` is."""
+
+    def __init__(self, config: SimulationConfig) -> None:
+        self.config = config
+
+    def study(self, pixels: np.ndarray, boxes: np.ndarray) -> tuple[RadiographSurvey, list[Patch]]:
+        """Return what a radiograph float32 [H, W] with real defects `boxes` [N, 4] xyxy offers, and their covers."""
+        covers = inpaint_boxes(pixels, boxes, INPAINT_MARGIN) if self.config.real_defects == "inpaint" else []
+        return survey(pixels, boxes), covers
+
+    def __call__(
+        self,
+        pixels: np.ndarray,
+        background: tuple[RadiographSurvey, list[Patch]],
+        rng: np.random.Generator,
+        count: int | None = None,
+        levels: int | None = None,
+    ) -> Simulated:
+        """Return the radiograph with fresh defects, every random choice from `rng`; `pixels` is left as it is."""
+        offer, covers = background
+        image = cover(pixels, covers)
+        if count is None:
+            count = int(rng.integers(*self.config.per_image, endpoint=True)) if rng.random() < self.config.share else 0
+        image, defects = implant_visible(image, offer, rng, count, levels or 65535)
+        masks = [SimulatedMask(d.box[0], d.box[1], d.mask) for d in defects]
+        return Simulated(image, np.array([d.box for d in defects], np.float32).reshape(-1, 4), masks)

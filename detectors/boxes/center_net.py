@@ -83,9 +83,11 @@ class CenterNet(nn.Module):
         check_images(images)
         if not self.training:
             return [self._detect(image) for image in images]
-        targets = check_targets(images, targets)
+        objects = check_targets(images, targets)
+        # Crowd regions are neither defects nor background: what lies there is not known.
+        crowds = [t["boxes"][t["iscrowd"] != 0] if "iscrowd" in t else t["boxes"][:0] for t in targets or []]
         heat, sides = self.maps(_batch(images))
-        losses = center_losses(heat, sides, [t["boxes"] for t in targets], [t["labels"] for t in targets])
+        losses = center_losses(heat, sides, [t["boxes"] for t in objects], [t["labels"] for t in objects], crowds)
         return {"loss_heat": losses["loss_heat"], "loss_box": self.config.box_weight * losses["loss_box"]}
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:

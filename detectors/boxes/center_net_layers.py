@@ -191,7 +191,13 @@ def heat_targets(boxes: Sequence[Tensor], labels: Sequence[Tensor], classes: int
     return heat, sides.gather(2, smallest[:, None].expand(-1, 4, -1, -1, -1))[:, :, 0], weight
 
 
-def center_losses(heat: Tensor, sides: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> dict[str, Tensor]:
+def center_losses(
+    heat: Tensor,
+    sides: Tensor,
+    boxes: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    ignored: Sequence[Tensor] | None = None,
+) -> dict[str, Tensor]:
     """Return `loss_heat` (penalty-reduced focal loss) and `loss_box` (GIoU), both per object.
 
     Args:
@@ -199,6 +205,7 @@ def center_losses(heat: Tensor, sides: Tensor, boxes: Sequence[Tensor], labels: 
         sides: box logits [N, 4, h, w].
         boxes: float [B, 4] in pixels, one tensor an image.
         labels: int64 [B] in 1..K, likewise.
+        ignored: float [I, 4], boxes whose cells are no background to learn, one tensor an image.
 
     """
     heat = heat.float()
@@ -207,12 +214,26 @@ def center_losses(heat: Tensor, sides: Tensor, boxes: Sequence[Tensor], labels: 
     p = torch.sigmoid(heat)
     positive = (1 - p) ** 2 * F.logsigmoid(heat)
     negative = (1 - target) ** 4 * p**2 * F.logsigmoid(-heat)
+    if ignored is not None:
+        negative = negative * _outside(ignored, (heat.shape[2], heat.shape[3]))[:, None]
     loss_heat = -torch.where(target >= 1 - 1e-6, positive, negative).sum()
     # Cells off all boxes get a box of one pixel, whose loss has no weight: no data-dependent shapes.
     off = (weight == 0)[:, None]
     wanted = torch.where(off, wanted.new_tensor([0.0, 0.0, 1.0, 1.0]).view(1, 4, 1, 1), wanted)
     loss = generalized_box_iou_loss(decode_sides(sides).movedim(1, -1), wanted.movedim(1, -1))
     return {"loss_heat": loss_heat / objects, "loss_box": (loss * weight).sum() / objects}
+
+
+def _outside(boxes: Sequence[Tensor], shape: tuple[int, int]) -> Tensor:
+    """Return float32 [N, h, w], 0 at the cells whose middle lies in one of an image's boxes [I, 4], else 1."""
+    device = boxes[0].device
+    x = (torch.arange(shape[1], device=device) + 0.5) * STRIDE
+    y = ((torch.arange(shape[0], device=device) + 0.5) * STRIDE)[:, None]
+    outside = torch.ones(len(boxes), *shape, device=device)
+    for index, own in enumerate(boxes):
+        for x1, y1, x2, y2 in own.tolist():
+            outside[index, (x >= x1) & (x < x2) & (y >= y1) & (y < y2)] = 0
+    return outside
 
 
 def find_peaks(heat: Tensor, sides: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -144,13 +144,16 @@ def test_only_one_float_channel_is_taken(model: nn.Module, shape: tuple[int, ...
         model([torch.zeros(shape, dtype=dtype)], [target()])
 
 
-def test_crowd_regions_are_not_learned(model: nn.Module) -> None:
+def test_crowd_regions_are_not_learned(model: nn.Module, section: ModelSection) -> None:
     crowd = target((10, 10, 60, 60)) | {"iscrowd": torch.tensor([1])}
     torch.manual_seed(1)
     with_crowd = model([torch.full((1, 96, 128), 0.5)], [crowd])
     torch.manual_seed(1)
     clean = model([torch.full((1, 96, 128), 0.5)], [target()])
-    assert total(with_crowd).item() == total(clean).item()
+    if section.name == "center_net":  # which does not learn them as background either
+        assert total(with_crowd).item() < total(clean).item()
+    else:
+        assert total(with_crowd).item() == total(clean).item()
 
 
 def test_save_and_load_give_the_same_output(model: nn.Module, section: ModelSection, tmp_path: Path) -> None:

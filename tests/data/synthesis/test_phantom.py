@@ -326,6 +326,25 @@ DRAWN = {
         "realistic": {"butt": (0, 0.359129), "narrow": (24, 0.444334), "girth": (5, 0.432638)},
         "easy": {"butt": (5, 0.463138), "narrow": (5, 0.355978), "girth": (0, 0.533449)},
     },
+    ("varied_castings", 1): {
+        "cycle": ("turned_part", "tube", "ribs", "turned_part", "dome", "turned_part", "plate", "block"),
+        "realistic": {
+            "turned_part": (0, 0.63072),
+            "plate": (6, 0.616798),
+            "block": (3, 0.376512),
+            "tube": (5, 0.257065),
+            "ribs": (3, 0.416558),
+            "dome": (0, 0.464657),
+        },
+        "easy": {
+            "turned_part": (3, 0.649013),
+            "plate": (0, 0.536838),
+            "block": (3, 0.121969),
+            "tube": (3, 0.305072),
+            "ribs": (2, 0.467606),
+            "dome": (1, 0.426088),
+        },
+    },
 }
 
 
