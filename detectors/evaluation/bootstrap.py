@@ -52,7 +52,7 @@ def bootstrap(
 
     `unit` "auto" draws series where at least ten are named, else images. The same seed gives the same bands.
     """
-    group, unit = _units(table, unit)
+    group, drawn = _units(table, unit)
     units = int(group.max(initial=-1)) + 1
     grid = _false_call_grid(table)
     kept = np.flatnonzero(~table.ignored)
@@ -70,7 +70,7 @@ def bootstrap(
     names = ("ap", *FALSE_CALL_RATES, "recall", "precision", "f1", "false_calls")
     bands = {name: _percentiles([draw[name] for draw in draws], share) for name in names}
     return Bands(
-        unit, units, resamples, confidence, bands, _envelope(precision, share), grid, _envelope(sensitivity, share)
+        drawn, units, resamples, confidence, bands, _envelope(precision, share), grid, _envelope(sensitivity, share)
     )
 
 

@@ -55,8 +55,8 @@ def confusion_matrix(table: MatchTable, threshold: float) -> NDArray[np.int64]:
     missed[crossed[crossed >= 0]] = False
     matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
     np.add.at(matrix, (table.truths.label[partner[met]], table.detections.label[met]), 1)
-    np.add.at(matrix, (classes, table.detections.label[left_over & (crossed < 0)]), 1)
-    np.add.at(matrix, (table.truths.label[missed], classes), 1)
+    np.add.at(matrix[classes], table.detections.label[left_over & (crossed < 0)], 1)
+    np.add.at(matrix[:, classes], table.truths.label[missed], 1)
     return matrix
 
 

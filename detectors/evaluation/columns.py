@@ -105,9 +105,9 @@ def truth_columns(dataset: CocoDataset, image_row: Mapping[Any, int], label_row:
     for record in dataset.annotations:
         image, label = image_row.get(record["image_id"]), label_row.get(record["category_id"])
         if image is None or label is None:
-            key = "image_id" if image is None else "category_id"
+            missing = f"image_id {record['image_id']}" if image is None else f"category_id {record['category_id']}"
             raise InputError(
-                f"{dataset.path}: annotation {record.get('id')}: {key} {record[key]} is not in the file; "
+                f"{dataset.path}: annotation {record.get('id')}: {missing} is not in the file; "
                 "add it or drop the annotation"
             )
         rows.append((image, label, record))
@@ -123,7 +123,7 @@ def truth_columns(dataset: CocoDataset, image_row: Mapping[Any, int], label_row:
 
 
 def detection_columns(
-    dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any, int]
+    dataset: CocoDataset, results: Sequence[Mapping[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any, int]
 ) -> DetectionColumns:
     """Return COCO results in descending score; raises InputError that names the first faulty one."""
     try:
@@ -140,7 +140,7 @@ def detection_columns(
 
 
 def _first_fault(
-    dataset: CocoDataset, results: Sequence[dict[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any, int]
+    dataset: CocoDataset, results: Sequence[Mapping[str, Any]], image_row: Mapping[Any, int], label_row: dict[Any, int]
 ) -> str:
     """Say what is wrong with the first faulty detection; only called when one is known to be faulty."""
     for number, result in enumerate(results):

@@ -214,7 +214,8 @@ class _Classifier(nn.Module):
 
 def _trained_classifier(patches: Tensor, labels: Tensor) -> nn.Module:
     """Return a classifier trained on the CPU, every batch flipped at random."""
-    model = _Classifier().to(memory_format=torch.channels_last)
+    model = _Classifier()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
     for _ in range(STEPS):
         chosen = torch.randint(len(patches), (BATCH,))
@@ -229,5 +230,5 @@ def _trained_classifier(patches: Tensor, labels: Tensor) -> nn.Module:
 
 def _centered(patches: np.ndarray, dtype: type = np.float64) -> np.ndarray:
     """Return [N, S * S], each patch without its mean."""
-    flat = np.asarray(patches, dtype=dtype).reshape(len(patches), -1)
+    flat: np.ndarray = np.asarray(patches, dtype=dtype).reshape(len(patches), -1)
     return flat - flat.mean(axis=1, keepdims=True)

@@ -6,7 +6,7 @@ then count neither as hits nor as false calls. Detections on clean images stay i
 false calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -63,9 +63,19 @@ class Overlaps:
         return self.pair_iou >= min(iou, 1 - 1e-10)
 
     def match(self, iou: float = 0.5, criterion: Criterion = "iou") -> "MatchTable":
-        """Match greedily as pycocotools does at one threshold; the pairs are shared by all thresholds."""
-        matched_truth, matched_detection = self.greedy(self.accepted(iou, criterion) & self.pair_same_class)
-        return MatchTable(self, iou, criterion, matched_truth, matched_detection)
+        """Match greedily as pycocotools does at one threshold; the pairs are shared by all thresholds.
+
+        Each threshold is matched once: asked again, the same table is returned.
+        """
+        key = (0.5 if criterion == "center" else iou, criterion)
+        if key not in self._tables:
+            matched_truth, matched_detection = self.greedy(self.accepted(*key) & self.pair_same_class)
+            self._tables[key] = MatchTable(self, *key, matched_truth, matched_detection)
+        return self._tables[key]
+
+    @cached_property
+    def _tables(self) -> "dict[tuple[float, Criterion], MatchTable]":
+        return {}
 
     def greedy(
         self, allowed: NDArray[np.bool_], taken: NDArray[np.bool_] | None = None
@@ -184,7 +194,7 @@ class MatchTable:
 
 
 def match_detections(
-    dataset: CocoDataset, results: Sequence[dict[str, Any]], iou: float = 0.5, criterion: Criterion = "iou"
+    dataset: CocoDataset, results: Sequence[Mapping[str, Any]], iou: float = 0.5, criterion: Criterion = "iou"
 ) -> MatchTable:
     """Match COCO `results` (image_id, category_id, bbox xywh in px, score) to the boxes of `dataset`.
 
@@ -195,7 +205,7 @@ def match_detections(
     return find_overlaps(dataset, results).match(iou, criterion)
 
 
-def find_overlaps(dataset: CocoDataset, results: Sequence[dict[str, Any]]) -> Overlaps:
+def find_overlaps(dataset: CocoDataset, results: Sequence[Mapping[str, Any]]) -> Overlaps:
     """Bring both sides into columns and compute the IoU of every pair on one image, for all thresholds."""
     images = image_columns(dataset)
     image_row = {image_id: row for row, image_id in enumerate(images.ids.tolist())}

@@ -104,7 +104,7 @@ FALSE_CALL_RATES = {"sensitivity_at_half_call": 0.5, "sensitivity_at_1_call": 1.
 
 
 def compute_metrics(
-    dataset: CocoDataset, results: Sequence[dict[str, Any]], seconds_per_image: float | None = None
+    dataset: CocoDataset, results: Sequence[Mapping[str, Any]], seconds_per_image: float | None = None
 ) -> Metrics:
     """Return the metrics of COCO `results` against `dataset`, as `METRICS` defines them; None is "not applicable".
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor
 
 from data.files import write_json
 from data.montage import write_patch_sheet
@@ -80,8 +80,23 @@ def patch_metrics(scores: PatchScores) -> Metrics:
     return EMPTY_METRICS | {"accuracy": scores.accuracy, "roc_auc": scores.roc_auc}
 
 
+class PatchClassifier(Protocol):
+    """A model that gives patches their probability of a defect."""
+
+    training: bool
+
+    def classify(self, patches: Tensor) -> Tensor:
+        """Return probabilities [N] of patches [N, 1, S, S]."""
+
+    def eval(self) -> Any:
+        """Put the model into evaluation mode."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Put the model into training mode, or out of it."""
+
+
 @torch.inference_mode()
-def classify_patches(model: nn.Module, patches: PatchSet, device: torch.device) -> np.ndarray:
+def classify_patches(model: PatchClassifier, patches: PatchSet, device: torch.device) -> np.ndarray:
     """Return the defect probability of every patch, float32 [N], by the model's `classify`.
 
     The model is put into evaluation mode for it, and back into the mode it was in.
@@ -140,7 +155,7 @@ def _write_table(path: Path, patches: PatchSet, probabilities: np.ndarray) -> No
 def _plot_roc(path: Path, labels: np.ndarray, probabilities: np.ndarray, scores: PatchScores, name: str) -> None:
     figure = Figure(figsize=(5.4, 5), layout="constrained")
     axes = figure.add_subplot()
-    if scores.roc_auc is not None:
+    if scores.roc_auc is not None and scores.specificity is not None and scores.sensitivity is not None:
         label = literal(f"{name}   AUC {display(scores.roc_auc)}")
         axes.plot(*roc_curve(labels, probabilities), color=COLORS[0], linewidth=2, label=label)
         axes.plot(1 - scores.specificity, scores.sensitivity, "o", color=COLORS[1], label="probability 0.5")

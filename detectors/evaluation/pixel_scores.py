@@ -186,4 +186,5 @@ def _false_regions(marked: NDArray[np.bool_], defect: NDArray[np.bool_]) -> int:
 
 def _components(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
     """Return the number of 8-connected components plus one, and their numbers [H, W] from 1, 0 outside."""
-    return cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    count, numbers = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return count, np.asarray(numbers, dtype=np.int32)

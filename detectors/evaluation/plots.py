@@ -1,6 +1,6 @@
 """Figures of a run: precision-recall curves of one or several, and radiographs with truth and detections."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from data.coco import CocoDataset
 from data.files import atomic_path
 from data.radiograph import read_radiograph
 from detectors.evaluation.curves import PrecisionRecall, ScoreCurve
-from detectors.evaluation.matching import MatchTable, match_detections
+from detectors.evaluation.matching import MatchTable
 from detectors.evaluation.metrics import display
 from detectors.evaluation.pod import PodFit
 
@@ -104,20 +103,18 @@ def plot_froc(curves: Mapping[str, ScoreCurve], path: str | Path, title: str = "
 
 
 def plot_examples(
-    dataset: CocoDataset,
-    results: Sequence[dict[str, Any]],
+    table: MatchTable,
     image_dir: str | Path,
     path: str | Path,
     threshold: float | None,
     count: int = 12,
 ) -> None:
-    """Draw up to `count` radiographs: the worst, then an even choice of the others.
+    """Draw up to `count` radiographs of a table of matches: the worst, then an even choice of the others.
 
-    Objects are dashed (yellow where missed), hits at IoU 0.5 green, false calls red with their scores;
-    detections under `threshold` are not drawn (None: every one is). A radiograph with small boxes is
-    cropped around them.
+    `image_dir` is the folder that the file names of the table start from. Objects are dashed (yellow where missed),
+    hits green, false calls red with their scores; detections under `threshold` are not drawn (None: every one is). A
+    radiograph with small boxes is cropped around them.
     """
-    table = match_detections(dataset, results)
     chosen = choose_examples(table, threshold, count)
     columns = min(4, max(1, len(chosen)))
     rows = max(1, -(-len(chosen) // columns))

@@ -213,7 +213,8 @@ def _weights(eta: Floats, link: Link) -> Floats:
 def _covariance(eta: Floats, x: Floats, link: Link) -> Floats:
     weight = _weights(eta, link)
     design = np.stack([np.ones_like(x), x], axis=1)
-    return np.linalg.inv(design.T @ (weight[:, None] * design))
+    information: Floats = design.T @ (weight[:, None] * design)
+    return np.asarray(np.linalg.inv(information), dtype=np.float64)
 
 
 def _wald_upper(intercept: float, slope: float, covariance: Floats, wanted: float) -> float | None:

@@ -14,21 +14,26 @@ from detectors.evaluation.breakdown import GroupRow, by_class, by_series, by_siz
 from detectors.evaluation.curves import RECALL_GRID, image_roc, precision_recall, score_curve
 from detectors.evaluation.faults import Faults, find_faults
 from detectors.evaluation.hit_miss import HitMiss, false_call_rates, hit_miss, pod_record
-from detectors.evaluation.matching import MatchTable
+from detectors.evaluation.matching import Criterion, MatchTable
 from detectors.evaluation.metrics import FALSE_CALL_RATES
 from detectors.evaluation.pod import fit_pod
 from detectors.evaluation.runs import Run
 from detectors.evaluation.threshold import reporting_threshold
 
 # How a hit may be defined in the report, in the order of its menu.
-CRITERIA = {"IoU 0.5": (0.5, "iou"), "IoU 0.3": (0.3, "iou"), "IoU 0.75": (0.75, "iou"), "center hit": (0.5, "center")}
+CRITERIA: dict[str, tuple[float, Criterion]] = {
+    "IoU 0.5": (0.5, "iou"),
+    "IoU 0.3": (0.3, "iou"),
+    "IoU 0.75": (0.75, "iou"),
+    "center hit": (0.5, "center"),
+}
 POINTS = 250  # a curve in the page has about this many at most
 
 
 def run_data(name: str, run: Run, resamples: int = 300) -> dict[str, Any]:
     """Return what the page shows of a run, all but its gallery."""
     threshold, origin = reporting_threshold(run)
-    tables = {label: run.overlaps.match(*criterion) for label, criterion in CRITERIA.items()}
+    tables = {label: run.overlaps.match(iou, criterion) for label, (iou, criterion) in CRITERIA.items()}
     first = tables["IoU 0.5"]
     clean = np.ones(len(first.images), dtype=bool)
     clean[first.truths.image] = False

@@ -8,7 +8,7 @@ and report need the run's folder alone.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -33,7 +33,7 @@ class Run:
     folder: Path
     name: str
     dataset: CocoDataset
-    results: list[dict[str, Any]]
+    results: Sequence[Mapping[str, Any]]
     metrics: Metrics
     image_dir: Path | None
 
@@ -46,7 +46,7 @@ class Run:
 def write_evaluation(
     folder: str | Path,
     dataset: CocoDataset,
-    results: Sequence[dict[str, Any]],
+    results: Sequence[Mapping[str, Any]],
     image_dir: str | Path,
     seconds_per_image: float | None = None,
     name: str = "",
@@ -66,7 +66,7 @@ def write_evaluation(
     write_matches(folder / "matches.csv", table)
     curve = precision_recall(table)
     plot_precision_recall({name or folder.name: curve}, folder / "plots" / "pr_curve.png")
-    plot_examples(dataset, results, image_dir, folder / "plots" / "examples.png", best_threshold(overlaps)[0])
+    plot_examples(table, image_dir, folder / "plots" / "examples.png", best_threshold(overlaps)[0])
     write_json(folder / "metrics.json", metrics, indent=2)
     return metrics
 
@@ -81,9 +81,9 @@ def write_ground_truth(path: Path, dataset: CocoDataset, image_dir: str | Path, 
         "sha256": digest,
         "image_dir": str(Path(image_dir).resolve()),
     }
-    annotations = [
-        {key: value for key, value in record.items() if key != "segmentation"} for record in dataset.annotations
-    ]
+    annotations = [record.copy() for record in dataset.annotations]
+    for record in annotations:
+        record.pop("segmentation", None)
     copy = CocoDataset(dataset.images, annotations, dataset.categories, info={**dataset.info, **origin})
     write_coco(path, copy)
 

@@ -42,9 +42,10 @@ def choose_threshold(
     elif false_calls is not None:
         place = _last_with_calls(calls, curve.images, false_calls, safe)
     else:
-        place = curve.best()
-        if place is None:
+        best = curve.best()
+        if best is None:
             raise InputError("no detection hits anything, so no threshold is best; train the detector first")
+        place = best
     hits, false = (found[place] if found else 0), calls[place]
     return {
         "threshold": float(curve.threshold[place]),

@@ -151,7 +151,8 @@ def _load(configuration: str | None, run: Path | None) -> tuple[nn.Module, str, 
     config = read_config(configuration or "")
     torch.manual_seed(0)
     # Speed does not depend on the weights, so published ones need not be fetched.
-    model = build_model(config.model.without_weights(), 1).to(memory_format=torch.channels_last)
+    model = build_model(config.model.without_weights(), 1)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     return model.eval(), config.name, percentile_window(config.data)
 
 

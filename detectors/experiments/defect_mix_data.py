@@ -63,6 +63,13 @@ class Experiment:
         return self.config.data.train[0]
 
     @property
+    def test(self) -> SourceConfig:
+        """The test radiographs, with real defects. Raises InputError without any."""
+        if self.config.data.test is None:
+            raise InputError(f"{self.config.name}: has no data.test; name radiographs with real defects")
+        return self.config.data.test
+
+    @property
     def simulation(self) -> SimulationConfig:
         """How defects are simulated."""
         return self.source.simulate or SimulationConfig()

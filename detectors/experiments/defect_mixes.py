@@ -65,7 +65,7 @@ def split_series(experiment: Experiment) -> dict[str, Experiment]:
     Raises InputError for a series without training radiographs.
     """
     trained, train_images = load_training_source(experiment.source)
-    test, test_images = load_source(experiment.config.data.test)
+    test, test_images = load_source(experiment.test)
     known, config = _by_series(trained), experiment.config
     found = {}
     for name, ids in _by_series(test).items():
@@ -105,9 +105,9 @@ def _run_series(experiment: Experiment, series: dict[str, Experiment]) -> dict[s
         console.print(f"{SERIES.name}*: series {name}")
         runs.append(finished_run(share_config(part, SERIES)))
         results += read_results(runs[-1] / "detections.json")
-    dataset, images = load_source(experiment.config.data.test)
+    dataset, images = load_source(experiment.test)
     folder = experiment.out / SERIES_FOLDER
-    seconds = float(np.mean([read_metrics(run)["seconds_per_image"] for run in runs]))
+    seconds = float(np.mean([read_metrics(run).get("seconds_per_image") or 0.0 for run in runs]))
     write_evaluation(folder, dataset, results, images, seconds, f"{SERIES.name}*")
     return _record(f"{SERIES.name}*", SERIES, folder, float(np.mean([_validation_accuracy(run) for run in runs])))
 

@@ -37,7 +37,8 @@ def layer_responses(model: nn.Module, image: Tensor, layers: Sequence[str]) -> d
     Raises InputError for an unknown layer, naming the nearest, and for one whose output is no map.
 
     """
-    modules, responses = dict(model.named_modules()), {}
+    modules = dict(model.named_modules())
+    responses: dict[str, Tensor] = {}
     for name in layers:
         if name not in modules or not name:
             nearest = difflib.get_close_matches(name, layer_names(model), n=1, cutoff=0)

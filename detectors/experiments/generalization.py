@@ -15,11 +15,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from data.coco import CocoDataset, Result
+from data.coco import CocoDataset
 from data.console import progress
 from data.errors import InputError
 from data.files import write_json
 from data.gdxray import read_series
+from data.records import Annotation, ImageRecord
 from detectors.evaluation.bootstrap import bootstrap
 from detectors.evaluation.curves import score_curve
 from detectors.evaluation.matching import Criterion, Overlaps, find_overlaps
@@ -219,9 +220,9 @@ def _provenance(part: Series, run: Path, seen: TrainingData, protocol: Protocol)
 
 def _detect(
     runs: Mapping[str, Path], series: Sequence[Series], device: torch.device | None
-) -> tuple[dict[str, list[Result]], dict[str, float | None]]:
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, float | None]]:
     """Return the detections of each series as class 1, and the seconds an image took."""
-    results: dict[str, list[Result]] = {}
+    results: dict[str, list[dict[str, Any]]] = {}
     seconds: dict[str, float | None] = {}
     predictor: Predictor | None = None
     with progress() as bar:
@@ -235,26 +236,35 @@ def _detect(
                     predictor.model, part.dataset, part.folder, predictor.categories, predictor.window,
                     predictor.device, lambda: bar.advance(task),
                 )  # fmt: skip
-                results[part.name] = [{**result, "category_id": 1} for result in found]
+                for result in found:
+                    result["category_id"] = 1
+                results[part.name] = found
     return results, seconds
 
 
-def pool(series: Sequence[Series], results: Mapping[str, Sequence[Result]]) -> tuple[CocoDataset, list[Result], Path]:
+def pool(
+    series: Sequence[Series], results: Mapping[str, Sequence[dict[str, Any]]]
+) -> tuple[CocoDataset, list[dict[str, Any]], Path]:
     """Return all series as one data set, their results, and the folder that its file names start from.
 
     Image and annotation ids are numbered anew; the record of an image names its series as the table does.
     """
     root = Path(os.path.commonpath([part.folder.resolve() for part in series]))
-    images, annotations, pooled = [], [], []
+    images: list[ImageRecord] = []
+    annotations: list[Annotation] = []
+    pooled: list[dict[str, Any]] = []
     for part in series:
         place = part.folder.resolve().relative_to(root)
         number = {image["id"]: len(images) + k for k, image in enumerate(part.dataset.images, start=1)}
         for image in part.dataset.images:
             name = (place / image["file_name"]).as_posix()
-            images.append({**image, "id": number[image["id"]], "file_name": name, "series": part.name})
+            record = image.copy()
+            record.update({"id": number[image["id"]], "file_name": name, "series": part.name})
+            images.append(record)
         for annotation in part.dataset.annotations:
-            changes = {"id": len(annotations) + 1, "image_id": number[annotation["image_id"]]}
-            annotations.append({**annotation, **changes})
+            copy = annotation.copy()
+            copy.update({"id": len(annotations) + 1, "image_id": number[annotation["image_id"]]})
+            annotations.append(copy)
         pooled += [{**result, "image_id": number[result["image_id"]]} for result in results[part.name]]
     dataset = replace(series[0].dataset, images=images, annotations=annotations, info={})
     return dataset, pooled, root

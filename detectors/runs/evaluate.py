@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from data.coco import CocoDataset
 from data.console import progress
 from data.masks import rasterize
-from data.radiograph import read_radiograph
+from data.records import ImageRecord
 from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.sources import load_evaluation_source, percentile_window, read_patch_source
@@ -51,7 +53,7 @@ def judge(
         patches = read_patch_source(source, config.data)
         return write_patch_evaluation(folder, patches, classify_patches(model, patches, device), config.name)
     dataset, images = load_evaluation_source(source, categories)
-    maps = MapJudge(dataset, images, pixel_threshold) if _has_masks(config, dataset) else None
+    maps = MapJudge(dataset, pixel_threshold) if _has_masks(config, dataset) else None
     with progress() as bar:
         task = bar.add_task("detecting", total=len(dataset.images))
         results, seconds = detect_dataset(
@@ -83,24 +85,24 @@ class MapJudge:
 
     Args:
         dataset: its segmentations are the masks.
-        images: the folder that its file names start from.
         threshold: where a pixel is marked; 0.5 if None.
 
     """
 
-    def __init__(self, dataset: CocoDataset, images: Path, threshold: float | None = None) -> None:
+    def __init__(self, dataset: CocoDataset, threshold: float | None = None) -> None:
         self._dataset = dataset
-        self._images = images
         self._threshold = DEFAULT_THRESHOLD if threshold is None else threshold
         self._counts = PixelCounts(self._threshold)
         self._worst = WorstMaps(self._threshold)
 
-    def add(self, image: dict, heat_map: HeatMap) -> None:
-        """Count the map of an image, a record of the data set. Raises InputError as `data.masks.rasterize`."""
+    def add(self, image: ImageRecord, heat_map: HeatMap, pixels: NDArray[np.float32]) -> None:
+        """Count the map of an image, a record of the data set with its pixels, float32 [H, W].
+
+        Raises InputError as `data.masks.rasterize`.
+        """
         values = heat_map.per_pixel(image["height"], image["width"]).float().cpu().numpy()
         labels = rasterize(self._dataset, image["id"])
         self._counts.add(values, labels)
-        pixels = read_radiograph(self._images / image["file_name"]).pixels
         self._worst.add(Path(image["file_name"]).name, pixels, values, labels)
 
     def metrics(self) -> Metrics:

@@ -3,13 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import PercentileWindow, read_radiograph
+from data.records import Category, ImageRecord
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap, HeatMapModel
 
@@ -29,7 +33,6 @@ def detect(
     return detect_with_map(model, path, window, device, size)[0]
 
 
-@torch.inference_mode()
 def detect_with_map(
     model: nn.Module,
     path: Path,
@@ -38,12 +41,25 @@ def detect_with_map(
     size: tuple[int, int] | None = None,
 ) -> tuple[Detections, HeatMap | None]:
     """Return the detections as `detect` does, and the heat map that they come from, None from other models."""
+    return detect_in_pixels(model, read_pixels(path, size), window, device)
+
+
+def read_pixels(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
+    """Return a radiograph's pixels, float32 [H, W]. Raises InputError if it is not of `size` (width, height)."""
     pixels = read_radiograph(path).pixels
     if size is not None and (pixels.shape[1], pixels.shape[0]) != size:
         raise InputError(
             f"{path}: it is {pixels.shape[1]} x {pixels.shape[0]} pixels, but {size[0]} x {size[1]} by its record; "
             "its boxes would lie elsewhere: correct the record or the file (tools/check_data.py)"
         )
+    return pixels
+
+
+@torch.inference_mode()
+def detect_in_pixels(
+    model: nn.Module, pixels: NDArray[np.float32], window: PercentileWindow | None, device: torch.device
+) -> tuple[Detections, HeatMap | None]:
+    """Return the detections in the pixels of a radiograph, float32 [H, W], and the heat map that they come from."""
     if window is not None:
         pixels = window(pixels)
     image = torch.from_numpy(pixels)[None].to(device)
@@ -52,7 +68,7 @@ def detect_with_map(
     return {name: value.cpu() for name, value in output.items()}, heat_map
 
 
-def coco_results(image_id: int, detections: Detections, categories: Sequence[dict]) -> list[dict]:
+def coco_results(image_id: int, detections: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
     """Return COCO results of one image: image_id, category_id, bbox (x, y, width, height in pixels), score."""
     boxes = detections["boxes"].tolist()
     return [
@@ -72,13 +88,13 @@ def detect_dataset(
     model: nn.Module,
     dataset: CocoDataset,
     image_dir: Path,
-    categories: Sequence[dict],
+    categories: Sequence[Category],
     window: PercentileWindow | None,
     device: torch.device,
-    advance: Callable[[], None] = lambda: None,
-    look: Callable[[dict, HeatMap], None] | None = None,
-) -> tuple[list[dict], float | None]:
-    """Run a model over every image of a COCO data set, clean ones included.
+    on_image: Callable[[], None] = lambda: None,
+    on_heat_map: Callable[[ImageRecord, HeatMap, NDArray[np.float32]], None] | None = None,
+) -> tuple[list[dict[str, Any]], float | None]:
+    """Run a model over every image of a COCO data set, defect-free ones included.
 
     Args:
         model: put into evaluation mode for the run, and back into the mode it was in.
@@ -87,8 +103,9 @@ def detect_dataset(
         categories: COCO categories of the model's labels 1..K.
         window: the run's gray-value window, if any.
         device: where the model lies.
-        advance: called after each image.
-        look: called with each image's record and heat map, where the model makes one; its time is not counted.
+        on_image: called after each image.
+        on_heat_map: called with each image's record, heat map and pixels (before the window), where the model makes a
+            map; its time is not counted.
 
     Returns:
         COCO results, and the seconds an image took (reading, pre- and post-processing included), or None
@@ -97,16 +114,17 @@ def detect_dataset(
     """
     mode = model.training
     model.eval()
-    results = []
+    results: list[dict[str, Any]] = []
     spent = 0.0
     for image in dataset.images:
         path, size = Path(image_dir) / image["file_name"], (image["width"], image["height"])
         start = time.perf_counter()
-        detections, heat_map = detect_with_map(model, path, window, device, size)
+        pixels = read_pixels(path, size)
+        detections, heat_map = detect_in_pixels(model, pixels, window, device)
         results += coco_results(image["id"], detections, categories)
         spent += time.perf_counter() - start
-        if look is not None and heat_map is not None:
-            look(image, heat_map)
-        advance()
+        if on_heat_map is not None and heat_map is not None:
+            on_heat_map(image, heat_map, pixels)
+        on_image()
     model.train(mode)
     return results, spent / len(dataset.images) if dataset.images else None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from data.console import progress
@@ -14,14 +15,14 @@ from data.errors import InputError
 from data.files import write_json
 from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
 from data.pictures import write_picture
-from data.radiograph import PercentileWindow, find_radiographs, read_radiograph
+from data.radiograph import PercentileWindow, find_radiographs
 from detectors.config.sources import percentile_window
 from detectors.evaluation.runs import read_object
 from detectors.evaluation.threshold import load_threshold
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.checkpoint import load_model
-from detectors.runs.inference import coco_results, detect, detect_with_map
+from detectors.runs.inference import coco_results, detect_in_pixels, read_pixels
 
 
 class Predictor:
@@ -41,13 +42,17 @@ class Predictor:
         self.model: nn.Module = model.to(self.device)
         self.window: PercentileWindow | None = percentile_window(self.config.data)
 
-    def __call__(self, path: Path) -> Detections:
-        """Return `boxes` [M, 4], `scores` [M] and `labels` [M] of one radiograph, in its own pixels."""
-        return detect(self.model, path, self.window, self.device)
+    def __call__(self, radiograph: Path | NDArray[np.float32]) -> Detections:
+        """Return `boxes` [M, 4], `scores` [M] and `labels` [M] of one radiograph, in its own pixels.
 
-    def with_map(self, path: Path) -> tuple[Detections, HeatMap | None]:
+        `radiograph` is a file, or its pixels, float32 [H, W] in [0, 1] as `read_radiograph` gives them.
+        """
+        return self.with_map(radiograph)[0]
+
+    def with_map(self, radiograph: Path | NDArray[np.float32]) -> tuple[Detections, HeatMap | None]:
         """Return the same detections and the heat map that they come from, None from a model without one."""
-        return detect_with_map(self.model, path, self.window, self.device)
+        pixels = radiograph if isinstance(radiograph, np.ndarray) else read_pixels(Path(radiograph))
+        return detect_in_pixels(self.model, pixels, self.window, self.device)
 
 
 def default_threshold(run: Path) -> float:
@@ -100,8 +105,8 @@ def predict_files(
         staged = Path(folder)
         task = bar.add_task("detecting", total=len(files))
         for index, (file, name) in enumerate(zip(files, names, strict=True), start=1):
-            detections, heat_map = predictor.with_map(file) if heat_maps else (predictor(file), None)
-            pixels = read_radiograph(file).pixels
+            pixels = read_pixels(file)
+            detections, heat_map = predictor.with_map(pixels) if heat_maps else (predictor(pixels), None)
             height, width = pixels.shape
             images.append({"id": index, "file_name": str(file), "width": width, "height": height})
             results += coco_results(index, detections, predictor.categories)

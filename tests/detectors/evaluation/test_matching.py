@@ -5,7 +5,7 @@ import pytest
 from data.coco import CocoDataset
 from data.errors import InputError
 from detectors.evaluation.matching import find_overlaps, match_detections
-from detectors.evaluation.metrics import compute_metrics
+from detectors.evaluation.metrics import compute_metrics, metrics_of
 
 
 def dataset_of(boxes: dict[int, list[list[float]]], **changes: dict) -> CocoDataset:
@@ -118,3 +118,16 @@ def test_faulty_detections_are_named(fault: object, words: str) -> None:
 def test_senseless_iou_is_refused(iou: float) -> None:
     with pytest.raises(InputError, match="IoU threshold"):
         match_detections(dataset_of({1: []}), [], iou=iou)
+
+
+def test_each_threshold_is_matched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    overlaps = find_overlaps(dataset_of({1: [[0, 0, 10, 10]]}), [call(1, [0, 0, 10, 10], 0.4)])
+    calls: list[int] = []
+    greedy = type(overlaps).greedy
+    monkeypatch.setattr(type(overlaps), "greedy", lambda self, *rest: calls.append(1) or greedy(self, *rest))
+    metrics_of(overlaps)
+    assert len(calls) == 4  # IoU 0.3, 0.5, 0.75 and the center
+    metrics_of(overlaps)
+    assert overlaps.match(0.9, "center") is overlaps.match(criterion="center")
+    assert overlaps.match(0.5) is not overlaps.match(0.3)
+    assert len(calls) == 4

@@ -70,7 +70,7 @@ def test_hits_misses_and_false_calls_are_told_apart(tmp_path: Path) -> None:
     green, yellow, red = (0, 192, 138), (240, 228, 66), (255, 90, 60)
     pictures = {}
     for name, results in {"hit": [_hit(1)], "miss": [], "false": [_hit(1), _hit(1, 0.8, 100.0)]}.items():
-        plot_examples(dataset, results, tmp_path, tmp_path / "out.png", None)
+        plot_examples(match_detections(dataset, results), tmp_path, tmp_path / "out.png", None)
         picture = imread(tmp_path / "out.png")
         pictures[name] = [_count(picture[: int(len(picture) * 0.85)], color) for color in (green, yellow, red)]
     for seen, wanted in (("hit", [1, 0, 0]), ("miss", [0, 1, 0]), ("false", [1, 0, 1])):

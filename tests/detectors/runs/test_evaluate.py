@@ -81,10 +81,10 @@ def test_maps_are_judged_by_pixels_and_boxes_in_one_go(welds: Path, tmp_path: Pa
 
 def test_the_threshold_is_the_one_given(welds: Path) -> None:
     dataset = read_mask_folder(welds, welds)
-    maps = MapJudge(dataset, welds, threshold=0.9)
+    maps = MapJudge(dataset, threshold=0.9)
     for image in dataset.images:
         pixels = read_radiograph(welds / image["file_name"]).pixels
-        maps.add(image, Negative().heat_map(torch.from_numpy(pixels)[None]))
+        maps.add(image, Negative().heat_map(torch.from_numpy(pixels)[None]), pixels)
     metrics = maps.metrics()
     assert (metrics["pixel_threshold"], metrics["pixel_f1"], metrics["pixel_recall"]) == (0.9, 0, 0)
     assert metrics["pixel_f1_max"] == pytest.approx(72 / 90)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import InputError
-from data.radiograph import write_radiograph
+from data.radiograph import Radiograph, read_radiograph, write_radiograph
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
+from detectors.runs import inference
 from detectors.runs.prediction import Predictor, predict_files
 
 
@@ -51,6 +52,23 @@ def radiographs(tmp_path: Path) -> Path:
     write_radiograph(tmp_path / "in" / "wide.png", ramp, 16)
     write_radiograph(tmp_path / "in" / "upright.png", ramp.T.copy(), 16)
     return tmp_path / "in"
+
+
+def test_a_radiograph_is_read_once_and_pixels_do_as_well(
+    radiographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def count(path: Path) -> Radiograph:
+        read.append(path)
+        return read_radiograph(path)
+
+    monkeypatch.setattr(inference, "read_radiograph", count)
+    predictor = make_predictor(BrightIsHot())
+    predict_files(predictor, [radiographs], tmp_path / "out", 0.2)
+    assert sorted(read) == [radiographs / "upright.png", radiographs / "wide.png"]
+    of_file, of_pixels = predictor(read[0]), predictor(read_radiograph(read[0]).pixels)
+    assert all(torch.equal(of_file[key], of_pixels[key]) for key in ("boxes", "scores", "labels"))
 
 
 def test_heat_maps_are_written_as_16_bit_probabilities(radiographs: Path, tmp_path: Path) -> None:
