@@ -36,7 +36,7 @@ def models(run: Path | None) -> dict[str, PatchClassifier]:
         model, config, _ = load_model(run)
         return {config.name: model}
     torch.manual_seed(0)
-    sections = {"XnetV2": XnetV2Config(), "Xnet": XnetConfig(row=0), "Xnet-II": XnetConfig(row=6)}
+    sections = {"XnetV2": XnetV2Config(), "Xnet": XnetConfig(variant=0), "Xnet-II": XnetConfig(variant=6)}
     return {
         name: build_model(section, 1).to(memory_format=torch.channels_last).eval() for name, section in sections.items()
     }

@@ -1,9 +1,13 @@
 """From the `model` section of a configuration to a model: one line a detector."""
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import nn
 
+from data.errors import InputError
+from detectors.backbones.weights import load_compatible
 from detectors.boxes.center_net import CenterNetConfig, build_center_net
 from detectors.boxes.faster_rcnn import FasterRCNNConfig, build_faster_rcnn
 from detectors.boxes.rfcn import RFCNConfig, build_rfcn
@@ -13,7 +17,11 @@ from detectors.patches.xnet import XnetConfig, XnetV2Config, build_xnet
 from detectors.schema import ModelSection
 from detectors.segmentation.weld_fcn import WeldFCNConfig, build_weld_fcn
 
-MODELS: dict[str, tuple[type[ModelSection], Callable[..., nn.Module]]] = {
+Builder = Callable[[Any, int], nn.Module]
+"""From a section of the model's own class and the number of foreground classes to the model, its published weights
+loaded. A model whose `class_layers` are prefixes of parameter names starts those anew from a run of other classes."""
+
+MODELS: dict[str, tuple[type[ModelSection], Builder]] = {
     "center_net": (CenterNetConfig, build_center_net),
     "dcgan": (DCGANConfig, build_dcgan),
     "faster_rcnn": (FasterRCNNConfig, build_faster_rcnn),
@@ -24,6 +32,9 @@ MODELS: dict[str, tuple[type[ModelSection], Callable[..., nn.Module]]] = {
     "xnet_v2": (XnetV2Config, build_xnet),
 }
 
+MAX_PARAMETERS = 500_000_000
+"""Of a model, 2 GB in float32; the largest published one here, Faster R-CNN VGG-16, has 137 million."""
+
 
 def build_model(config: ModelSection, num_classes: int) -> nn.Module:
     """Return the model that a `model` section describes, with its starting weights.
@@ -32,6 +43,28 @@ def build_model(config: ModelSection, num_classes: int) -> nn.Module:
         config: one of the classes in `MODELS`.
         num_classes: foreground classes; background is the model's own affair.
 
+    Raises InputError for a model of more than `MAX_PARAMETERS`, before memory is taken for it, for classes that it
+    cannot tell apart, and for starting weights that cannot be had or do not fit.
+
     """
     _, build = MODELS[config.name]
-    return build(config, num_classes)
+    _check_size(config, num_classes)
+    model = build(config, num_classes)
+    if config.checkpoint is not None:
+        load_compatible(model, config.checkpoint, getattr(model, "class_layers", ()))
+    return model
+
+
+def _check_size(config: ModelSection, num_classes: int) -> None:
+    """Raise InputError for more than `MAX_PARAMETERS`: a configuration can come from a file of anyone's."""
+    _, build = MODELS[config.name]
+    try:
+        with torch.device("meta"):  # shapes without memory, and without a draw from the random numbers
+            count = sum(p.numel() for p in build(config.without_weights(), num_classes).parameters())
+    except RuntimeError as error:  # a product of sizes beyond 64 bits
+        raise InputError(f"model '{config.name}' cannot be built: {str(error).splitlines()[0]}") from error
+    if count > MAX_PARAMETERS:
+        raise InputError(
+            f"model '{config.name}' would have {count:,} parameters, over the limit of {MAX_PARAMETERS:,}; give it "
+            "fewer channels"
+        )

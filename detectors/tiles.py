@@ -1,19 +1,20 @@
 """Windows that slide over a radiograph of any size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from detectors.caps import grown
 from detectors.interface import Detections
 
 CUT_MARGIN = 4
 """Pixels; a box that comes so near to a tile's inner edge counts as cut by it."""
 
-MOST_CANDIDATES = 5000
-"""Boxes of all tiles together that are merged, best first; it bounds the time on very large radiographs."""
+MAX_CANDIDATES = 5000
+"""Boxes of all tiles together that are merged, best first, for 768 x 572 pixels; the number grows with the area."""
 
 
 def tile_starts(length: int, size: int, stride: int) -> list[int]:
@@ -43,7 +44,7 @@ def detect_in_tiles(
     stride: int,
     batch: int,
     detect_batch: Callable[[Tensor], list[Detections]],
-    nms: float,
+    nms_iou: float,
     limit: int,
 ) -> Detections:
     """Run a detector of fixed input over a radiograph of any size and merge what its tiles show.
@@ -59,7 +60,7 @@ def detect_in_tiles(
         batch: tiles that go through the detector together.
         detect_batch: from tiles [B, 1, tile, tile] to a dict of `boxes`, `scores`, `labels` each, in pixels of the
             tile; it need not suppress anything.
-        nms: IoU above which the lesser of two boxes is dropped.
+        nms_iou: IoU above which the lesser of two boxes is dropped.
         limit: most detections returned.
 
     Returns:
@@ -77,15 +78,16 @@ def detect_in_tiles(
             inner = (x > 0, y > 0, x + tile < width, y + tile < height)
             parts.append(_place(found, x, y, inner, tile))
     merged = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    merged = _take(merged, merged["scores"].argsort(descending=True, stable=True)[:MOST_CANDIDATES])
+    best = merged["scores"].argsort(descending=True, stable=True)
+    merged = _take(merged, best[: max(grown(MAX_CANDIDATES, height, width), 4 * limit)])
     merged = _take(merged, ~_gives_way(merged))
     del merged["cut"]
-    return suppress(clip(merged, height, width), nms, limit)
+    return suppress(clip(merged, height, width), nms_iou, limit)
 
 
-def suppress(detections: Detections, nms: float, limit: int) -> Detections:
+def suppress(detections: Detections, nms_iou: float, limit: int) -> Detections:
     """Return the detections that survive one non-maximum suppression a label, best first, at most `limit`."""
-    keep = batched_nms(detections["boxes"], detections["scores"], detections["labels"], nms)
+    keep = batched_nms(detections["boxes"], detections["scores"], detections["labels"], nms_iou)
     return _take(detections, keep[:limit])
 
 
@@ -124,13 +126,24 @@ def _gives_way(merged: Detections) -> Tensor:
     cut, boxes = merged["cut"], merged["boxes"]
     lost = torch.zeros_like(cut)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    for rows in cut.nonzero()[:, 0].split(500):
-        low = torch.maximum(boxes[rows, None, :2], boxes[None, :, :2])
-        high = torch.minimum(boxes[rows, None, 2:], boxes[None, :, 2:])
-        share = (high - low).clamp(min=0).prod(dim=2) / areas[rows, None]
-        larger = cut[None] & (areas[None] > areas[rows, None]) & (share >= 0.75)
-        covers = (~cut[None] & (share >= 0.5)) | larger
-        alike = merged["labels"][rows, None] == merged["labels"]
-        sure = merged["scores"] >= 0.25 * merged["scores"][rows, None]
+    for rows in _neighborhoods(boxes, cut):
+        # Only what meets these boxes can cover one of them: the work grows with the radiograph and not its square.
+        frame = torch.cat([boxes[rows, :2].amin(dim=0), boxes[rows, 2:].amax(dim=0)])
+        others = ((boxes[:, :2] < frame[2:]) & (boxes[:, 2:] > frame[:2])).all(dim=1).nonzero()[:, 0]
+        low = torch.maximum(boxes[rows, None, :2], boxes[None, others, :2])
+        high = torch.minimum(boxes[rows, None, 2:], boxes[None, others, 2:])
+        fraction = (high - low).clamp(min=0).prod(dim=2) / areas[rows, None]
+        larger = cut[None, others] & (areas[None, others] > areas[rows, None]) & (fraction >= 0.75)
+        covers = (~cut[None, others] & (fraction >= 0.5)) | larger
+        alike = merged["labels"][rows, None] == merged["labels"][None, others]
+        sure = merged["scores"][None, others] >= 0.25 * merged["scores"][rows, None]
         lost[rows] = (covers & alike & sure).any(dim=1)
     return lost
+
+
+def _neighborhoods(boxes: Tensor, chosen: Tensor, side: int = 256, most: int = 500) -> Iterator[Tensor]:
+    """Yield the numbers of the chosen boxes, those whose corners lie in one square of `side` pixels together."""
+    rows = chosen.nonzero()[:, 0]
+    squares = (boxes[rows, :2] / side).floor()
+    for square in squares.unique(dim=0):
+        yield from rows[(squares == square).all(dim=1)].split(most)

@@ -1,22 +1,37 @@
 """The settings of a backbone, shared by the detectors that have one."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detectors.backbones.networks import BackboneName, InputKind, Norm
+from detectors.backbones.networks import BackboneName, InputEncoding, Norm
 from detectors.backbones.weights import read_checkpoint
 from detectors.schema import ModelSection
 
+FORMER_INPUTS = {"grey": "gray", "repeat": "rgb_repeat", "contrast": "local_contrast"}
+"""What the encodings of the input were called."""
+
 
 class BackboneSection(ModelSection):
-    """A `model` section with a backbone: `width` is the share of its published channels, `input` what it sees."""
+    """A `model` section with a backbone."""
 
-    backbone: BackboneName = "resnet101"
-    width: float = Field(1.0, gt=0, le=1)
-    norm: Literal["auto"] | Norm = "auto"
-    input: InputKind = "repeat"
+    former_values: ClassVar = {"input": FORMER_INPUTS}
+
+    backbone: BackboneName = Field("resnet101", description="The network that computes the features.")
+    width: float = Field(
+        1.0, ge=1 / 16, le=1, description="Width multiplier: the share of the backbone's published channels."
+    )
+    norm: Literal["auto"] | Norm = Field(
+        "auto",
+        description="Normalization of the backbone. auto: frozen with published weights, group when trained from "
+        "scratch, that of the run with a run's weights.",
+    )
+    input: InputEncoding = Field(
+        "rgb_repeat",
+        description="What the first layer sees. rgb_repeat: the gray value three times, normalized as ImageNet "
+        "weights expect. local_contrast: the gray value and the relative contrast to two Gaussian surroundings.",
+    )
 
     @model_validator(mode="after")
     def _check_published_weights(self) -> Self:
@@ -36,9 +51,9 @@ class BackboneSection(ModelSection):
         return read_checkpoint(Path(self.weights))["config"]["model"].get("norm", "group")
 
     def resolved(self) -> Self:
-        """Return the section with the norm that 'auto' chose, so that loading a run needs no other file."""
+        """Return the section with the norm decided, so that a run does not need its starting weights again."""
         return self.model_copy(update={"norm": self.resolved_norm()})
 
     def without_weights(self) -> Self:
-        """Return the same layers without weights: the norm that 'auto' chose must stay."""
+        """Return a section that builds the same layers without loading weights."""
         return self.resolved().model_copy(update={"weights": "none"})

@@ -12,27 +12,30 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from detectors.backbones.batch_norm import BatchNorm2d
+
 BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "vgg16"]
 Norm = Literal["group", "batch", "frozen"]
-InputKind = Literal["repeat", "contrast"]
+InputEncoding = Literal["rgb_repeat", "local_contrast"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Return group normalization with 8 channels a group: it does not depend on the batch size."""
-    return nn.GroupNorm(max(1, channels // 8), channels)
+    """Return group normalization with 8 channels a group, or a few more: it does not depend on the batch size."""
+    groups = next(count for count in range(max(1, channels // 8), 0, -1) if channels % count == 0)
+    return nn.GroupNorm(groups, channels)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "group": group_norm,
-    "batch": nn.BatchNorm2d,
+    "batch": BatchNorm2d,
     "frozen": FrozenBatchNorm2d,
 }
 
 
-class RepeatGray(nn.Module):
+class RGBRepeat(nn.Module):
     """Turn [N, 1, H, W] in [0, 1] into the three normalized channels that ImageNet weights expect."""
 
     def __init__(self) -> None:
@@ -45,7 +48,7 @@ class RepeatGray(nn.Module):
         return (images.expand(-1, 3, -1, -1) - self.mean) / self.std
 
 
-class ContrastGray(nn.Module):
+class LocalContrast(nn.Module):
     """Turn [N, 1, H, W] in [0, 1] into gray and relative contrast at two scales, [N, 3, H, W].
 
     By Beer-Lambert a cavity multiplies the transmitted intensity, so that what it adds is proportional to its
@@ -84,13 +87,13 @@ class ContrastGray(nn.Module):
 class SoftContrast(nn.Module):
     """Turn [N, 1, H, W] in [0, 1] into relative contrast in (-1, 1), one channel as before.
 
-    tanh of the relative contrast of `ContrastGray` at one scale: a pore of 3 % contrast gives 0.7, the edge of the
+    tanh of the relative contrast of `LocalContrast` at one scale: a pore of 3 % contrast gives 0.7, the edge of the
     part no more than 1. A patch classifier with one input channel keeps the layers that its paper states.
 
     Args:
         scale: standard deviation of the Gaussian in pixels.
         unit: the relative contrast that becomes tanh(1).
-        offset: gray level added to the denominator; see `ContrastGray`.
+        offset: gray level added to the denominator; see `LocalContrast`.
 
     """
 
@@ -123,25 +126,35 @@ def _blur(images: Tensor, kernel: Tensor) -> Tensor:
     return F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
 
 
-INPUTS: dict[str, Callable[[], nn.Module]] = {"repeat": RepeatGray, "contrast": ContrastGray}
+INPUT_ENCODINGS: dict[str, Callable[[], nn.Module]] = {"rgb_repeat": RGBRepeat, "local_contrast": LocalContrast}
 
 
-class ThinResNet(resnet.ResNet):
-    """torchvision's ResNet with `width` times the channels in its four stages; 1 is the published network."""
+class ScaledResNet(resnet.ResNet):
+    """torchvision's ResNet with a width multiplier on the channels of its four stages; 1 is the published network."""
 
-    def __init__(self, block: type[nn.Module], layers: list[int], norm_layer: Callable[..., nn.Module], width: float):
+    def __init__(
+        self,
+        block: type[resnet.BasicBlock | resnet.Bottleneck],
+        layers: list[int],
+        norm_layer: Callable[..., nn.Module],
+        width: float,
+    ) -> None:
         self.width = width
         super().__init__(block, layers, norm_layer=norm_layer)
 
-    def _make_layer(self, block: type[nn.Module], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+    def _make_layer(
+        self, block: type[resnet.BasicBlock | resnet.Bottleneck], planes: int, *args: Any, **kwargs: Any
+    ) -> nn.Sequential:
         return super()._make_layer(block, round(planes * self.width), *args, **kwargs)
 
 
 def build_resnet(name: str, norm: Norm, width: float = 1.0) -> resnet.ResNet:
     """Return torchvision's ResNet with random weights; at width 1 its state dict fits ImageNet weights."""
     layers = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-    block = resnet.BasicBlock if name in ("resnet18", "resnet34") else resnet.Bottleneck
-    return ThinResNet(block, list(layers[name]), NORMS[norm], width)
+    block: type[resnet.BasicBlock | resnet.Bottleneck] = resnet.Bottleneck
+    if name in ("resnet18", "resnet34"):
+        block = resnet.BasicBlock
+    return ScaledResNet(block, list(layers[name]), NORMS[norm], width)
 
 
 class ResNetC4(nn.Module):
@@ -151,34 +164,34 @@ class ResNetC4(nn.Module):
     `conv5` is handed to the region head: it is no part of this module.
     """
 
-    stride = 16
+    strides = [16]
 
-    def __init__(self, body: resnet.ResNet, input_kind: InputKind) -> None:
+    def __init__(self, body: resnet.ResNet, input_encoding: InputEncoding) -> None:
         super().__init__()
-        self.expand = INPUTS[input_kind]()
+        self.input_encoding = INPUT_ENCODINGS[input_encoding]()
         self.body = IntermediateLayerGetter(body, {"layer3": "0"})
         self.out_channels = body.layer4[0].conv1.in_channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return {"0": features}."""
-        return self.body(self.expand(images))
+        return self.body(self.input_encoding(images))
 
 
 class VGG16C5(nn.Module):
     """VGG-16 to conv5_3, stride 16: [N, 1, H, W] to [N, 512, H // 16, W // 16]."""
 
-    stride = 16
+    strides = [16]
     out_channels = 512
 
-    def __init__(self, body: vgg.VGG, input_kind: InputKind) -> None:
+    def __init__(self, body: vgg.VGG, input_encoding: InputEncoding) -> None:
         super().__init__()
-        self.expand = INPUTS[input_kind]()
+        self.input_encoding = INPUT_ENCODINGS[input_encoding]()
         # The last of the 31 layers is the fifth pooling, which would make the stride 32.
         self.body = nn.Sequential(*list(body.features.children())[:-1])
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return {"0": features}."""
-        return {"0": self.body(self.expand(images))}
+        return {"0": self.body(self.input_encoding(images))}
 
 
 class ResNetFPN(nn.Module):
@@ -186,7 +199,7 @@ class ResNetFPN(nn.Module):
 
     Args:
         body: the residual network.
-        input_kind: how one gray channel becomes three.
+        input_encoding: how one gray channel becomes three.
         levels: 3 (layers 1 to 3) or 4 (layers 1 to 4). Three are enough for defects under 150 px.
         channels: channels of every pyramid map.
         norm: normalization inside the pyramid; None leaves it out, as pretrained COCO weights want it.
@@ -194,10 +207,10 @@ class ResNetFPN(nn.Module):
     """
 
     def __init__(
-        self, body: resnet.ResNet, input_kind: InputKind, levels: int, channels: int, norm: Norm | None
+        self, body: resnet.ResNet, input_encoding: InputEncoding, levels: int, channels: int, norm: Norm | None
     ) -> None:
         super().__init__()
-        self.expand = INPUTS[input_kind]()
+        self.input_encoding = INPUT_ENCODINGS[input_encoding]()
         self.body = IntermediateLayerGetter(body, {f"layer{k + 1}": str(k) for k in range(levels)})
         widths = [body.inplanes // 2 ** (3 - k) for k in range(levels)]
         self.fpn = FeaturePyramidNetwork(widths, channels, norm_layer=NORMS[norm] if norm else None)
@@ -206,4 +219,4 @@ class ResNetFPN(nn.Module):
 
     def forward(self, images: Tensor) -> "OrderedDict[str, Tensor]":
         """Return {"0": stride 4, "1": stride 8, ...}, each [N, channels, H / stride, W / stride]."""
-        return self.fpn(self.body(self.expand(images)))
+        return self.fpn(self.body(self.input_encoding(images)))

@@ -5,7 +5,6 @@ cell of every image, so that defect-free radiographs teach as much as others. Ba
 convolutions at export, and no operator beyond convolution, pooling and resizing is needed.
 """
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -14,14 +13,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from data.errors import InputError
-from detectors.backbones.weights import load_matching
 from detectors.boxes.center_net_layers import (
     COARSEST,
     CenterBackbone,
     center_losses,
     find_peaks,
 )
+from detectors.caps import grown, raised
 from detectors.interface import Detections, Target, check_images, check_targets
 from detectors.schema import ModelSection
 
@@ -66,9 +64,13 @@ class CenterNet(nn.Module):
 
     """
 
+    class_layers: ClassVar[tuple[str, ...]] = ("heat.",)
+    """Prefixes of the parameters whose number depends on the classes."""
+
     def __init__(self, config: CenterNetConfig, num_classes: int) -> None:
         super().__init__()
         self.config = config
+        self.detections_asked_for: int | None = None
         widths = (config.stem_channels, *config.stage_channels, config.neck_channels)
         self.backbone = CenterBackbone(config.input_encoding, widths, config.stage_blocks)
         self.heat = nn.Conv2d(config.neck_channels, num_classes, 1)
@@ -95,13 +97,16 @@ class CenterNet(nn.Module):
         features = self.backbone(images)["0"]
         return self.heat(features), self.sides(features)
 
+    def detection_cap(self, height: int, width: int) -> int:
+        """Return the most detections of a radiograph of this size in pixels."""
+        return raised(grown(self.config.detections_per_image, height, width), self.detections_asked_for)
+
     def _detect(self, image: Tensor) -> Detections:
         """Return the detections of one image [1, H, W]."""
         config = self.config
         height, width = image.shape[1:]
         heat, sides = self.maps(_batch([image]))
-        count = max(config.detections_per_image, round(config.detections_per_image * height * width / (768 * 572)))
-        boxes, scores, labels = (found[0] for found in find_peaks(heat, sides, count))
+        boxes, scores, labels = (found[0] for found in find_peaks(heat, sides, self.detection_cap(height, width)))
         boxes = clip_boxes_to_image(boxes, (height, width))
         keep = (scores > config.score_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
@@ -121,13 +126,5 @@ def _batch(images: list[Tensor]) -> Tensor:
 
 
 def build_center_net(config: CenterNetConfig, num_classes: int) -> CenterNet:
-    """Return a CenterNet with its starting weights; its heads stay random where the number of classes differs.
-
-    Raises InputError for published weights, which no one has for it.
-    """
-    model = CenterNet(config, num_classes)
-    if config.weights in ("imagenet", "coco"):
-        raise InputError(f"model.weights={config.weights}: CenterNet has none published; use none, casting, or a run")
-    if config.weights != "none":
-        load_matching(model, Path(config.weights), ("heat.",))
-    return model
+    """Return a CenterNet for `num_classes` foreground classes."""
+    return CenterNet(config, num_classes)

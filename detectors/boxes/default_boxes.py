@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -19,13 +19,14 @@ IGNORED = -2
 
 
 class DefaultBoxShapes(StrictModel):
-    """The default boxes at every cell of one map.
+    """The default boxes at every cell of one map: one of each size and ratio."""
 
-    `sizes` are square roots of areas in pixels of the tile; `ratios` are height over width.
-    """
-
-    sizes: list[float] = Field(min_length=1)
-    ratios: list[float] = Field([0.5, 1.0, 2.0], min_length=1)
+    sizes: list[Annotated[float, Field(ge=1, le=16384)]] = Field(
+        min_length=1, max_length=32, description="Square roots of their areas in pixels of the tile."
+    )
+    ratios: list[Annotated[float, Field(ge=0.01, le=100)]] = Field(
+        [0.5, 1.0, 2.0], min_length=1, max_length=32, description="Their heights over their widths."
+    )
 
     @property
     def count(self) -> int:
@@ -95,7 +96,8 @@ def match_boxes(defaults: Tensor, boxes: Tensor, positive_iou: float, negative_i
     """Return for each of P default boxes the defect that it has to find, int64 [P].
 
     That is the defect of the largest IoU if it is at least `positive_iou`, `BACKGROUND` under `negative_iou`, and
-    `IGNORED` between. Every defect has its best default box, however small their IoU.
+    `IGNORED` between. Every defect has a default box of its own, however small their IoU: the best one, or where
+    several defects want the same, the best that is left, the pair of the largest IoU choosing first.
     """
     if not len(boxes):
         return torch.full((len(defaults),), BACKGROUND, device=defaults.device)
@@ -103,5 +105,24 @@ def match_boxes(defaults: Tensor, boxes: Tensor, positive_iou: float, negative_i
     best, owner = iou.max(dim=0)
     owner[best < positive_iou] = IGNORED
     owner[best < negative_iou] = BACKGROUND
-    owner[iou.argmax(dim=1)] = torch.arange(len(boxes), device=owner.device)
+    defects, own = _own_defaults(iou)
+    owner[own] = defects
     return owner
+
+
+def _own_defaults(iou: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pairs (defect, default box), int64 [M] each, in which neither comes twice, from the IoU [N, P]."""
+    best = iou.argmax(dim=1)
+    defects = torch.arange(len(iou), device=iou.device)
+    if len(best.unique()) == len(best):
+        return defects, best
+    left, value, pairs = iou.clone(), iou.amax(dim=1), []
+    for _ in range(min(iou.shape)):
+        defect = int(value.argmax())
+        default = int(best[defect])
+        pairs.append((defect, default))
+        left[:, default], value[defect] = -1.0, -2.0
+        again = (best == default) & (value > -2.0)
+        best[again], value[again] = left[again].argmax(dim=1), left[again].amax(dim=1)
+    found = torch.tensor(pairs, device=iou.device)
+    return found[:, 0], found[:, 1]

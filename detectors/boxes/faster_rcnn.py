@@ -1,35 +1,46 @@
 """Faster R-CNN on radiographs: the paper's single-map forms and the feature pyramid that we recommend."""
 
-from pathlib import Path
-from typing import Literal
+import math
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torchvision.models import vgg16
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, faster_rcnn
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 from data.errors import InputError
 from detectors.backbones.networks import VGG16C5, ResNetC4, ResNetFPN
-from detectors.backbones.weights import download, load_imagenet, load_matching
-from detectors.boxes.two_stage import RegionDetector, RegionDetectorConfig, build_body, keep_stride
+from detectors.backbones.weights import download, load_imagenet
+from detectors.boxes.two_stage import TwoStageConfig, TwoStageDetector, build_body, replace_stride_with_dilation
 
 
-class FasterRCNNConfig(RegionDetectorConfig):
+class FasterRCNNConfig(TwoStageConfig):
     """The `model` section for Faster R-CNN; defaults are the paper's (Ferguson et al. 2017, section III.A)."""
 
-    name: Literal["faster_rcnn"] = "faster_rcnn"
-    pyramid: bool = False
-    pyramid_levels: Literal[3, 4] = 3
-    fpn_channels: int = Field(256, ge=8)
-    crop_size: int = Field(14, ge=2)
-    head_channels: int = Field(1024, ge=8)
+    published_weights: ClassVar[tuple[str, ...]] = ("imagenet", "coco")
+
+    name: Literal["faster_rcnn"] = Field("faster_rcnn", description="Faster R-CNN.")
+    pyramid: bool = Field(
+        False, description="Whether a feature pyramid (FPN) gives maps of several strides; else one map of stride 16."
+    )
+    pyramid_levels: Literal[3, 4] = Field(3, description="Maps of the pyramid: strides 4, 8 and 16, the fourth 32.")
+    fpn_channels: int = Field(256, ge=8, le=2048, description="Channels of every map of the pyramid.")
+    crop_size: int = Field(
+        14, ge=2, le=64, description="Cells along a side of the crop that a proposal cuts out of the feature maps."
+    )
+    head_channels: int = Field(
+        1024, ge=8, le=8192, description="Channels of the two dense layers behind a pyramid's crops."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "FasterRCNNConfig":
         self.check_anchors(self.pyramid_levels if self.pyramid else 1)
         if (self.pyramid or self.width != 1) and self.backbone == "vgg16":
             raise ValueError("pyramid and width need a ResNet backbone, not vgg16")
+        if not self.pyramid and self.backbone == "vgg16" and self.crop_size // 2 != 7:
+            raise ValueError(f"crop_size is 14 with vgg16, not {self.crop_size}: its fc6 takes 7 x 7 cells")
         if self.weights == "coco" and not (
             self.pyramid and self.backbone == "resnet50" and self.pyramid_levels == 4 and self.fpn_channels == 256
         ):
@@ -54,44 +65,55 @@ class PooledHead(nn.Module):
         return self.layers(self.pool(crops))
 
 
-class FasterRCNN(RegionDetector):
-    """A region detector that computes its head anew on the crop of every proposal."""
+class FasterRCNN(TwoStageDetector):
+    """A two-stage detector that computes its head anew on the crop of every proposal."""
+
+    class_layers = ("roi_heads.box_predictor.",)
 
 
 def build_faster_rcnn(config: FasterRCNNConfig, num_classes: int) -> FasterRCNN:
     """Return the model for `num_classes` foreground classes, with its starting weights loaded."""
     backbone, head = _pyramid(config) if config.pyramid else _single_map(config)
-    names = [str(k) for k in range(len(config.rpn.anchor_sizes))]
     model = FasterRCNN(
         config,
         backbone=backbone,
         box_head=head,
         box_predictor=faster_rcnn.FastRCNNPredictor(head.out_channels, num_classes + 1),
-        box_roi_pool=MultiScaleRoIAlign(names, config.crop_size, sampling_ratio=2),
+        box_roi_pool=crop_pooling(config.crop_size, backbone.strides),
     )
     if config.weights == "coco":
         _load_coco(model)
-    elif config.weights not in ("none", "imagenet"):
-        load_matching(model, Path(config.weights), replaceable=("roi_heads.box_predictor.",))
     return model
+
+
+def crop_pooling(size: int, strides: list[int]) -> MultiScaleRoIAlign:
+    """Return the pooling of crops of `size` x `size` cells from maps of known strides in pixels, finest first.
+
+    Left alone, torchvision's guesses the scales from the first image that it sees, padding included, and keeps them:
+    a first image of 40 px, padded to 64, would put all later crops in the wrong place.
+    """
+    pool = MultiScaleRoIAlign([str(k) for k in range(len(strides))], size, sampling_ratio=2)
+    pool.scales = [1 / stride for stride in strides]
+    levels = [int(math.log2(stride)) for stride in strides]
+    # A proposal of 224 px is cut from the map of stride 16, one of half the size from the map of stride 8, and so on
+    # (Lin et al. 2017, equation 1).
+    pool.map_levels = initLevelMapper(levels[0], levels[-1], pool.canonical_scale, pool.canonical_level)
+    return pool
 
 
 def _single_map(config: FasterRCNNConfig) -> tuple[nn.Module, PooledHead]:
     """Backbone at stride 16 and the head that sees its crops: conv5 of the ResNet, or VGG's fc6 and fc7."""
-    pooled = config.crop_size // 2
     if config.backbone == "vgg16":
         body = vgg16(weights=None)
         if config.weights == "imagenet":
             load_imagenet(body, "vgg16")
         fc6, fc7 = body.classifier[0], body.classifier[3]
-        if pooled != 7:
-            raise InputError(f"model.crop_size={config.crop_size}: VGG-16's fc6 takes 7 x 7 cells, so give 14")
         layers = nn.Sequential(nn.Flatten(), fc6, nn.ReLU(), nn.Dropout(), fc7, nn.ReLU(), nn.Dropout())
         return VGG16C5(body, config.input), PooledHead(layers, fc7.out_features)
     body = build_body(config)
     conv5 = body.layer4
     # The crop is already at stride 16; a second halving would leave 4 x 4 cells of a 20-px defect.
-    keep_stride(conv5, dilation=1)
+    replace_stride_with_dilation(conv5, dilation=1)
     head = PooledHead(nn.Sequential(conv5, nn.AdaptiveAvgPool2d(1), nn.Flatten()), body.inplanes)
     return ResNetC4(body, config.input), head
 

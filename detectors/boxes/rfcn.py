@@ -1,6 +1,5 @@
 """R-FCN on radiographs: every layer runs once an image, and regions only average position-sensitive maps."""
 
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -9,35 +8,43 @@ from torch import Tensor, nn
 from torchvision.ops import PSRoIAlign
 
 from detectors.backbones.networks import ResNetC4
-from detectors.backbones.weights import load_matching
-from detectors.boxes.two_stage import RegionDetector, RegionDetectorConfig, build_body, keep_stride
+from detectors.boxes.two_stage import TwoStageConfig, TwoStageDetector, build_body, replace_stride_with_dilation
 
 
-class RFCNConfig(RegionDetectorConfig):
-    """The `model` section for R-FCN; defaults are the paper's (Ferguson et al. 2017, section III.B).
+class RFCNConfig(TwoStageConfig):
+    """The `model` section for R-FCN; defaults are the paper's (Ferguson et al. 2017, section III.B)."""
 
-    `stride` is that of the shared maps in pixels: 16 in the paper, 8 for defects of 20 px that the image is not
-    enlarged for. The maps come out of the ResNet's `stage` 5 (conv5), or 4, which costs a third where the network
-    is small. `reduction` is the depth between the two. `bins` x `bins` parts of a region vote from maps of their own,
-    each the average of (`crop_size` / `bins`)^2 interpolated points, so that a region is sampled at `crop_size` x
-    `crop_size`.
-    """
-
-    name: Literal["rfcn"] = "rfcn"
-    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet101"
-    stride: Literal[8, 16] = 16
-    stage: Literal[4, 5] = 5
-    reduction: int = Field(1024, ge=8)
-    bins: int = Field(3, ge=1)
-    crop_size: int = Field(18, ge=1)
+    name: Literal["rfcn"] = Field("rfcn", description="R-FCN.")
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = Field(
+        "resnet101", description="The network that computes the features."
+    )
+    stride: Literal[8, 16] = Field(
+        16,
+        description="Of the shared maps in pixels: 16 in the paper, 8 for defects of 20 px in images that are not "
+        "enlarged.",
+    )
+    stage: Literal[4, 5] = Field(
+        5, description="Stage of the ResNet that the maps come out of; 4 costs a third where the network is small."
+    )
+    reduction: int = Field(
+        1024, ge=8, le=4096, description="Channels of the 1 x 1 convolution between the ResNet and the maps."
+    )
+    bins: int = Field(
+        3, ge=1, le=14, description="A proposal is cut into bins x bins parts, each of which has maps of its own."
+    )
+    crop_size: int = Field(
+        18,
+        ge=1,
+        le=128,
+        description="Points along a side at which a proposal is sampled, a multiple of bins: a part's vote is the "
+        "average of (crop_size / bins)^2 of them.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "RFCNConfig":
         self.check_anchors(1)
         if self.crop_size % self.bins:
             raise ValueError(f"crop_size ({self.crop_size}) must be a multiple of bins ({self.bins})")
-        if self.weights == "coco":
-            raise ValueError("weights 'coco' are not published for R-FCN; use imagenet, none, or a path")
         return self
 
 
@@ -88,8 +95,10 @@ class VotedPredictor(nn.Module):
         return logits, offsets.repeat(1, logits.shape[1])
 
 
-class RFCN(RegionDetector):
-    """A region detector whose head is pooled from position-sensitive maps of the whole image."""
+class RFCN(TwoStageDetector):
+    """A two-stage detector whose head is pooled from position-sensitive maps of the whole image."""
+
+    class_layers = ("roi_heads.box_roi_pool.score.",)
 
     def __init__(self, config: RFCNConfig, backbone: ResNetC4, votes: PositionSensitiveVotes) -> None:
         super().__init__(config, backbone=backbone, box_head=nn.Identity(), box_predictor=VotedPredictor())
@@ -101,11 +110,8 @@ def build_rfcn(config: RFCNConfig, num_classes: int) -> RFCN:
     """Return the model for `num_classes` foreground classes, with its starting weights loaded."""
     body = build_body(config)
     if config.stride == 8:
-        keep_stride(body.layer3, dilation=2)
-    keep_stride(body.layer4, dilation=32 // config.stride)
+        replace_stride_with_dilation(body.layer3, dilation=2)
+    replace_stride_with_dilation(body.layer4, dilation=32 // config.stride)
     backbone = ResNetC4(body, config.input)
     conv5, channels = (body.layer4, body.inplanes) if config.stage == 5 else (nn.Identity(), backbone.out_channels)
-    model = RFCN(config, backbone, PositionSensitiveVotes(config, conv5, channels, num_classes))
-    if config.weights not in ("none", "imagenet"):
-        load_matching(model, Path(config.weights), replaceable=("roi_heads.box_roi_pool.score.",))
-    return model
+    return RFCN(config, backbone, PositionSensitiveVotes(config, conv5, channels, num_classes))

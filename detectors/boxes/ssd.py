@@ -1,7 +1,6 @@
 """SSD on radiographs: default boxes on several maps, at test in tiles that slide over the full-size image."""
 
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +20,10 @@ from detectors.backbones.networks import (
     ResNetFPN,
     build_resnet,
 )
-from detectors.backbones.weights import download, load_imagenet, load_matching
+from detectors.backbones.weights import download, load_imagenet
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, DefaultBoxShapes, Encoding, default_boxes, match_boxes
-from detectors.boxes.ssd_layers import VGG16FC7, FurtherMaps, Heads, thin_vgg16_layers
+from detectors.boxes.ssd_layers import VGG16FC7, ExtraMaps, Heads, scaled_vgg16_layers
+from detectors.caps import grown, raised
 from detectors.interface import Detections, Target, check_images, check_targets
 from detectors.tiles import clip, detect_in_tiles, pad_to, suppress
 
@@ -31,61 +31,98 @@ from detectors.tiles import clip, detect_in_tiles, pad_to, suppress
 class SSDLossWeights(StrictModel):
     """Weights of the two losses (alpha and 1 in equation 1 of Ferguson et al. 2017)."""
 
-    classifier: float = 1.0
-    box: float = 1.0
+    classifier: float = Field(1.0, ge=0, description="Of the cross entropy over positives and hard negatives.")
+    box: float = Field(1.0, ge=0, description="Of the smooth L1 loss of the positives' boxes.")
 
 
 class SSDConfig(BackboneSection):
-    """The `model` section for SSD; defaults are the paper's VGG-16 (Ferguson et al. 2017, sections III.C and IV).
-
-    `further` are the depths of the layers behind the backbone, each with half the cells of the one before. `boxes`
-    has one entry a map, finest first: conv4_3 and fc7 of VGG-16, conv4 of a ResNet, or `pyramid_levels` maps of its
-    feature pyramid (from stride 4), then the further ones. `encoding` is ssd (variances 0.1 and 0.2), center
-    (without variances) or corners (the paper's). A default box is a positive from `positive_iou` on and a
-    negative under `negative_iou`. `negatives` are the hard ones a positive; every image gives at least
-    `negatives_floor`, so that clean ones teach. At test `tile` pixels slide by `tile_stride`; with `tile` null the
-    image is looked at in one piece. `candidates` boxes of a tile go into the merging.
-    """
+    """The `model` section for SSD; defaults are the paper's VGG-16 (Ferguson et al. 2017, sections III.C and IV)."""
 
     task: ClassVar[str] = "detection"
+    published_weights: ClassVar[tuple[str, ...]] = ("imagenet", "coco")
+    former_names: ClassVar = {
+        "further": "extra_channels",
+        "head_layers": "head_convs",
+        "negatives": "neg_pos_ratio",
+        "negatives_floor": "min_negatives",
+        "candidates": "topk_candidates",
+        "nms": "nms_iou",
+        "detections": "detections_per_image",
+    }
 
-    name: Literal["ssd"] = "ssd"
-    backbone: BackboneName = "vgg16"
-    pyramid: bool = False
-    pyramid_levels: Literal[3, 4] = 3
-    fpn_channels: int = Field(256, ge=8)
-    further: list[int] = [512, 256, 256, 256, 256]
-    boxes: list[DefaultBoxShapes] = [
-        DefaultBoxShapes(sizes=[10, 16, 26]),
-        DefaultBoxShapes(sizes=[40, 58]),
-        DefaultBoxShapes(sizes=[84, 116]),
-        DefaultBoxShapes(sizes=[150]),
-        DefaultBoxShapes(sizes=[195]),
-        DefaultBoxShapes(sizes=[240]),
-        DefaultBoxShapes(sizes=[285], ratios=[1.0]),
-    ]
-    head_layers: int = Field(0, ge=0, le=4)
-    encoding: Encoding = "corners"
-    positive_iou: float = Field(0.5, gt=0, le=1)
-    negative_iou: float = Field(0.5, gt=0, le=1)
-    negatives: float = Field(3.0, gt=0)
-    negatives_floor: int = Field(16, ge=1)
-    loss_weights: SSDLossWeights = SSDLossWeights()
-    tile: int | None = Field(300, ge=32)
-    tile_stride: int = Field(150, ge=1)
-    tile_batch: int = Field(4, ge=1)
-    candidates: int = Field(400, ge=1)
-    score_threshold: float = Field(0.01, ge=0, lt=1)
-    nms: float = Field(0.45, gt=0, le=1)
-    detections: int = Field(100, ge=1)
+    name: Literal["ssd"] = Field("ssd", description="SSD, the Single Shot MultiBox Detector.")
+    backbone: BackboneName = Field("vgg16", description="The network that computes the features.")
+    pyramid: bool = Field(
+        False, description="Whether a ResNet's maps come out of a feature pyramid (FPN), the finest of stride 4."
+    )
+    pyramid_levels: Literal[3, 4] = Field(3, description="Maps of the pyramid: strides 4, 8 and 16, the fourth 32.")
+    fpn_channels: int = Field(256, ge=8, le=2048, description="Channels of every map of the pyramid.")
+    extra_channels: list[Annotated[int, Field(ge=8, le=4096)]] = Field(
+        [512, 256, 256, 256, 256],
+        max_length=10,
+        description="Channels of the extra layers behind the backbone, each with half the cells of the one before.",
+    )
+    boxes: list[DefaultBoxShapes] = Field(
+        [
+            DefaultBoxShapes(sizes=[10, 16, 26]),
+            DefaultBoxShapes(sizes=[40, 58]),
+            DefaultBoxShapes(sizes=[84, 116]),
+            DefaultBoxShapes(sizes=[150]),
+            DefaultBoxShapes(sizes=[195]),
+            DefaultBoxShapes(sizes=[240]),
+            DefaultBoxShapes(sizes=[285], ratios=[1.0]),
+        ],
+        min_length=1,
+        max_length=16,
+        description="Default boxes, one entry a map, finest first: conv4_3 and fc7 of VGG-16, conv4 of a ResNet, or "
+        "the maps of its pyramid; then the extra layers.",
+    )
+    head_convs: int = Field(0, ge=0, le=4, description="3 x 3 convolutions in front of the heads of every map.")
+    encoding: Encoding = Field(
+        "corners",
+        description="How boxes are encoded against default boxes: ssd (center and log extent, variances 0.1 and 0.2), "
+        "center (the same without variances) or corners (the paper's Table I).",
+    )
+    positive_iou: float = Field(
+        0.5, gt=0, le=1, description="IoU with a defect from which a default box is a positive."
+    )
+    negative_iou: float = Field(
+        0.5, gt=0, le=1, description="IoU with every defect under which it is a negative; between, it is ignored."
+    )
+    neg_pos_ratio: float = Field(3.0, gt=0, le=1000, description="Hard negatives for every positive.")
+    min_negatives: int = Field(
+        16, ge=1, le=100_000, description="Least hard negatives of an image, so that defect-free ones teach."
+    )
+    loss_weights: SSDLossWeights = Field(SSDLossWeights(), description="Weights of the two losses.")
+    tile: int | None = Field(
+        300,
+        ge=32,
+        le=16384,
+        description="Side in pixels of the tiles that slide over a radiograph at test; null looks at it in one piece.",
+    )
+    tile_stride: int = Field(150, ge=1, le=16384, description="Pixels from tile to tile.")
+    tile_batch: int = Field(4, ge=1, le=1024, description="Tiles that go through the network together.")
+    topk_candidates: int = Field(
+        400, ge=1, le=100_000, description="Best boxes of a tile that go on to non-maximum suppression."
+    )
+    score_threshold: float = Field(0.01, ge=0, lt=1, description="Detections that score less are left out.")
+    nms_iou: float = Field(
+        0.45, gt=0, le=1, description="IoU above which the lesser of two detections of a class is dropped."
+    )
+    detections_per_image: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Most detections of a radiograph of up to 768 x 572 pixels; the number grows with the area.",
+    )
 
     @model_validator(mode="after")
-    def _check(self) -> "SSDConfig":
+    def _check(self) -> Self:
         first = self.pyramid_levels if self.pyramid else 1 + (self.backbone == "vgg16")
-        if len(self.boxes) != first + len(self.further):
+        if len(self.boxes) != first + len(self.extra_channels):
             raise ValueError(
-                f"boxes has {len(self.boxes)} entries for {first + len(self.further)} maps: "
-                f"{first} of the backbone and {len(self.further)} further"
+                f"boxes has {len(self.boxes)} entries for {first + len(self.extra_channels)} maps: "
+                f"{first} of the backbone and {len(self.extra_channels)} extra"
             )
         if self.pyramid and self.backbone == "vgg16":
             raise ValueError("pyramid needs a ResNet backbone, not vgg16")
@@ -93,8 +130,8 @@ class SSDConfig(BackboneSection):
             raise ValueError(f"negative_iou ({self.negative_iou}) must not be over positive_iou ({self.positive_iou})")
         if self.tile is not None and self.tile_stride > self.tile:
             raise ValueError(f"tile_stride ({self.tile_stride}) leaves gaps between tiles of {self.tile} px")
-        if self.weights in ("imagenet", "coco") and self.input != "repeat":
-            raise ValueError(f"weights '{self.weights}' are published for input repeat only")
+        if self.weights in ("imagenet", "coco") and self.input != "rgb_repeat":
+            raise ValueError(f"weights '{self.weights}' are published for input rgb_repeat only")
         if self.weights == "coco" and self.backbone != "vgg16":
             raise ValueError("weights 'coco' are published for vgg16 only; use imagenet, none, or a path")
         return self
@@ -114,13 +151,17 @@ class SSD(nn.Module):
 
     """
 
-    def __init__(self, backbone: FurtherMaps, config: SSDConfig, num_classes: int) -> None:
+    class_layers: ClassVar[tuple[str, ...]] = ("heads.classifier.",)
+    """Prefixes of the parameters whose number depends on the classes."""
+
+    def __init__(self, backbone: ExtraMaps, config: SSDConfig, num_classes: int) -> None:
         super().__init__()
         self.config = config
+        self.detections_asked_for: int | None = None
         self.backbone = backbone
         self.coder = CODERS[config.encoding]
         counts = [shape.count for shape in config.boxes]
-        self.heads = Heads(backbone.channels, counts, num_classes + 1, config.head_layers)
+        self.heads = Heads(backbone.channels, counts, num_classes + 1, config.head_convs)
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None
@@ -141,7 +182,10 @@ class SSD(nn.Module):
     def _losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
         logits, codes, defaults = self._predict(torch.cat([pad_to(image[None], height, width) for image in images]))
-        config, owners, labels, wanted = self.config, [], [], []
+        config = self.config
+        owners: list[Tensor] = []
+        labels: list[Tensor] = []
+        codes_wanted: list[Tensor] = []
         for target in targets:
             owner = match_boxes(defaults, target["boxes"], config.positive_iou, config.negative_iou)
             positive = owner >= 0
@@ -149,30 +193,41 @@ class SSD(nn.Module):
             label[positive] = target["labels"][owner[positive]]
             owners.append(owner)
             labels.append(label)
-            wanted.append(self.coder.encode_single(target["boxes"][owner[positive]], defaults[positive]))
+            codes_wanted.append(self.coder.encode_single(target["boxes"][owner[positive]], defaults[positive]))
         owner, label = torch.stack(owners), torch.stack(labels)
         positive = owner >= 0
-        box = F.smooth_l1_loss(codes[positive], torch.cat(wanted), reduction="sum") / max(1, int(positive.sum()))
-        classifier = classification_loss(logits, label, owner, config.negatives, config.negatives_floor)
+        box = F.smooth_l1_loss(codes[positive], torch.cat(codes_wanted), reduction="sum") / max(1, int(positive.sum()))
+        classifier = classification_loss(logits, label, owner, config.neg_pos_ratio, config.min_negatives)
         weights = config.loss_weights
         return {"loss_classifier": weights.classifier * classifier, "loss_box_reg": weights.box * box}
 
     def _detect(self, image: Tensor) -> Detections:
         config = self.config
+        cap = self.detection_cap(*image.shape[1:])
         if config.tile is not None:
             return detect_in_tiles(
-                image, config.tile, config.tile_stride, config.tile_batch, self.detect_batch, config.nms,
-                config.detections,
+                image, config.tile, config.tile_stride, config.tile_batch, self.detect_batch, config.nms_iou, cap
             )  # fmt: skip
-        return suppress(self.detect_batch(image[None])[0], config.nms, config.detections)
+        return suppress(self.detect_batch(image[None])[0], config.nms_iou, cap)
+
+    def detection_cap(self, height: int, width: int) -> int:
+        """Return the most detections of a radiograph of this size in pixels."""
+        return raised(grown(self.config.detections_per_image, height, width), self.detections_asked_for)
+
+    def _candidates(self, height: int, width: int) -> int:
+        """Return how many boxes of a tile, or of a radiograph in one piece, go on: in proportion to the detections."""
+        config = self.config
+        if config.tile is not None:
+            return max(config.topk_candidates, self.detections_asked_for or 0)
+        return -(-config.topk_candidates * self.detection_cap(height, width) // config.detections_per_image)
 
     def detect_batch(self, images: Tensor) -> list[Detections]:
-        """Return the best `candidates` boxes of each image of [N, 1, H, W], best first, nothing suppressed."""
+        """Return the best `topk_candidates` boxes of each image of [N, 1, H, W], best first, nothing suppressed."""
         logits, codes, defaults = self._predict(images)
         scores = logits.softmax(dim=2)[:, :, 1:]
         classes = scores.shape[2]
         flat = scores.flatten(1)
-        best, index = flat.topk(min(self.config.candidates, flat.shape[1]), dim=1)
+        best, index = flat.topk(min(self._candidates(*images.shape[2:]), flat.shape[1]), dim=1)
         found = []
         for score, place, code in zip(best, index, codes, strict=True):
             count = int((score > self.config.score_threshold).sum())
@@ -221,41 +276,39 @@ def build_ssd(config: SSDConfig, num_classes: int) -> SSD:
     model = SSD(backbone, config, num_classes)
     if config.weights == "coco":
         load_coco(backbone)
-    elif config.weights not in ("none", "imagenet"):
-        load_matching(model, Path(config.weights), replaceable=("heads.classifier.",))
     # Convolutions in this layout are faster on a CPU and on a GPU with tensor cores.
     return model.to(memory_format=torch.channels_last)
 
 
-def _vgg(config: SSDConfig) -> FurtherMaps:
-    """VGG-16's conv4_3 and fc7; the further layers go without norm as the published weights do."""
+def _vgg(config: SSDConfig) -> ExtraMaps:
+    """VGG-16's conv4_3 and fc7; the extra layers go without norm as the published weights do."""
     if config.weights == "imagenet":
         body = vgg16(weights=None)
         load_imagenet(body, "vgg16")
         base = VGG16FC7(body.features, config.input)
         base.load_classifier(body.classifier)
     else:
-        base = VGG16FC7(thin_vgg16_layers(config.width), config.input)
-    return FurtherMaps(base, base.channels, base.strides, config.further, norm=False)
+        base = VGG16FC7(scaled_vgg16_layers(config.width), config.input)
+    return ExtraMaps(base, base.channels, base.strides, config.extra_channels, norm=False)
 
 
-def _resnet(config: SSDConfig) -> FurtherMaps:
+def _resnet(config: SSDConfig) -> ExtraMaps:
     body = build_resnet(config.backbone, config.resolved_norm(), config.width)
     if config.weights == "imagenet":
         load_imagenet(body, config.backbone)
     if not config.pyramid:
         base = ResNetC4(body, config.input)
-        return FurtherMaps(base, [base.out_channels], [base.stride], config.further, norm=True)
+        return ExtraMaps(base, [base.out_channels], base.strides, config.extra_channels, norm=True)
     norm = None if config.resolved_norm() == "frozen" else config.resolved_norm()
     base = ResNetFPN(body, config.input, config.pyramid_levels, config.fpn_channels, norm)
     channels = [config.fpn_channels] * config.pyramid_levels
-    return FurtherMaps(base, channels, base.strides, config.further, norm=True)
+    return ExtraMaps(base, channels, base.strides, config.extra_channels, norm=True)
 
 
-def load_coco(backbone: FurtherMaps) -> None:
+def load_coco(backbone: ExtraMaps) -> None:
     """Load the convolutions of torchvision's COCO ssd300_vgg16 that stand before its heads, in place.
 
-    Its default boxes and classes are others, so the heads start anew, as does the fifth further layer, which it
+    Its default boxes and classes are others, so the heads start anew, as does the fifth extra layer, which it
     lacks. Raises InputError where a layer has another shape.
     """
     source = {k.removeprefix("backbone."): v for k, v in download(SSD300_VGG16_Weights.COCO_V1).items()}
@@ -268,7 +321,7 @@ def load_coco(backbone: FurtherMaps) -> None:
             if weight.shape != layer.weight.shape:
                 raise InputError(
                     f"COCO weights: {name} is {tuple(weight.shape)} and the model's layer {tuple(layer.weight.shape)}; "
-                    "keep model.further=[512,256,256,256,256], or set model.weights=imagenet"
+                    "keep model.extra_channels=[512,256,256,256,256], or set model.weights=imagenet"
                 )
             layer.weight.copy_(weight)
             layer.bias.copy_(source[name.removesuffix("weight") + "bias"])

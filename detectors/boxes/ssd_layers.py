@@ -1,4 +1,4 @@
-"""The networks of SSD: VGG-16 to conv4_3 and fc7, further maps that halve, and the heads."""
+"""The networks of SSD: VGG-16 to conv4_3 and fc7, extra maps that halve, and the heads."""
 
 import math
 
@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from detectors.backbones.networks import INPUTS, InputKind, group_norm
+from detectors.backbones.networks import INPUT_ENCODINGS, InputEncoding, group_norm
 
 VGG16_LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 
 
-def thin_vgg16_layers(width: float) -> nn.Sequential:
+def scaled_vgg16_layers(width: float) -> nn.Sequential:
     """Return the convolutions of VGG-16 with `width` times the channels; 1 is the published network."""
     layers = [layer if isinstance(layer, str) else round(layer * width) for layer in VGG16_LAYERS]
     features = vgg.make_layers(layers)
@@ -44,9 +44,9 @@ class VGG16FC7(nn.Module):
 
     strides = [8, 16]
 
-    def __init__(self, features: nn.Sequential, input_kind: InputKind) -> None:
+    def __init__(self, features: nn.Sequential, input_encoding: InputEncoding) -> None:
         super().__init__()
-        self.expand = INPUTS[input_kind]()
+        self.input_encoding = INPUT_ENCODINGS[input_encoding]()
         pools = [index for index, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
         for index in pools:
             # 75 cells become 38, so that the maps cover the whole tile.
@@ -65,7 +65,7 @@ class VGG16FC7(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return both maps."""
-        conv4 = self.conv4(self.expand(images))
+        conv4 = self.conv4(self.input_encoding(images))
         fc6 = F.relu(self.fc6(self.pool5(self.conv5(conv4))))
         return {"0": self.norm4(conv4), "1": F.relu(self.fc7(fc6))}
 
@@ -79,26 +79,26 @@ class VGG16FC7(nn.Module):
             self.fc7.bias.copy_(fc7.bias[::4])
 
 
-class FurtherMaps(nn.Module):
-    """A backbone and further layers, each halving the map before: conv 1 x 1 to half the depth, conv 3 x 3.
+class ExtraMaps(nn.Module):
+    """A backbone and extra layers, each halving the map before: conv 1 x 1 to half the depth, conv 3 x 3.
 
     Args:
         base: returns a dict of maps, coarsest last.
         channels: depths of its maps.
         strides: strides of its maps in pixels.
-        depths: depths of the further maps.
-        norm: whether the further layers are normalized (groups: any batch will do).
+        depths: depths of the extra maps.
+        norm: whether the extra layers are normalized (groups: any batch will do).
 
     """
 
     def __init__(self, base: nn.Module, channels: list[int], strides: list[int], depths: list[int], norm: bool) -> None:
         super().__init__()
         self.base = base
-        self.further = nn.ModuleList()
+        self.extra = nn.ModuleList()
         self.channels, self.strides = list(channels), list(strides)
         for depth in depths:
             layers = [*_conv(self.channels[-1], depth // 2, 1, 1, norm), *_conv(depth // 2, depth, 3, 2, norm)]
-            self.further.append(nn.Sequential(*layers))
+            self.extra.append(nn.Sequential(*layers))
             self.channels.append(depth)
             self.strides.append(2 * self.strides[-1])
 
@@ -106,7 +106,7 @@ class FurtherMaps(nn.Module):
         """Return {"0": finest, "1": ...}."""
         maps = dict(self.base(images))
         last = maps[str(len(maps) - 1)]
-        for layer in self.further:
+        for layer in self.extra:
             last = layer(last)
             maps[str(len(maps))] = last
         return maps
@@ -125,18 +125,18 @@ class Heads(nn.Module):
         channels: depths of the maps.
         counts: default boxes a cell, one number a map.
         classes: logits a box, background included.
-        layers: hidden layers (3 x 3, normalized) before the two; none in the paper's form.
+        head_convs: normalized 3 x 3 convolutions before the two; none in the paper's form.
 
     """
 
     prior = 0.05
     """Probability of a defect that an untrained head gives: most boxes are background."""
 
-    def __init__(self, channels: list[int], counts: list[int], classes: int, layers: int) -> None:
+    def __init__(self, channels: list[int], counts: list[int], classes: int, head_convs: int) -> None:
         super().__init__()
         self.classes = classes
-        self.hidden = nn.ModuleList(
-            nn.Sequential(*(part for _ in range(layers) for part in _conv(depth, depth, 3, 1, norm=True)))
+        self.head_convs = nn.ModuleList(
+            nn.Sequential(*(part for _ in range(head_convs) for part in _conv(depth, depth, 3, 1, norm=True)))
             for depth in channels
         )
         self.classifier = _head(channels, [count * classes for count in counts])
@@ -147,7 +147,7 @@ class Heads(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits [N, P, classes] and codes [N, P, 4], in float32, ordered as `default_boxes` orders boxes."""
-        features = [hidden(x) for hidden, x in zip(self.hidden, maps, strict=True)]
+        features = [convs(x) for convs, x in zip(self.head_convs, maps, strict=True)]
         return _flat(self.classifier, features, self.classes), _flat(self.regressor, features, 4)
 
 

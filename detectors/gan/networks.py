@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import InputError
+from detectors.backbones.batch_norm import BatchNorm2d
 
 START = 4  # side of the first map
 SPREAD = 0.02  # standard deviation of the starting weights
@@ -69,7 +70,7 @@ class Discriminator(nn.Module):
         for _ in range(_doublings(size) - 1):
             layers += [
                 nn.Conv2d(channels, 2 * channels, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(2 * channels),
+                BatchNorm2d(2 * channels),
                 nn.LeakyReLU(SLOPE, inplace=True),
             ]
             channels *= 2
@@ -119,4 +120,4 @@ def _doublings(size: int) -> int:
 
 
 def _norm(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    return [BatchNorm2d(channels), nn.ReLU(inplace=True)]

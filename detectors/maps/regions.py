@@ -3,14 +3,14 @@
 Morphology follows the Xnet-II paper (Mery 2020): the score difference theta = y1 - y0 = 2 p - 1 is compared with a
 level, the pixels above are dilated with a disc, those outside the test object removed, and regions of a fit size are
 detections. One level would give regions without an order, and defects that touch at a low level separate only at a
-higher one; so many levels are taken, whose regions form a tree, and every summit of the map becomes one region.
+higher one; so many levels are taken, whose regions form a tree, and every peak of the map becomes one region.
 
 Selective search follows the casting paper (Ferguson et al. 2017): a hierarchy of regions of the heat map proposes
 boxes, and a box whose mean exceeds one half is a defect.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import cv2
 import numpy as np
@@ -20,57 +20,84 @@ from scipy import ndimage
 from torchvision.ops import nms
 
 from data.schema import StrictModel
+from detectors.caps import grown
 from detectors.maps.selective_search import propose_boxes
 
 
-class RegionConfig(StrictModel):
-    """How boxes come out of a heat map.
+class BoxExtractionConfig(StrictModel):
+    """How boxes come out of a heat map: by morphology, or by selective search."""
 
-    Both methods:
-        grow: pixels added to every side of a box; negative shrinks it. A window of 32 pixels sees a defect long
-            before it is centered on it, so the warm region of a patch classifier is wider than the defect: about -8
-            suits such windows, and 0 or 1 a network with a probability for every pixel.
-        min_area, max_area: of a region in pixels; no upper bound by default.
-        nms: of two boxes that overlap by a larger IoU the one with the lower score is dropped.
-        max_regions: highest scores kept.
+    former_names: ClassVar = {
+        "grow": "box_padding",
+        "nms": "nms_iou",
+        "summit": "prominence",
+        "height": "rel_height",
+        "cell": "downsample",
+        "surround": "background_weight",
+    }
 
-    Morphology:
-        lowest, highest, levels: the levels of probability, equally spaced.
-        dilation: radius of the disc in pixels; regions that it joins are one.
-        summit: how far a summit must rise above the pass to a higher one to be a region of its own.
-        height: a region is the part of its summit above this share of the summit's probability (0.5: half maximum).
+    method: Literal["morphology", "selective_search"] = Field(
+        "morphology", description="morphology: the map's peaks. selective_search: boxes of a hierarchy of regions."
+    )
+    box_padding: float = Field(
+        0.0,
+        ge=-4096,
+        le=4096,
+        description="Pixels added to every side of a box; negative shrinks it. A window of 32 px sees a defect long "
+        "before it is centered on it, so that a patch classifier's regions are wider than the defect: about -8 suits "
+        "such windows, 0 or 1 a network with a probability for every pixel.",
+    )
+    min_area: float = Field(16, ge=1, description="Least area of a region in pixels.")
+    max_area: float | None = Field(None, gt=0, description="Largest area of a region in pixels; null sets no bound.")
+    nms_iou: float = Field(0.3, ge=0, le=1, description="IoU above which the lesser of two boxes is dropped.")
+    max_regions: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Most boxes of a radiograph of up to 768 x 572 pixels; the number grows with the area.",
+    )
 
-    Selective search:
-        cell: the search works on means over squares of this many pixels.
-        scale, sigma, min_size: of the initial segmentation by Felzenszwalb's method; sigma and min_size in cells.
-        min_mean: lowest mean of the heat map in a box.
-        surround: share of the mean around a box (a frame of half its size) that is taken off its score. Without
-            it, the hottest spot inside a defect scores higher than the defect.
-    """
+    lowest: float = Field(0.05, ge=0, lt=1, description="Morphology: the lowest level of probability.")
+    highest: float = Field(0.95, ge=0, lt=1, description="Morphology: the highest level of probability.")
+    levels: int = Field(31, ge=1, le=1000, description="Morphology: levels, equally spaced between the two.")
+    dilation: int = Field(
+        0, ge=0, le=256, description="Morphology: radius in pixels of the disc that joins regions into one."
+    )
+    prominence: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="Morphology: how far a peak rises above the saddle to a higher one to be a region of its own.",
+    )
+    rel_height: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="Morphology: a region is the part of its peak above this share of the peak's probability; 0.5 is "
+        "half maximum.",
+    )
 
-    method: Literal["morphology", "selective_search"] = "morphology"
-    grow: float = 0.0
-    min_area: float = Field(16, ge=1)
-    max_area: float | None = Field(None, gt=0)
-    nms: float = Field(0.3, ge=0, le=1)
-    max_regions: int = Field(100, ge=1)
-
-    lowest: float = Field(0.05, ge=0, lt=1)
-    highest: float = Field(0.95, ge=0, lt=1)
-    levels: int = Field(31, ge=1)
-    dilation: int = Field(0, ge=0)
-    summit: float = Field(0.15, ge=0, le=1)
-    height: float = Field(0.7, ge=0, le=1)
-
-    cell: int = Field(4, ge=1)
-    scale: float = Field(20.0, gt=0)
-    sigma: float = Field(0.5, ge=0)
-    min_size: int = Field(4, ge=1)
-    min_mean: float = Field(0.5, ge=0, le=1)
-    surround: float = Field(1.0, ge=0, le=1)
+    downsample: int = Field(
+        4, ge=1, le=256, description="Selective search: works on means over squares of this many pixels."
+    )
+    scale: float = Field(
+        20.0,
+        gt=0,
+        description="Selective search: of the first segmentation (Felzenszwalb's method); larger merges more.",
+    )
+    sigma: float = Field(0.5, ge=0, le=100, description="Selective search: blur before it, in downsampled pixels.")
+    min_size: int = Field(4, ge=1, description="Selective search: least initial region, in downsampled pixels.")
+    min_mean: float = Field(0.5, ge=0, le=1, description="Selective search: lowest mean of the heat map in a box.")
+    background_weight: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Selective search: share of the mean around a box (a frame of half its size) that is taken off its "
+        "score; without it, the hottest spot inside a defect scores higher than the defect.",
+    )
 
     @model_validator(mode="after")
-    def _ordered(self) -> "RegionConfig":
+    def _ordered(self) -> Self:
         if self.lowest > self.highest:
             raise ValueError(f"lowest ({self.lowest}) must not be above highest ({self.highest})")
         if self.max_area is not None and self.max_area < self.min_area:
@@ -79,7 +106,7 @@ class RegionConfig(StrictModel):
 
 
 def find_regions(
-    values: np.ndarray, config: RegionConfig, inside: np.ndarray | None = None
+    values: np.ndarray, config: BoxExtractionConfig, inside: np.ndarray | None = None, cap: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the regions of a heat map as boxes with scores, highest score first.
 
@@ -87,6 +114,7 @@ def find_regions(
         values: float [H, W], the probability in [0, 1] of every pixel.
         config: the method and its settings.
         inside: bool [H, W], the test object (see `data.part_mask`); everything by default.
+        cap: most boxes; by default `max_regions`, grown with the area (`detectors.caps`).
 
     Returns:
         Boxes float32 [M, 4] (x1, y1, x2, y2 in pixels, within the map) and scores float32 [M] in [0, 1]. The score
@@ -101,22 +129,23 @@ def find_regions(
     if inside is not None and inside.shape != values.shape:
         raise ValueError(f"the test object's mask is {list(inside.shape)}, the heat map {list(values.shape)}")
     if config.method == "morphology":
-        boxes, scores = _summits(values, config, inside)
+        boxes, scores = _peaks(values, config, inside)
     else:
         boxes, scores = _searched(values if inside is None else values * inside, config)
-    return _finished(boxes, scores, values.shape, config)
+    cap = grown(config.max_regions, *values.shape) if cap is None else cap
+    return _finished(boxes, scores, values.shape, config, cap)
 
 
 def _finished(
-    boxes: np.ndarray, scores: np.ndarray, shape: tuple[int, int], config: RegionConfig
+    boxes: np.ndarray, scores: np.ndarray, shape: tuple[int, ...], config: BoxExtractionConfig, cap: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the boxes grown, clipped and without duplicates, best first."""
+    """Return the boxes padded, clipped and without duplicates, best first."""
     center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-    half = np.maximum(half + config.grow, np.minimum(half, 0.5))  # a shrunken box keeps a pixel
+    half = np.maximum(half + config.box_padding, np.minimum(half, 0.5))  # a shrunken box keeps a pixel
     boxes = np.concatenate([center - half, center + half], axis=1)
     boxes = boxes.clip(0, [shape[1], shape[0]] * 2).astype(np.float32)
     scores = scores.astype(np.float32)
-    keep = nms(torch.from_numpy(boxes), torch.from_numpy(scores), config.nms).numpy()[: config.max_regions]
+    keep = nms(torch.from_numpy(boxes), torch.from_numpy(scores), config.nms_iou).numpy()[:cap]
     return boxes[keep], scores[keep]
 
 
@@ -146,47 +175,47 @@ class _Level:
 
 
 @dataclass
-class _Summit:
+class _Peak:
     """A peak of the map and the region that stands for it so far: (box, mean probability)."""
 
     peak: float
     region: tuple[Box, float] | None
 
 
-def _summits(values: np.ndarray, config: RegionConfig, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes [M, 4] and scores [M] of the map's summits, by going down level by level."""
+def _peaks(values: np.ndarray, config: BoxExtractionConfig, inside: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return boxes [M, 4] and scores [M] of the map's peaks, by going down level by level."""
     largest = np.inf if config.max_area is None else config.max_area
     above: _Level | None = None
-    summits: list[list[_Summit]] = []  # of each region of the level above
+    peaks: list[list[_Peak]] = []  # of each region of the level above
     for value in np.linspace(config.highest, config.lowest, config.levels):
         level = _cut(values, float(value), config, inside)
         # Regions only grow on the way down, so each region above lies in exactly one region of this level.
-        inner: list[list[_Summit]] = [[] for _ in level.areas]
+        inner: list[list[_Peak]] = [[] for _ in level.areas]
         if above is not None:
-            for parent, found in zip(level.labels.flat[above.places] - 1, summits, strict=True):
+            for parent, found in zip(level.labels.flat[above.places] - 1, peaks, strict=True):
                 inner[parent] += found
-        summits = [_merged(found, level, k, config, largest) for k, found in enumerate(inner)]
+        peaks = [_merged(found, level, k, config, largest) for k, found in enumerate(inner)]
         above = level
-    regions = [summit.region for found in summits for summit in found if summit.region is not None]
+    regions = [peak.region for found in peaks for peak in found if peak.region is not None]
     boxes = np.array([box for box, _ in regions], dtype=np.float64).reshape(-1, 4)
     return boxes, np.array([score for _, score in regions], dtype=np.float64)
 
 
-def _merged(inner: list[_Summit], level: _Level, k: int, config: RegionConfig, largest: float) -> list[_Summit]:
-    """Return the summits that region `k` of a level stands for, given those of the regions inside it."""
-    high = [summit for summit in inner if summit.peak - level.value >= config.summit]
+def _merged(inner: list[_Peak], level: _Level, k: int, config: BoxExtractionConfig, largest: float) -> list[_Peak]:
+    """Return the peaks that region `k` of a level stands for, given those of the regions inside it."""
+    high = [peak for peak in inner if peak.peak - level.value >= config.prominence]
     if len(high) > 1:
         return high
     region = (level.boxes[k], float(level.means[k])) if level.areas[k] <= largest else None
     if not inner:
-        return [_Summit(float(level.peaks[k]), region)]
-    highest = max(inner, key=lambda summit: summit.peak)
-    if region is not None and (highest.region is None or level.value >= config.height * highest.peak):
+        return [_Peak(float(level.peaks[k]), region)]
+    highest = max(inner, key=lambda peak: peak.peak)
+    if region is not None and (highest.region is None or level.value >= config.rel_height * highest.peak):
         highest.region = region
     return [highest]
 
 
-def _cut(values: np.ndarray, value: float, config: RegionConfig, inside: np.ndarray | None) -> _Level:
+def _cut(values: np.ndarray, value: float, config: BoxExtractionConfig, inside: np.ndarray | None) -> _Level:
     """Return the 8-connected regions above one level, dilated with a disc and inside the test object."""
     hot = (values > value).astype(np.uint8)
     if inside is not None:
@@ -216,9 +245,9 @@ def _cut(values: np.ndarray, value: float, config: RegionConfig, inside: np.ndar
     return _Level(value, labels, boxes, areas, means, peaks, some)
 
 
-def _searched(values: np.ndarray, config: RegionConfig) -> tuple[np.ndarray, np.ndarray]:
+def _searched(values: np.ndarray, config: BoxExtractionConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes [M, 4] and scores [M] by selective search on the heat map."""
-    boxes = propose_boxes(values, config.cell, config.scale, config.sigma, config.min_size)
+    boxes = propose_boxes(values, config.downsample, config.scale, config.sigma, config.min_size)
     sizes = boxes[:, 2:] - boxes[:, :2]
     areas = sizes.prod(axis=1)
     integral = cv2.integral(values, sdepth=cv2.CV_64F)
@@ -231,7 +260,7 @@ def _searched(values: np.ndarray, config: RegionConfig) -> tuple[np.ndarray, np.
     keep = (means > config.min_mean) & (areas >= config.min_area)
     if config.max_area is not None:
         keep &= areas <= config.max_area
-    scores = (means - config.surround * around).clip(0, 1)
+    scores = (means - config.background_weight * around).clip(0, 1)
     return boxes[keep].astype(np.float64), scores[keep]
 
 

@@ -1,8 +1,8 @@
 """Windows that overlap share their layers: a patch network over a whole radiograph, at any stride.
 
-A window's cells of a layer lie `native` pixels apart. Where windows start every `stride` pixels, all the cells of
-all windows lie on a lattice of gcd(stride, native) pixels, so that each layer is computed once on that lattice, with
-its taps `native` pixels apart ("à trous", dilated). At stride 8 a pool of stride 2 is a plain one until cells are 8
+A window's cells of a layer lie `jump` pixels apart. Where windows start every `stride` pixels, all the cells of
+all windows lie on a lattice of gcd(stride, jump) pixels, so that each layer is computed once on that lattice, with
+its taps `jump` pixels apart ("à trous", dilated). At stride 8 a pool of stride 2 is a plain one until cells are 8
 pixels apart, and a dilated one after that; nothing is shifted and run again.
 """
 
@@ -23,22 +23,22 @@ class Lattice:
 
     Attributes:
         spacing: pixels between neighboring cells of the map.
-        native: pixels between neighboring cells of one window.
+        jump: pixels between neighboring cells of one window.
         stride: pixels between the starts of neighboring windows.
 
     """
 
     spacing: int
-    native: int
+    jump: int
     stride: int
 
     def after(self, layer: nn.Conv2d | nn.MaxPool2d) -> Lattice:
         """Return the lattice of a layer's output."""
-        native = self.native * _square(layer.stride)
-        return Lattice(math.gcd(self.stride, native), native, self.stride)
+        jump = self.jump * _square(layer.stride)
+        return Lattice(math.gcd(self.stride, jump), jump, self.stride)
 
 
-def fold_norms(layers: Iterable[nn.Module]) -> list[nn.Module]:
+def fuse_conv_bn(layers: Iterable[nn.Module]) -> list[nn.Module]:
     """Return layers in evaluation with each batch norm taken into the convolution before it: a pass less over maps."""
     folded: list[nn.Module] = []
     for layer in layers:
@@ -69,7 +69,7 @@ def margin(layers: Iterable[nn.Module], stride: int) -> int:
     lattice, total = Lattice(1, 1, stride), 0
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            total += _square(layer.padding) * lattice.native
+            total += _square(layer.padding) * lattice.jump
             lattice = lattice.after(layer)
     return total
 
@@ -95,7 +95,7 @@ def floats_per_pixel(layers: Iterable[nn.Module], stride: int, start: int = 0) -
 
 def cut_windows(maps: Tensor, lattice: Lattice, rows: range, columns: int, cells: int) -> Tensor:
     """Return the cells of some rows of windows, [len(rows) * columns, C, cells, cells], from maps [1, C, H, W]."""
-    dilation, step = lattice.native // lattice.spacing, lattice.stride // lattice.spacing
+    dilation, step = lattice.jump // lattice.spacing, lattice.stride // lattice.spacing
     extent = (cells - 1) * dilation + 1
     maps = maps[0, :, rows.start * step : (rows.stop - 1) * step + extent, : (columns - 1) * step + extent]
     windows = maps.unfold(1, extent, step).unfold(2, extent, step)[..., ::dilation, ::dilation]
@@ -104,7 +104,7 @@ def cut_windows(maps: Tensor, lattice: Lattice, rows: range, columns: int, cells
 
 def _slide(layer: nn.Conv2d | nn.MaxPool2d, maps: Tensor, lattice: Lattice) -> tuple[Tensor, Lattice]:
     out = lattice.after(layer)
-    step, dilation = out.spacing // lattice.spacing, lattice.native // lattice.spacing
+    step, dilation = out.spacing // lattice.spacing, lattice.jump // lattice.spacing
     if isinstance(layer, nn.MaxPool2d):
         return F.max_pool2d(maps, layer.kernel_size, step, dilation=dilation), out
     return F.conv2d(maps, layer.weight, layer.bias, step, dilation=dilation), out

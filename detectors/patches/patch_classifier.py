@@ -5,21 +5,23 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from data.errors import InputError
 from data.part_mask import segment_test_object
+from detectors.backbones.config import FORMER_INPUTS
 from detectors.backbones.networks import SoftContrast
+from detectors.caps import grown, raised
 from detectors.interface import Detections, check_images
 from detectors.maps.heat_map import HeatMap
-from detectors.maps.regions import RegionConfig, find_regions
+from detectors.maps.regions import BoxExtractionConfig, find_regions
 from detectors.patches.dense import (
     Lattice,
     cells_per_window,
     cut_windows,
     floats_per_pixel,
-    fold_norms,
+    fuse_conv_bn,
     margin,
     slide_layers,
 )
@@ -31,30 +33,25 @@ BATCH_FLOATS = 2**22  # likewise of a batch of windows that share nothing; more 
 
 
 class PatchClassifierConfig(ModelSection):
-    """What the `model` sections of all patch classifiers have in common.
-
-    `mode` says how a heat map is made: `dense` computes what overlapping windows share once, `sliding` cuts real
-    windows and is the reference. `heat_stride` is the pixels between windows. `object_mask` leaves out detections
-    beside the test object. `regions` turns the map into boxes. `input` is what the first layer sees: gray, as
-    published, or the contrast to the surroundings (`detectors.backbones.networks.SoftContrast`), which tells a faint
-    pore from the part's own gray values, whatever the exposure.
-    """
+    """What the `model` sections of all patch classifiers have in common."""
 
     task: ClassVar[str] = "patches"
+    former_values: ClassVar = {"input": FORMER_INPUTS}
 
-    dropout: float = Field(0.25, ge=0, lt=1)
-    input: Literal["gray", "contrast"] = "gray"
-    mode: Literal["dense", "sliding"] = "dense"
-    heat_stride: int = Field(8, ge=1, le=WINDOW)
-    object_mask: bool = False
-    regions: RegionConfig = RegionConfig()
-
-    @field_validator("weights")
-    @classmethod
-    def _own_weights(cls, value: str) -> str:
-        if value in ("imagenet", "coco"):
-            raise ValueError(f"there are no '{value}' weights of patch classifiers: give none or a run")
-        return value
+    dropout: float = Field(0.25, ge=0, lt=1, description="Fraction of values that dropout zeroes in training.")
+    input: Literal["gray", "local_contrast"] = Field(
+        "gray",
+        description="What the first layer sees. gray: the gray value, as published. local_contrast: the contrast to "
+        "the surroundings, which tells a faint pore from the part's own gray values, whatever the exposure.",
+    )
+    mode: Literal["dense", "sliding"] = Field(
+        "dense",
+        description="How a heat map is made. dense: what overlapping windows share is computed once. sliding: windows "
+        "are cut out one by one, the reference.",
+    )
+    heat_stride: int = Field(8, ge=1, le=WINDOW, description="Pixels between the windows of a heat map.")
+    object_mask: bool = Field(False, description="Whether detections beside the test object are left out.")
+    regions: BoxExtractionConfig = Field(BoxExtractionConfig(), description="How boxes come out of a heat map.")
 
 
 class PatchClassifier(nn.Module):
@@ -81,10 +78,11 @@ class PatchClassifier(nn.Module):
         self, layers: nn.Sequential, head: nn.Module, config: PatchClassifierConfig, window_from: int | None = None
     ) -> None:
         super().__init__()
-        self.expand = SoftContrast() if config.input == "contrast" else nn.Identity()
+        self.input_encoding = SoftContrast() if config.input == "local_contrast" else nn.Identity()
         self.layers = layers
         self.head = head
         self.config = config
+        self.detections_asked_for: int | None = None
         self.window_from = len(layers) if window_from is None else window_from
 
     def logits(self, patches: Tensor) -> Tensor:
@@ -94,7 +92,7 @@ class PatchClassifier(nn.Module):
                 f"patches have shape {tuple(patches.shape)} and type {patches.dtype}; '{self.config.name}' takes "
                 f"float [N, 1, {WINDOW}, {WINDOW}]: make patches of {WINDOW} pixels"
             )
-        return self.head(self.layers(self.expand(patches)))
+        return self.head(self.layers(self.input_encoding(patches)))
 
     def classify(self, patches: Tensor) -> Tensor:
         """Return the probability of a defect, float32 [N] in [0, 1], of patches float32 [N, 1, 32, 32]."""
@@ -117,10 +115,10 @@ class PatchClassifier(nn.Module):
         """Return the defect probability of the windows of one radiograph, float32 [1, H, W] in [0, 1]."""
         stride = self.config.heat_stride
         count = self.window_from if self.config.mode == "dense" else 0
-        shared, rest = self.layers[:count], nn.Sequential(self.expand, *self.layers, self.head)
+        shared, rest = self.layers[:count], nn.Sequential(self.input_encoding, *self.layers, self.head)
         if count:
-            shared, rest = fold_norms(shared), nn.Sequential(*fold_norms(self.layers[count:]), self.head)
-            image = self.expand(image[None])[0]
+            shared, rest = fuse_conv_bn(shared), nn.Sequential(*fuse_conv_bn(self.layers[count:]), self.head)
+            image = self.input_encoding(image[None])[0]
         border = margin(shared, stride)
         padded, (height, width) = _pad(image, stride, border)
         strip = _rows_at_once(padded.shape[-1] * floats_per_pixel(shared, stride), stride, border)
@@ -137,12 +135,16 @@ class PatchClassifier(nn.Module):
         height, width = image.shape[1:]
         values = heat_map.per_pixel(height, width).float().cpu().numpy()
         inside = segment_test_object(image[0].cpu().numpy()) if self.config.object_mask else None
-        boxes, scores = find_regions(values, self.config.regions, inside)
+        boxes, scores = find_regions(values, self.config.regions, inside, self.detection_cap(height, width))
         return {
             "boxes": torch.from_numpy(boxes).to(image.device),
             "scores": torch.from_numpy(scores).to(image.device),
             "labels": torch.ones(len(boxes), dtype=torch.int64, device=image.device),
         }
+
+    def detection_cap(self, height: int, width: int) -> int:
+        """Return the most detections of a radiograph of this size in pixels."""
+        return raised(grown(self.config.regions.max_regions, height, width), self.detections_asked_for)
 
     def _classify_windows(
         self, rest: nn.Module, maps: Tensor, lattice: Lattice, shape: tuple[int, int], shared: int

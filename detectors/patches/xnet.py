@@ -1,7 +1,6 @@
 """XnetV2 (Ferguson et al. 2017, Table II) and the Xnet family (Mery 2020, Tables 2 and 3): patch classifiers."""
 
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -9,19 +8,23 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.schema import StrictModel
-from detectors.backbones.weights import load_matching
+from detectors.backbones.batch_norm import BatchNorm1d, BatchNorm2d
 from detectors.patches.patch_classifier import WINDOW, PatchClassifier, PatchClassifierConfig
 
 
 class XnetLayers(StrictModel):
     """A member of the family: kernel sizes `p` and channels `d` of its blocks, widths `f` of its dense layers."""
 
-    p: list[int]
-    d: list[int]
-    f: list[int]
+    p: list[Annotated[int, Field(le=WINDOW)]] = Field(
+        max_length=8, description="Kernel sizes of the blocks' convolutions in cells, odd, one a block."
+    )
+    d: list[Annotated[int, Field(le=4096)]] = Field(max_length=8, description="Channels of the blocks.")
+    f: list[Annotated[int, Field(le=8192)]] = Field(
+        max_length=8, description="Outputs of the dense layers, the last of them 2: no defect, defect."
+    )
 
     @model_validator(mode="after")
-    def _check(self) -> "XnetLayers":
+    def _check(self) -> Self:
         deepest = WINDOW.bit_length() - 1
         if len(self.p) != len(self.d) or not 1 <= len(self.p) <= deepest:
             raise ValueError(f"p and d need one number a block, 1 to {deepest} of them")
@@ -32,8 +35,8 @@ class XnetLayers(StrictModel):
         return self
 
 
-# Table 3; row 0 is Xnet, row 6 is Xnet-II.
-ROWS = [
+# Table 3 of Mery 2020; row 0 is Xnet, row 6 is Xnet-II.
+VARIANTS = [
     XnetLayers(p=p, d=d, f=f)
     for p, d, f in (
         ([7, 5, 3], [32, 64, 128], [256, 64, 2]),
@@ -49,36 +52,49 @@ ROWS = [
 
 
 class XnetV2Config(PatchClassifierConfig):
-    """The `model` section for XnetV2. `l2` weighs the sum of squared weights of layers 8, 9, 11 and 12."""
+    """The `model` section for XnetV2."""
 
-    name: Literal["xnet_v2"] = "xnet_v2"
-    l2: float = Field(1e-3, ge=0)
+    name: Literal["xnet_v2"] = Field("xnet_v2", description="XnetV2.")
+    l2: float = Field(
+        1e-3, ge=0, description="Weight of the sum of squared weights of layers 8, 9, 11 and 12 in the loss."
+    )
 
 
 class XnetConfig(PatchClassifierConfig):
-    """The `model` section for the Xnet family: a `row` of Table 3 (0 is Xnet, 6 Xnet-II), or `layers` of your own.
+    """The `model` section for the Xnet family: a variant of Table 3, or layers of your own.
 
-    `window_cells`: in dense mode, blocks whose input has at most this many cells along a window's side are computed
-    inside each window, padded with zeros as in training; 0 shares every block and is the fastest. On 2 x 2 cells a
-    3 x 3 kernel has five of its nine taps in that padding, so that 2 brings the maps of five blocks nearer to those
-    of `sliding`. The deeper the network, the more the two differ: compare them on a trained one
-    (benchmarks/dense_heat_map.py --run RUN --image RADIOGRAPH) before trusting dense maps of it.
+    On 2 x 2 cells a 3 x 3 kernel has five of its nine taps in the padding, so that `window_cells` 2 brings the dense
+    maps of five blocks nearer to those of `sliding`. The deeper the network, the more the two differ: compare them on
+    a trained one (benchmarks/dense_heat_map.py --run RUN --image RADIOGRAPH) before trusting dense maps of it.
     """
 
-    name: Literal["xnet"] = "xnet"
-    row: int | None = Field(0, ge=0, lt=len(ROWS))
-    layers: XnetLayers | None = None
-    window_cells: int = Field(0, ge=0, le=WINDOW)
+    former_names: ClassVar = {"row": "variant"}
+
+    name: Literal["xnet"] = Field("xnet", description="A member of the Xnet family.")
+    variant: int | None = Field(
+        0,
+        ge=0,
+        lt=len(VARIANTS),
+        description="Row of Table 3 in Mery 2020: 0 is Xnet, 6 Xnet-II; null where 'layers' are given.",
+    )
+    layers: XnetLayers | None = Field(None, description="Layers of your own, with variant: null.")
+    window_cells: int = Field(
+        0,
+        ge=0,
+        le=WINDOW,
+        description="In dense mode, blocks whose input has at most this many cells along a window's side are computed "
+        "inside each window, padded with zeros as in training; 0 shares every block and is the fastest.",
+    )
 
     @model_validator(mode="after")
-    def _one_description(self) -> "XnetConfig":
-        if (self.row is None) == (self.layers is None):
-            raise ValueError("give either row, or layers (p, d and f) with row: null")
+    def _one_description(self) -> Self:
+        if (self.variant is None) == (self.layers is None):
+            raise ValueError("give either variant, or layers (p, d and f) with variant: null")
         return self
 
     def shape(self) -> XnetLayers:
         """Return kernel sizes, channels and widths."""
-        return self.layers or ROWS[self.row or 0]
+        return self.layers or VARIANTS[self.variant or 0]
 
 
 class SmallMapConv2d(nn.Conv2d):
@@ -146,7 +162,7 @@ class Xnet(PatchClassifier):
                 shared = len(layers) + 4
             layers += [
                 SmallMapConv2d(channels, width, kernel, padding=kernel // 2),
-                nn.BatchNorm2d(width),
+                BatchNorm2d(width),
                 nn.MaxPool2d(2),
                 nn.Dropout(config.dropout),
             ]
@@ -155,7 +171,7 @@ class Xnet(PatchClassifier):
         for outputs in shape.f[:-1]:
             head += [
                 nn.Linear(width, outputs, bias=False),
-                nn.BatchNorm1d(outputs),
+                BatchNorm1d(outputs),
                 nn.ReLU(inplace=True),
                 nn.Dropout(config.dropout),
             ]
@@ -168,7 +184,7 @@ def build_xnet(config: XnetV2Config | XnetConfig, num_classes: int) -> PatchClas
     """Return a patch classifier with its starting weights. Raises InputError for more than one kind of defect."""
     if num_classes != 1:
         raise InputError(
-            f"model.name={config.name}: it tells defects from sound metal, but the data name {num_classes} "
+            f"model.name={config.name}: it tells defects from the background, but the data name {num_classes} "
             "categories; merge them into one"
         )
     model = XnetV2(config) if isinstance(config, XnetV2Config) else Xnet(config)
@@ -177,6 +193,4 @@ def build_xnet(config: XnetV2Config | XnetConfig, num_classes: int) -> PatchClas
             nn.init.xavier_uniform_(layer.weight)  # no norm in XnetV2: PyTorch's default start would fade
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    if config.weights != "none":
-        load_matching(model, Path(config.weights), ())
     return model

@@ -8,7 +8,7 @@ from torch import nn
 
 from data.errors import InputError
 from data.files import write_json
-from detectors.backbones.weights import load_matching, read_checkpoint
+from detectors.backbones.weights import load_compatible, read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.source import source_at
@@ -70,7 +70,7 @@ def evaluate_weights(
     """
     categories = read_checkpoint(weights)["categories"]
     model = build_model(config.model.without_weights(), len(categories))
-    load_matching(model, weights, replaceable=())
+    load_compatible(model, weights, may_differ=())
     folder = out or config.output / config.name / "eval"
     return folder, _evaluate(model, config, categories, json_file, images, folder, validated_pixel_threshold(weights))
 

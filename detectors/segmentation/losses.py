@@ -4,6 +4,8 @@ The overlap losses sum over the whole batch, not over each image: a crop without
 and counts through its false positives in the batch's sum.
 """
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -20,23 +22,28 @@ LEAST = 1e-6
 
 
 class SegmentationLossConfig(StrictModel):
-    """Weights of the losses that are summed, 0 leaving one out, and their settings.
+    """Weights of the losses that are summed, 0 leaving one out, and their settings."""
 
-    `positive_weight` multiplies the cross entropy of defect pixels. `alpha` weights false positives and `beta`
-    false negatives in the Tversky index (Salehi et al. 2017); 0.5 and 0.5 make it the Dice coefficient. `gamma`
-    is the exponent of 1 - TI: under 1 it raises the slope of examples that are nearly learned.
-    """
-
-    bce: float = Field(1.0, ge=0)
-    dice: float = Field(1.0, ge=0)
-    focal_tversky: float = Field(0.0, ge=0)
-    positive_weight: float = Field(1.0, gt=0)
-    alpha: float = Field(0.3, ge=0)
-    beta: float = Field(0.7, ge=0)
-    gamma: float = Field(0.75, gt=0)
+    bce: float = Field(1.0, ge=0, description="Weight of the binary cross entropy of each pixel.")
+    dice: float = Field(1.0, ge=0, description="Weight of the Dice loss.")
+    focal_tversky: float = Field(0.0, ge=0, description="Weight of the focal Tversky loss.")
+    positive_weight: float = Field(1.0, gt=0, description="Multiplies the cross entropy of defect pixels.")
+    alpha: float = Field(
+        0.3,
+        ge=0,
+        description="Weight of false positives in the Tversky index (Salehi et al. 2017); alpha and beta of 0.5 make "
+        "it the Dice coefficient.",
+    )
+    beta: float = Field(0.7, ge=0, description="Weight of false negatives in the Tversky index.")
+    gamma: float = Field(
+        0.75,
+        gt=0,
+        description="Exponent of 1 - TI in the focal Tversky loss: under 1 it raises the slope of examples that are "
+        "nearly learned.",
+    )
 
     @model_validator(mode="after")
-    def _some_loss(self) -> "SegmentationLossConfig":
+    def _some_loss(self) -> Self:
         if not (self.bce or self.dice or self.focal_tversky):
             raise ValueError("give 'bce', 'dice' or 'focal_tversky' a weight above 0")
         return self

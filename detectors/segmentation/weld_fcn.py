@@ -8,8 +8,7 @@ light last step joins the input's own pixels.
 """
 
 import math
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +16,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from data.errors import InputError
-from detectors.backbones.networks import INPUTS, NORMS, InputKind
-from detectors.backbones.weights import load_matching
+from detectors.backbones.config import FORMER_INPUTS
+from detectors.backbones.networks import INPUT_ENCODINGS, NORMS, InputEncoding
+from detectors.caps import grown, raised
 from detectors.interface import Detections, check_images
 from detectors.maps.heat_map import HeatMap
-from detectors.maps.regions import RegionConfig, find_regions
+from detectors.maps.regions import BoxExtractionConfig, find_regions
 from detectors.schema import ModelSection
 from detectors.segmentation.losses import SegmentationLossConfig, segmentation_losses
 from detectors.segmentation.windows import predict_in_windows
@@ -41,35 +41,47 @@ DEFECT_SHARE = 0.02
 
 
 class WeldFCNConfig(ModelSection):
-    """The `model` section of a weld FCN.
-
-    `width` is the number of channels at stride 2; it doubles with each of the `depth` halvings after that, up to
-    8 times `width`. `activation` selu is the paper's (SELU after batch norm, ELU elsewhere); elu and relu put
-    theirs in all places. `input` is what the first convolution sees: gray, or gray with local contrasts.
-
-    A radiograph of up to `whole` pixels is mapped at once, a larger one in windows of `window` pixels that share
-    at least `overlap`, `batch` at a time. `regions` says how a map becomes boxes.
-    """
+    """The `model` section of a weld FCN."""
 
     task: ClassVar[str] = "segmentation"
+    former_names: ClassVar = {
+        "window": "tile_size",
+        "overlap": "tile_overlap",
+        "batch": "tile_batch",
+        "whole": "max_full_image_pixels",
+    }
+    former_values: ClassVar = {"input": FORMER_INPUTS}
 
-    name: Literal["weld_fcn"] = "weld_fcn"
-    width: int = Field(16, ge=4)
-    depth: int = Field(3, ge=1, le=6)
-    activation: Activation = "selu"
-    norm: Literal["batch", "group"] = "batch"
-    input: InputKind = "contrast"
-    loss: SegmentationLossConfig = SegmentationLossConfig()
-    window: int = Field(256, ge=32)
-    overlap: int = Field(64, ge=0)
-    batch: int = Field(4, ge=1)
-    whole: int = Field(1_000_000, ge=0)
-    regions: RegionConfig = RegionConfig()
+    name: Literal["weld_fcn"] = Field("weld_fcn", description="A fully convolutional network for welds.")
+    width: int = Field(
+        16, ge=4, le=512, description="Channels at stride 2; they double with each further halving, up to 8 times this."
+    )
+    depth: int = Field(3, ge=1, le=6, description="Halvings after the first one.")
+    activation: Activation = Field(
+        "selu",
+        description="selu is the paper's: SELU after batch norm, ELU elsewhere. elu and relu put theirs in all places.",
+    )
+    norm: Literal["batch", "group"] = Field("batch", description="Normalization of the encoder.")
+    input: InputEncoding = Field(
+        "local_contrast",
+        description="What the first convolution sees. rgb_repeat: the gray value three times. local_contrast: the gray "
+        "value and the relative contrast to two Gaussian surroundings.",
+    )
+    loss: SegmentationLossConfig = Field(SegmentationLossConfig(), description="The losses that are summed.")
+    tile_size: int = Field(
+        256, ge=32, le=16384, description="Side in pixels of the tiles that a large radiograph is mapped in."
+    )
+    tile_overlap: int = Field(64, ge=0, description="Pixels that neighboring tiles share at least.")
+    tile_batch: int = Field(4, ge=1, le=1024, description="Tiles that go through the network together.")
+    max_full_image_pixels: int = Field(
+        1_000_000, ge=0, description="Radiographs of up to this many pixels are mapped in one piece."
+    )
+    regions: BoxExtractionConfig = Field(BoxExtractionConfig(), description="How boxes come out of a heat map.")
 
     @model_validator(mode="after")
-    def _overlap_fits(self) -> "WeldFCNConfig":
-        if self.overlap >= self.window:
-            raise ValueError(f"overlap ({self.overlap}) must be under window ({self.window})")
+    def _overlap_fits(self) -> Self:
+        if self.tile_overlap >= self.tile_size:
+            raise ValueError(f"tile_overlap ({self.tile_overlap}) must be under tile_size ({self.tile_size})")
         return self
 
 
@@ -77,16 +89,17 @@ class WeldFCN(nn.Module):
     """Encoder-decoder with a logit a pixel; also a `HeatMapModel`.
 
     In training `model(images [N, 1, H, W], masks [N, H, W])` returns the losses; masks are label maps, uint8 or
-    float: 0 sound, 1 defect, 255 not to be learned. In evaluation `model(list of [1, H, W])` returns boxes, scores
+    float: 0 background, 1 defect, 255 not to be learned. In evaluation `model(list of [1, H, W])` returns boxes, scores
     and labels, as every detector does.
     """
 
     def __init__(self, config: WeldFCNConfig) -> None:
         super().__init__()
         self.config = config
+        self.detections_asked_for: int | None = None
         first, other = ACTIVATIONS[config.activation]
         norm = NORMS[config.norm]
-        self.expand = INPUTS[config.input]()
+        self.input_encoding = INPUT_ENCODINGS[config.input]()
         widths = [config.width * 2 ** min(step, 3) for step in range(config.depth + 1)]
         self.stride = 2 ** (config.depth + 1)
         encoder, before = [], 3
@@ -101,13 +114,13 @@ class WeldFCN(nn.Module):
             )  # fmt: skip
             before = width
         self.encoder = nn.ModuleList(encoder)
-        narrower, decoder = [], []
+        lateral, decoder = [], []
         for width in reversed(widths[:-1]):
-            narrower.append(nn.Conv2d(before, width, 1))
+            lateral.append(nn.Conv2d(before, width, 1))
             decoder.append(nn.Sequential(nn.Conv2d(width, width, 3, padding=1), other()))
             before = width
         fine = max(before // 2, 4)
-        self.narrower = nn.ModuleList([*narrower, nn.Conv2d(before, fine, 1)])
+        self.lateral = nn.ModuleList([*lateral, nn.Conv2d(before, fine, 1)])
         self.decoder = nn.ModuleList(decoder)
         self.refine = nn.Sequential(nn.Conv2d(fine + 3, fine, 3, padding=1), other())
         self.head = nn.Conv2d(fine, 1, 1)
@@ -135,15 +148,15 @@ class WeldFCN(nn.Module):
         height, width = images.shape[-2:]
         # The edge pixels are repeated up to a multiple of the stride, and cut off again at the end.
         images = F.pad(images, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
-        pixels = self.expand(images)
+        pixels = self.input_encoding(images)
         maps, features = [], pixels
         for step in self.encoder:
             features = step(features)
             maps.append(features)
         maps.pop()
-        for narrower, step in zip(self.narrower, self.decoder, strict=False):
-            features = step(_twice_as_large(narrower(features)) + maps.pop())
-        features = _twice_as_large(self.narrower[-1](features))
+        for lateral, step in zip(self.lateral, self.decoder, strict=False):
+            features = step(_upsample(lateral(features)) + maps.pop())
+        features = _upsample(self.lateral[-1](features))
         logits = self.head(self.refine(torch.cat([features, pixels.to(features.dtype)], dim=1)))
         return logits[:, 0, :height, :width].float()
 
@@ -154,21 +167,27 @@ class WeldFCN(nn.Module):
         """
         check_images([image])
         config = self.config
-        if image.shape[-2] * image.shape[-1] <= config.whole:
+        if image.shape[-2] * image.shape[-1] <= config.max_full_image_pixels:
             values = self._probabilities(image[None])[0]
         else:
-            values = predict_in_windows(self._probabilities, image, config.window, config.overlap, config.batch)
+            values = predict_in_windows(
+                self._probabilities, image, config.tile_size, config.tile_overlap, config.tile_batch
+            )
         return HeatMap(values, stride=1, offset=0.5)
 
     def detections(self, image: Tensor, heat_map: HeatMap) -> Detections:
         """Return the boxes of a map's regions, scored, all of label 1."""
         values = heat_map.per_pixel(*image.shape[-2:]).float().cpu().numpy()
-        boxes, scores = find_regions(values, self.config.regions, None)
+        boxes, scores = find_regions(values, self.config.regions, None, self.detection_cap(*image.shape[-2:]))
         return {
             "boxes": torch.as_tensor(boxes, dtype=torch.float32, device=image.device).reshape(-1, 4),
             "scores": torch.as_tensor(scores, dtype=torch.float32, device=image.device),
             "labels": torch.ones(len(scores), dtype=torch.int64, device=image.device),
         }
+
+    def detection_cap(self, height: int, width: int) -> int:
+        """Return the most detections of a radiograph of this size in pixels."""
+        return raised(grown(self.config.regions.max_regions, height, width), self.detections_asked_for)
 
     def _probabilities(self, images: Tensor) -> Tensor:
         return self.logits(images).sigmoid()
@@ -184,20 +203,12 @@ class WeldFCN(nn.Module):
         nn.init.constant_(self.head.bias, math.log(DEFECT_SHARE / (1 - DEFECT_SHARE)))
 
 
-def _twice_as_large(features: Tensor) -> Tensor:
+def _upsample(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def build_weld_fcn(config: WeldFCNConfig, num_classes: int) -> WeldFCN:
-    """Return a weld FCN, with the weights of a run if `weights` names one.
-
-    Raises InputError for more than one class (the map says defect or not) and for weights that do not fit.
-    """
+    """Return a weld FCN. Raises InputError for more than one class: the map says defect or not."""
     if num_classes != 1:
         raise InputError(f"weld_fcn tells defects from the rest, and the data has {num_classes} categories; merge them")
-    if config.weights in ("imagenet", "coco"):
-        raise InputError(f"weld_fcn has no weights '{config.weights}'; give none, a checkpoint or a run's folder")
-    model = WeldFCN(config)
-    if config.weights != "none":
-        load_matching(model, Path(config.weights), ())
-    return model
+    return WeldFCN(config)

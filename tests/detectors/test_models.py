@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from detectors.backbones.networks import ContrastGray
+from detectors.backbones.networks import LocalContrast
 from detectors.boxes.center_net import CenterNetConfig
 from detectors.boxes.faster_rcnn import FasterRCNNConfig
 from detectors.boxes.rfcn import RFCNConfig
@@ -29,22 +29,23 @@ MODELS_UNDER_TEST: dict[str, ModelSection] = {
     ),
     "faster_rcnn_fpn": FasterRCNNConfig(
         backbone="resnet18", pyramid=True, fpn_channels=32, min_size=None, crop_size=7, head_channels=64,
-        input="contrast", rpn=SMALL_ANCHORS,
+        input="local_contrast", rpn=SMALL_ANCHORS,
     ),
     "faster_rcnn_c4": FasterRCNNConfig(
-        backbone="resnet18", width=0.25, min_size=128, max_size=256, roi_batch=16,
-        rpn={"anchor_sizes": [[12, 24, 48]], "proposals": 32, "batch": 64},
+        backbone="resnet18", width=0.25, min_size=128, max_size=256, roi_batch_size=16,
+        rpn={"anchor_sizes": [[12, 24, 48]], "proposals": 32, "batch_size": 64},
     ),
     "rfcn": RFCNConfig(
-        backbone="resnet18", width=0.25, stride=8, stage=4, reduction=64, min_size=None, crop_size=6, roi_batch=16,
-        input="contrast", rpn={"anchor_sizes": [[12, 24, 48]], "proposals": 50, "proposals_before_nms": 200},
+        backbone="resnet18", width=0.25, stride=8, stage=4, reduction=64, min_size=None, crop_size=6, roi_batch_size=16,
+        input="local_contrast", rpn={"anchor_sizes": [[12, 24, 48]], "proposals": 50, "proposals_before_nms": 200},
     ),
     "ssd_fpn": SSDConfig(
-        backbone="resnet18", width=0.25, pyramid=True, fpn_channels=32, input="contrast", further=[32], head_layers=1,
-        boxes=[{"sizes": [10]}, {"sizes": [20]}, {"sizes": [40]}, {"sizes": [80]}], tile=128, tile_stride=64,
+        backbone="resnet18", width=0.25, pyramid=True, fpn_channels=32, input="local_contrast", extra_channels=[32],
+        head_convs=1, boxes=[{"sizes": [10]}, {"sizes": [20]}, {"sizes": [40]}, {"sizes": [80]}], tile=128,
+        tile_stride=64,
     ),
     "ssd_vgg16": SSDConfig(
-        backbone="vgg16", width=0.125, input="contrast", further=[32], tile=128, tile_stride=64,
+        backbone="vgg16", width=0.125, input="local_contrast", extra_channels=[32], tile=128, tile_stride=64,
         boxes=[{"sizes": [20]}, {"sizes": [40]}, {"sizes": [80]}],
     ),
 }  # fmt: skip
@@ -224,7 +225,7 @@ def average_precision(model: nn.Module, images: list[Tensor], targets: list[dict
 def test_contrast_input_does_not_depend_on_exposure(gain: float) -> None:
     """A cavity over a bright part has the same relative contrast at any exposure, up to the small offset."""
 
-    expand = ContrastGray(offset=0.0)
+    expand = LocalContrast(offset=0.0)
     image = torch.full((1, 1, 64, 64), 0.8)
     image[..., 28:36, 28:36] *= 1.05
     full, weak = expand(image), expand(gain * image)

@@ -49,7 +49,7 @@ def find_squares(tiles: Tensor) -> list[Detections]:
 
 
 def detect_squares(image: Tensor) -> Detections:
-    return detect_in_tiles(image, TILE, STRIDE, 4, find_squares, nms=0.4, limit=100)
+    return detect_in_tiles(image, TILE, STRIDE, 4, find_squares, nms_iou=0.4, limit=100)
 
 
 @settings(max_examples=300, deadline=None)
@@ -83,7 +83,7 @@ def test_a_cut_box_gives_way_though_it_scores_more() -> None:
 
     image = torch.zeros(1, 60, 90)
     image[:, 20:40, 45:65] = 1
-    found = detect_in_tiles(image, 60, 30, 4, half_sure, nms=0.9, limit=10)
+    found = detect_in_tiles(image, 60, 30, 4, half_sure, nms_iou=0.9, limit=10)
     assert found["boxes"].tolist() == [[45, 20, 65, 40]]
     assert found["scores"].tolist() == [0.5]
 
@@ -98,7 +98,7 @@ def test_noise_drives_no_cut_box_away() -> None:
         }  # fmt: skip
         return [part for _ in tiles]
 
-    found = detect_in_tiles(torch.zeros(1, 60, 120), 60, 60, 4, detect, nms=0.9, limit=10)
+    found = detect_in_tiles(torch.zeros(1, 60, 120), 60, 60, 4, detect, nms_iou=0.9, limit=10)
     assert [20.0, 20.0, 60.0, 40.0] in found["boxes"].tolist()
 
 
@@ -112,7 +112,7 @@ def test_a_tile_equal_to_the_image_gives_the_untiled_answer(seed: int, count: in
         "scores": torch.rand(count, generator=generator),
         "labels": torch.randint(1, 3, (count,), generator=generator),
     }
-    tiled = detect_in_tiles(torch.zeros(1, 60, 60), 60, 30, 4, lambda tiles: [found], nms=0.4, limit=20)
+    tiled = detect_in_tiles(torch.zeros(1, 60, 60), 60, 30, 4, lambda tiles: [found], nms_iou=0.4, limit=20)
     plain = suppress(clip(found, 60, 60), 0.4, 20)
     assert all(torch.equal(tiled[name], plain[name]) for name in plain)
     assert len(plain["scores"]) <= 20

@@ -20,7 +20,7 @@ TINY = {
     "name": "tiny",
     "model": {
         "name": "faster_rcnn", "backbone": "resnet18", "width": 0.5, "pyramid": True, "fpn_channels": 16,
-        "min_size": None, "crop_size": 7, "head_channels": 16, "input": "contrast",
+        "min_size": None, "crop_size": 7, "head_channels": 16, "input": "local_contrast",
         "rpn": {"anchor_sizes": [[8], [16], [32]], "proposals": 8, "proposals_before_nms": 16},
     },
     "data": {"workers": 0, "window": {"low": 1, "high": 99}},

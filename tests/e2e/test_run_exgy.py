@@ -26,7 +26,7 @@ def test_coco_files_and_gan_patches_give_a_table(castings: Path, tmp_path: Path)
     )
     layers = "model.layers={p: [3, 3], d: [4, 8], f: [2]}"
     arguments = (
-        castings, "--test", castings, "--cfg", "xnet.yaml", "--set", layers, "--set", "model.row=null",
+        castings, "--test", castings, "--cfg", "xnet.yaml", "--set", layers, "--set", "model.variant=null",
         "--set", "data.workers=0", "--gan", tmp_path / "gan.npz", "--shares", "50/50", "--patches", 64, "--epochs", 1,
         "--out", tmp_path / "exgy",
     )  # fmt: skip

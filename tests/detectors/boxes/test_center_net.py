@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor
 
-from data.errors import InputError
 from detectors.boxes.center_net import CenterNet, CenterNetConfig, build_center_net
 from detectors.boxes.center_net_layers import (
     CORE,
@@ -142,5 +142,5 @@ def test_the_small_net_is_small() -> None:
 
 
 def test_published_weights_are_refused() -> None:
-    with pytest.raises(InputError, match="none published"):
-        build_center_net(CenterNetConfig(weights="imagenet"), 1)
+    with pytest.raises(ValidationError, match="no 'imagenet' weights"):
+        CenterNetConfig(weights="imagenet")

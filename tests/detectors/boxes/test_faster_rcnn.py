@@ -36,9 +36,8 @@ def test_published_settings_stand_in_the_configuration() -> None:
     assert config.model.rpn.anchor_sizes == [[256 * s for s in (0.25, 0.5, 1, 2)]]
     assert config.model.rpn.aspect_ratios == [0.5, 1.0, 2.0]
     assert (config.model.min_size, config.model.max_size) == (600, 1024)
-    assert (config.model.rpn.proposals, config.model.rpn.nms, config.model.nms, config.model.detections) == (
-        300, 0.7, 0.6, 100,
-    )  # fmt: skip
+    assert (config.model.rpn.proposals, config.model.detections_per_image) == (300, 100)
+    assert (config.model.rpn.nms_iou, config.model.nms_iou) == (0.7, 0.6)
     weights = config.model.loss_weights
     assert (weights.rpn_box, weights.box, weights.objectness, weights.classifier) == (2.0, 2.0, 1.0, 1.0)
     train = config.train
@@ -112,7 +111,7 @@ def test_images_are_scaled_to_600_on_the_shorter_edge(r101: FasterRCNN) -> None:
 @pytest.mark.parametrize(("base", "anchors"), [(R101, [[32, 64]]), (VGG16, [[32, 64]])])
 def test_the_papers_models_train_and_detect_at_a_small_size(base: FasterRCNNConfig, anchors: list) -> None:
     torch.manual_seed(0)
-    small = {"min_size": 32, "max_size": 64, "roi_batch": 2, "rpn": {"anchor_sizes": anchors, "proposals": 2}}
+    small = {"min_size": 32, "max_size": 64, "roi_batch_size": 2, "rpn": {"anchor_sizes": anchors, "proposals": 2}}
     model = build_model(FasterRCNNConfig(**(base.without_weights().model_dump() | {"norm": "group"} | small)), 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     target = {"boxes": torch.tensor([[5.0, 5, 35, 35]]), "labels": torch.tensor([1])}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from detectors.boxes.rfcn import RFCN, PositionSensitiveVotes, RFCNConfig, VotedPredictor
-from detectors.boxes.two_stage import RegionDetectorConfig, RegionProposalConfig
+from detectors.boxes.two_stage import RPNConfig, TwoStageConfig
 from detectors.build import build_model
 from detectors.config.files import read_config
 
@@ -128,9 +128,9 @@ def test_maps_keep_the_configured_stride(stride: int, stage: int) -> None:
 
 def test_the_proposals_are_those_of_faster_rcnn() -> None:
     ours, theirs = read_config("rfcn_r101").model, read_config("faster_rcnn_r101").model
-    assert isinstance(ours.rpn, RegionProposalConfig)
-    assert isinstance(theirs, RegionDetectorConfig)
-    for field in set(RegionDetectorConfig.model_fields) - {"name"}:
+    assert isinstance(ours.rpn, RPNConfig)
+    assert isinstance(theirs, TwoStageConfig)
+    for field in set(TwoStageConfig.model_fields) - {"name"}:
         assert getattr(ours, field) == getattr(theirs, field), field
     models = [
         build_model(section.model_copy(update={"backbone": "resnet18", "weights": "none", "width": 0.125}), 1)
@@ -145,7 +145,12 @@ def test_published_settings_stand_in_the_configuration() -> None:
     config = read_config("rfcn_r101")
     model = config.model
     assert (model.bins, model.crop_size, model.stride, model.stage, model.reduction) == (3, 18, 16, 5, 1024)
-    assert (model.rpn.proposals, model.nms, model.detections, model.weights) == (300, 0.6, 100, "imagenet")
+    assert (model.rpn.proposals, model.nms_iou, model.detections_per_image, model.weights) == (
+        300,
+        0.6,
+        100,
+        "imagenet",
+    )
     assert (config.train.batch_size, config.train.lr) == (1, 3e-4)
     with torch.device("meta"):
         votes = PositionSensitiveVotes(model, nn.Identity(), 2048, 1)
@@ -157,7 +162,7 @@ def test_published_settings_stand_in_the_configuration() -> None:
     ("changes", "message"),
     [
         ({"bins": 7}, "multiple of bins"),
-        ({"weights": "coco"}, "width 1|not published"),
+        ({"weights": "coco"}, "no 'coco' weights"),
         ({"backbone": "vgg16"}, "resnet18"),
         ({"rpn": {"anchor_sizes": [[8], [16]]}}, "1 lists"),
     ],

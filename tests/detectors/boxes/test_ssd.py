@@ -15,14 +15,19 @@ from data.errors import InputError
 from detectors.boxes import ssd
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, IGNORED, DefaultBoxShapes, default_boxes, match_boxes
 from detectors.boxes.ssd import SSD, SSDConfig, classification_loss, hard_negatives, load_coco
-from detectors.boxes.ssd_layers import VGG16FC7, FurtherMaps, L2Norm, thin_vgg16_layers
+from detectors.boxes.ssd_layers import VGG16FC7, ExtraMaps, L2Norm, scaled_vgg16_layers
 from detectors.build import build_model
 from detectors.config.files import read_config
 from detectors.tiles import clip, suppress
 
 CONFIGS = ("ssd300_vgg16", "ssd300_r101", "ssd300_r18")
 TINY = SSDConfig(
-    backbone="resnet18", width=0.25, further=[16], boxes=[{"sizes": [24]}, {"sizes": [48]}], tile=96, tile_stride=48
+    backbone="resnet18",
+    width=0.25,
+    extra_channels=[16],
+    boxes=[{"sizes": [24]}, {"sizes": [48]}],
+    tile=96,
+    tile_stride=48,
 )
 
 
@@ -49,12 +54,12 @@ def test_published_settings_stand_in_the_configurations() -> None:
     for name in ("ssd300_vgg16", "ssd300_r101"):
         config = read_config(name)
         model, data, train = config.model, config.data, config.train
-        assert (model.tile, model.tile_stride, model.negatives, model.encoding) == (300, 150, 3.0, "corners")
+        assert (model.tile, model.tile_stride, model.neg_pos_ratio, model.encoding) == (300, 150, 3.0, "corners")
         assert (train.optimizer, train.momentum) == ("sgd", 0.9)
         crop = data.augmentation.crop
         assert (crop.size, crop.keep_empty, data.train[0].keep_negatives) == (300, False, False)
         assert data.augmentation.horizontal_flip == data.augmentation.vertical_flip == 0.5
-    assert read_config("ssd300_r101").model.further == [512, 512, 256, 256, 128]
+    assert read_config("ssd300_r101").model.extra_channels == [512, 512, 256, 256, 128]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +72,7 @@ def test_published_settings_stand_in_the_configurations() -> None:
 )
 def test_maps_of_a_tile(name: str, depths: list[int], cells: list[int]) -> None:
     with torch.device("meta"):  # shapes without the work
-        model = build_model(read_config(name).model.without_weights().model_copy(update={"input": "repeat"}), 1)
+        model = build_model(read_config(name).model.without_weights().model_copy(update={"input": "rgb_repeat"}), 1)
         maps = model.backbone(torch.rand(1, 1, 300, 300))
     assert [tuple(m.shape[1:]) for m in maps.values()] == [(d, c, c) for d, c in zip(depths, cells, strict=True)]
     assert model.backbone.channels == depths
@@ -167,7 +172,7 @@ def test_a_tile_equal_to_the_image_gives_the_untiled_answer(tiny: SSD) -> None:
         (candidates,) = tiny.detect_batch(image[None])
         tiny.config = TINY.model_copy(update={"tile": None})
         (untiled,) = tiny([image])
-    plain = suppress(clip(candidates, 96, 96), TINY.nms, TINY.detections)
+    plain = suppress(clip(candidates, 96, 96), TINY.nms_iou, TINY.detections_per_image)
     assert len(tiled["scores"]) > 5
     assert set(tiled["labels"].tolist()) == {1, 2}
     for name in ("boxes", "scores", "labels"):
@@ -176,7 +181,7 @@ def test_a_tile_equal_to_the_image_gives_the_untiled_answer(tiny: SSD) -> None:
 
 
 def test_candidates_are_bounded_and_best_first(tiny: SSD) -> None:
-    tiny.config = TINY.model_copy(update={"candidates": 7, "score_threshold": 0.0})
+    tiny.config = TINY.model_copy(update={"topk_candidates": 7, "score_threshold": 0.0})
     with torch.inference_mode():
         (found,) = tiny.eval().detect_batch(torch.rand(1, 1, 96, 96))
     assert len(found["scores"]) <= 7
@@ -189,7 +194,7 @@ def test_l2norm_gives_every_cell_the_learned_length() -> None:
 
 
 def test_fc6_and_fc7_are_thinned_from_the_classifier() -> None:
-    base = VGG16FC7(thin_vgg16_layers(1 / 32), "repeat")
+    base = VGG16FC7(scaled_vgg16_layers(1 / 32), "rgb_repeat")
     fc6, fc7 = nn.Linear(16 * 49, 128), nn.Linear(128, 128)
     base.load_classifier(nn.Sequential(fc6, nn.ReLU(), nn.Dropout(), fc7))
     assert base.fc6.weight[3, 5, 1, 2] == fc6.weight[12, 5 * 49 + 3 * 7 + 6]
@@ -237,18 +242,18 @@ def close(ours: Tensor, theirs: Tensor) -> bool:
 
 def test_coco_weights_that_do_not_fit_are_our_error(published: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssd, "download", lambda weights: state_dict(published))
-    base = VGG16FC7(thin_vgg16_layers(1 / 32), "repeat")
+    base = VGG16FC7(scaled_vgg16_layers(1 / 32), "rgb_repeat")
     with pytest.raises(InputError, match=r"features\.0\.weight is \(64, 3, 3, 3\)"):
-        load_coco(FurtherMaps(base, [512, 1024], [8, 16], [16], norm=False))
+        load_coco(ExtraMaps(base, [512, 1024], [8, 16], [16], norm=False))
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"boxes": [{"sizes": [10]}]}, "1 entries for 7 maps"),
-        ({"pyramid": True, "further": [8] * 4}, "not vgg16"),
+        ({"pyramid": True, "extra_channels": [8] * 4}, "not vgg16"),
         ({"tile_stride": 301}, "gaps"),
-        ({"weights": "imagenet", "input": "contrast"}, "input repeat"),
+        ({"weights": "imagenet", "input": "local_contrast"}, "input rgb_repeat"),
         ({"negative_iou": 0.6}, "positive_iou"),
     ],
 )

@@ -38,7 +38,7 @@ def test_responses_are_what_the_layers_put_out(model: nn.Module) -> None:
     image = torch.rand(1, 48, 80)
     found = layer_responses(model, image, ["encoder.1", "encoder.0.0"])
     with torch.inference_mode():
-        first = model.encoder[0][0](model.expand(image[None]))[0]
+        first = model.encoder[0][0](model.input_encoding(image[None]))[0]
     shapes = {name: tuple(maps.shape) for name, maps in found.items()}
     assert shapes == {"encoder.1": (8, 12, 20), "encoder.0.0": (4, 24, 40)}
     assert torch.allclose(found["encoder.0.0"], first)

@@ -14,10 +14,10 @@ from detectors.maps.heat_map import HeatMapModel
 from detectors.patches import patch_classifier
 from detectors.patches.dense import cells_per_window, floats_per_pixel
 from detectors.patches.patch_classifier import PatchClassifier
-from detectors.patches.xnet import ROWS, SmallMapConv2d, XnetConfig, XnetV2Config
+from detectors.patches.xnet import VARIANTS, SmallMapConv2d, XnetConfig, XnetV2Config
 from detectors.runs.checkpoint import load_model, save_checkpoint
 
-TINY = {"row": None, "layers": {"p": [5, 3, 3], "d": [4, 6, 8], "f": [6, 2]}}
+TINY = {"variant": None, "layers": {"p": [5, 3, 3], "d": [4, 6, 8], "f": [6, 2]}}
 
 
 def tiny(window_cells: int = 2, **settings: object) -> PatchClassifier:
@@ -63,19 +63,19 @@ def test_xnet_v2_has_the_maps_of_table_2() -> None:
 
 
 def test_xnet_ii_has_the_published_parameters() -> None:
-    model = build_model(XnetConfig(row=6), 1)
+    model = build_model(XnetConfig(variant=6), 1)
     assert parameters(model, nn.Conv2d) == [1000, 20_040, 28_880, 115_360, 922_240]
     assert parameters(model, nn.Linear) == [204_800, 51_200, 322]
 
 
-@pytest.mark.parametrize("row", range(8))
-def test_every_row_of_table_3_classifies_patches(row: int) -> None:
-    model = build_model(XnetConfig(row=row), 1).eval()
+@pytest.mark.parametrize("variant", range(8))
+def test_every_variant_of_table_3_classifies_patches(variant: int) -> None:
+    model = build_model(XnetConfig(variant=variant), 1).eval()
     with torch.inference_mode():
         probability = model.classify(torch.rand(2, 1, 32, 32))
     assert probability.shape == (2,)
     assert ((probability > 0) & (probability < 1)).all()
-    assert [layer.kernel_size[0] for layer in model.modules() if isinstance(layer, nn.Conv2d)] == ROWS[row].p
+    assert [layer.kernel_size[0] for layer in model.modules() if isinstance(layer, nn.Conv2d)] == VARIANTS[variant].p
 
 
 def test_l2_acts_on_the_last_four_convolutions_only() -> None:
@@ -89,7 +89,7 @@ def test_l2_acts_on_the_last_four_convolutions_only() -> None:
     assert last.bias.grad is None
 
 
-@pytest.mark.parametrize("section", [XnetV2Config(), XnetConfig(row=1), XnetConfig(row=6)])
+@pytest.mark.parametrize("section", [XnetV2Config(), XnetConfig(variant=1), XnetConfig(variant=6)])
 def test_losses_are_finite_and_reach_every_parameter(section: XnetConfig | XnetV2Config) -> None:
     model = build_model(section, 1).train()
     losses = model(torch.rand(4, 1, 32, 32), torch.tensor([0, 1, 1, 0]))
@@ -231,12 +231,12 @@ def test_patches_of_another_size_are_our_error() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"row": 8},
-        {"row": None},
-        {**TINY, "row": 0},
-        {"row": None, "layers": {"p": [4], "d": [8], "f": [2]}},
-        {"row": None, "layers": {"p": [3, 3], "d": [8], "f": [2]}},
-        {"row": None, "layers": {"p": [3], "d": [8], "f": [2, 3]}},
+        {"variant": 8},
+        {"variant": None},
+        {**TINY, "variant": 0},
+        {"variant": None, "layers": {"p": [4], "d": [8], "f": [2]}},
+        {"variant": None, "layers": {"p": [3, 3], "d": [8], "f": [2]}},
+        {"variant": None, "layers": {"p": [3], "d": [8], "f": [2, 3]}},
         {"weights": "imagenet"},
     ],
 )
@@ -272,7 +272,7 @@ def test_sixteen_patches_are_learned_by_heart() -> None:
 
 def test_weights_that_do_not_fit_their_configuration_are_one_line(tmp_path: Path) -> None:
     """A run made before the layers changed is refused by name, without a traceback."""
-    config = ExperimentConfig(model=XnetConfig(row=1))
+    config = ExperimentConfig(model=XnetConfig(variant=1))
     save_checkpoint(tmp_path / "best.ckpt", nn.Linear(2, 2), config, [{"id": 1, "name": "defect"}], 1, {})
     with pytest.raises(InputError, match="do not fit the xnet"):
         load_model(tmp_path)
@@ -280,18 +280,18 @@ def test_weights_that_do_not_fit_their_configuration_are_one_line(tmp_path: Path
 
 def test_contrast_input_is_blind_to_exposure_and_keeps_the_published_parameters() -> None:
     """A flat patch gives 0 whatever its gray value, a pore gives more than its surroundings, and nothing is added."""
-    contrast = v2(input="contrast")
+    contrast = v2(input="local_contrast")
     assert sum(p.numel() for p in contrast.parameters()) == 320_674
-    flat = contrast.expand(torch.tensor([0.1, 0.9]).view(2, 1, 1, 1).expand(2, 1, 32, 32))
+    flat = contrast.input_encoding(torch.tensor([0.1, 0.9]).view(2, 1, 1, 1).expand(2, 1, 32, 32))
     assert flat.abs().max() < 1e-4
     pore = torch.full((1, 1, 32, 32), 0.3)
     pore[..., 14:18, 14:18] += 0.015
-    assert contrast.expand(pore)[0, 0, 15, 15] > 0.5 > contrast.expand(pore)[0, 0, 3, 3].abs()
+    assert contrast.input_encoding(pore)[0, 0, 15, 15] > 0.5 > contrast.input_encoding(pore)[0, 0, 3, 3].abs()
 
 
 def test_contrast_input_reaches_dense_maps_and_windows_alike() -> None:
     """Away from the edges of a bright square, dense and cut windows see the same contrast of a flat radiograph."""
-    model = v2(input="contrast")
+    model = v2(input="local_contrast")
     image = torch.full((1, 64, 64), 0.4)
     torch.testing.assert_close(
         heat(model, image, mode="dense"), heat(model, image, mode="sliding"), atol=1e-4, rtol=1e-3

@@ -8,12 +8,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from data.errors import InputError
-from detectors.backbones.networks import ContrastGray
+from detectors.backbones.batch_norm import BatchNorm2d
+from detectors.backbones.networks import LocalContrast
 from detectors.build import build_model
 from detectors.maps.heat_map import HeatMap, HeatMapModel
 from detectors.segmentation.weld_fcn import WeldFCN, WeldFCNConfig, build_weld_fcn
 
-TINY = WeldFCNConfig(width=4, depth=2, window=64, overlap=16)
+TINY = WeldFCNConfig(width=4, depth=2, tile_size=64, tile_overlap=16)
 
 
 def tiny(**settings: object) -> WeldFCN:
@@ -73,7 +74,7 @@ def test_one_logit_a_pixel_of_any_size(size: tuple[int, int]) -> None:
 
 def test_windowed_equals_whole_on_an_image_that_fits() -> None:
     image = torch.rand(1, 64, 64)
-    whole, windowed = tiny().eval(), tiny(whole=0).eval()
+    whole, windowed = tiny().eval(), tiny(max_full_image_pixels=0).eval()
     with torch.inference_mode():
         assert torch.equal(whole.heat_map(image).values, windowed.heat_map(image).values)
 
@@ -82,14 +83,17 @@ def test_windows_agree_with_the_whole_away_from_their_edges() -> None:
     """Every window's middle has seen what the whole image shows; here 200 x 120 pixels in windows of 64."""
     torch.manual_seed(3)
     image = torch.rand(1, 120, 200)
-    whole, windowed = tiny(input="repeat").eval(), tiny(input="repeat", whole=0, overlap=48).eval()
+    whole, windowed = (
+        tiny(input="rgb_repeat").eval(),
+        tiny(input="rgb_repeat", max_full_image_pixels=0, tile_overlap=48).eval(),
+    )
     with torch.inference_mode():
         difference = whole.heat_map(image).values - windowed.heat_map(image).values
     assert difference.abs().mean() < 0.01
 
 
 def test_large_radiographs_go_in_windows_of_the_configured_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, seen = tiny(whole=64 * 64, batch=3).eval(), []
+    model, seen = tiny(max_full_image_pixels=64 * 64, tile_batch=3).eval(), []
     plain = model.logits
     monkeypatch.setattr(model, "logits", lambda images: seen.append(images.shape) or plain(images))
     with torch.inference_mode():
@@ -115,7 +119,7 @@ def test_selu_follows_batch_norm_with_the_published_constants_and_elu_the_rest()
     model = tiny()
     for step in model.encoder:
         kinds = [type(layer) for layer in step]
-        assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.SELU] * 2
+        assert kinds == [nn.Conv2d, BatchNorm2d, nn.SELU] * 2
     assert all(isinstance(step[1], nn.ELU) for step in [*model.decoder, model.refine])
     assert nn.SELU()(torch.tensor([2.0]))[0] == pytest.approx(2 * 1.0507, rel=1e-5)
     assert nn.SELU()(torch.tensor([-40.0]))[0] == pytest.approx(-1.67326 * 1.0507, rel=1e-5)
@@ -143,8 +147,8 @@ def test_a_new_network_says_that_defects_are_rare() -> None:
 
 
 def test_the_input_is_chosen() -> None:
-    assert isinstance(tiny().expand, ContrastGray)
-    assert not isinstance(tiny(input="repeat").expand, ContrastGray)
+    assert isinstance(tiny().input_encoding, LocalContrast)
+    assert not isinstance(tiny(input="rgb_repeat").input_encoding, LocalContrast)
 
 
 def test_shapes_that_do_not_fit_are_our_error() -> None:
@@ -159,21 +163,21 @@ def test_shapes_that_do_not_fit_are_our_error() -> None:
 
 def test_weights_of_a_run_start_a_new_one(tmp_path: Path) -> None:
     trained = tiny()
-    torch.save({"model": trained.state_dict(), "config": {}, "categories": []}, tmp_path / "best.ckpt")
+    torch.save({"model": trained.state_dict(), "config": {"model": {}}, "categories": []}, tmp_path / "best.ckpt")
     torch.manual_seed(9)
-    again = build_weld_fcn(TINY.model_copy(update={"weights": str(tmp_path)}), 1)
+    again = build_model(TINY.model_copy(update={"weights": str(tmp_path)}), 1)
     assert all(torch.equal(v, trained.state_dict()[k]) for k, v in again.state_dict().items())
     with pytest.raises(InputError, match="do not fit"):
-        build_weld_fcn(TINY.model_copy(update={"weights": str(tmp_path), "width": 8}), 1)
-    with pytest.raises(InputError, match="no weights 'imagenet'"):
-        build_weld_fcn(TINY.model_copy(update={"weights": "imagenet"}), 1)
+        build_model(TINY.model_copy(update={"weights": str(tmp_path), "width": 8}), 1)
+    with pytest.raises(ValidationError, match="no 'imagenet' weights"):
+        WeldFCNConfig(weights="imagenet")
 
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="2 categories"):
         build_weld_fcn(TINY, 2)
-    with pytest.raises(ValidationError, match="must be under window"):
-        WeldFCNConfig(window=64, overlap=64)
+    with pytest.raises(ValidationError, match="must be under tile_size"):
+        WeldFCNConfig(tile_size=64, tile_overlap=64)
 
 
 def test_a_step_down_and_up_moves_nothing() -> None:

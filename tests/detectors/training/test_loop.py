@@ -27,7 +27,7 @@ from detectors.training.optimization import averaged_model, learning_rate_factor
 
 TINY_MODEL = {
     "name": "faster_rcnn", "backbone": "resnet18", "pyramid": True, "fpn_channels": 16, "min_size": None,
-    "crop_size": 7, "head_channels": 16, "roi_batch": 8, "input": "contrast",
+    "crop_size": 7, "head_channels": 16, "roi_batch_size": 8, "input": "local_contrast",
     "rpn": {"anchor_sizes": [[8], [16], [32]], "proposals": 8, "proposals_before_nms": 16, "batch": 16},
 }  # fmt: skip
 
