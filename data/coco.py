@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from data.boxes import trim_bbox
-from data.coco_check import SECTIONS, content_faults, is_integer, is_number, load_coco, load_json
+from data.coco_check import SECTIONS, content_issues, is_integer, is_number, load_coco, load_json
 from data.errors import InputError
 from data.files import write_json
 from data.records import Annotation, Category, ImageRecord, Result
@@ -111,14 +111,14 @@ def read_coco(path: str | Path) -> CocoDataset:
 
     A missing `area` becomes width x height of the box, a missing `iscrowd` 0, and a box that leaves the
     frame by no more than rounding (0.01 px) is trimmed to it. Ids, extra keys and segmentations stay as
-    they are, but for empty polygons. Raises InputError with the first fault and the number of faults.
+    they are, but for empty polygons. Raises InputError with the first issue and the number of issues.
     """
     path = Path(path)
     content = load_coco(path)
-    faults = [fault for fault in content_faults(content) if fault.severity == "error"]
-    if faults:
-        more = f" (the first of {len(faults)} faults; tools/check_data.py lists them)" if len(faults) > 1 else ""
-        raise InputError(f"{path}: {faults[0].message}{more}")
+    issues = [issue for issue in content_issues(content) if issue.severity == "error"]
+    if issues:
+        more = f" (the first of {len(issues)} issues; tools/check_data.py lists them)" if len(issues) > 1 else ""
+        raise InputError(f"{path}: {issues[0].message}{more}")
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     annotations = [_completed(annotation, *sizes[annotation["image_id"]]) for annotation in content["annotations"]]
     extra = {key: value for key, value in content.items() if key not in SECTIONS and key != "info"}
@@ -198,15 +198,15 @@ def _default_prefixes(datasets: Sequence[CocoDataset]) -> list[str]:
 def read_results(path: str | Path) -> list[Result]:
     """Read COCO results: a list of image_id, category_id, bbox (x, y, width, height in pixels), score.
 
-    An empty list is a valid result. Extra keys are kept. Raises InputError with the first fault and the
-    number of faults.
+    An empty list is a valid result. Extra keys are kept. Raises InputError with the first issue and the
+    number of issues.
     """
     results = load_json(path)
     if not isinstance(results, list):
         raise InputError(f"{path}: not COCO results: expected a list of image_id, category_id, bbox, score")
-    faults = [f"result {k}: {fault}" for k, fault in enumerate(map(_result_fault, results)) if fault]
-    if faults:
-        raise InputError(f"{path}: {faults[0]} (faulty results: {len(faults)} of {len(results)})")
+    issues = [f"result {k}: {issue}" for k, issue in enumerate(map(_result_issue, results)) if issue]
+    if issues:
+        raise InputError(f"{path}: {issues[0]} (faulty results: {len(issues)} of {len(results)})")
     return results
 
 
@@ -224,14 +224,14 @@ def write_results(path: str | Path, results: Iterable[Mapping[str, Any]]) -> Non
             }
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: result {k}: {result} lacks a number or a key: {error}") from error
-        fault = _result_fault(record)
-        if fault:
-            raise InputError(f"{path}: result {k}: {fault}")
+        issue = _result_issue(record)
+        if issue:
+            raise InputError(f"{path}: result {k}: {issue}")
         plain.append(record)
     write_json(path, plain)
 
 
-def _result_fault(result: Any) -> str | None:
+def _result_issue(result: Any) -> str | None:
     """Return what is wrong with one result record, None when nothing is."""
     if not isinstance(result, dict):
         return f"{result!r} is not an object"

@@ -1,4 +1,4 @@
-"""Faults of a COCO detection file: in its records, and between the records and the image files."""
+"""Issues of a COCO detection file: in its records, and between the records and the image files."""
 
 import json
 import math
@@ -13,8 +13,9 @@ from data.errors import InputError
 from data.image_paths import image_path
 from data.radiograph import radiograph_size, read_radiograph
 from data.records import ImageRecord
+from data.rle import mask_runs
 
-# Annotation tools round box corners; this much beyond the frame is rounding and not a fault.
+# Annotation tools round box corners; this much beyond the frame is rounding and not an issue.
 FRAME_TOLERANCE_PX = 0.01
 NO_AREA = f"has no area or is thinner than {MIN_BOX_SIDE} pixels inside its image; correct or remove it"
 
@@ -26,12 +27,12 @@ SECTIONS = {
 
 
 @dataclass(frozen=True)
-class Fault:
+class Issue:
     """One thing wrong with a COCO file.
 
     `severity` is "error" (the file cannot be used) or "warning" (some other tool stumbles over it);
     `kind` a short fixed word such as "duplicate id"; `image_id` and `annotation_id` are as written in the
-    file, or None where the fault belongs to neither.
+    file, or None where the issue belongs to neither.
     """
 
     severity: str
@@ -70,16 +71,16 @@ def load_coco(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def content_faults(content: dict[str, Any]) -> Iterator[Fault]:
-    """Yield every fault in the records of a COCO file whose three lists exist. Reads no images."""
+def content_issues(content: dict[str, Any]) -> Iterator[Issue]:
+    """Yield every issue in the records of a COCO file whose three lists exist. Reads no images."""
     if not content["images"]:
-        yield Fault("error", "no images", None, None, "the list 'images' is empty")
+        yield Issue("error", "no images", None, None, "the list 'images' is empty")
     for section in SECTIONS:
-        yield from _id_faults(section, content[section])
-    yield from _image_record_faults(content["images"])
+        yield from _id_issues(section, content[section])
+    yield from _image_record_issues(content["images"])
     for record in content["categories"]:
         if isinstance(record, dict) and not isinstance(record.get("name", ""), str):
-            yield Fault(
+            yield Issue(
                 "error", "bad value", None, None, f"category {record.get('id')}: name {record['name']!r} is not text"
             )
     names = Counter(
@@ -89,12 +90,12 @@ def content_faults(content: dict[str, Any]) -> Iterator[Fault]:
     )
     for name, count in names.items():
         if count > 1:
-            yield Fault("error", "duplicate category", None, None, f"{count} categories are named {name!r}")
-    yield from _annotation_faults(content)
+            yield Issue("error", "duplicate category", None, None, f"{count} categories are named {name!r}")
+    yield from _annotation_issues(content)
 
 
-def check_coco(path: str | Path, image_dir: str | Path) -> list[Fault]:
-    """Return every fault of a COCO file and of its images, which are decoded from `image_dir`.
+def check_coco(path: str | Path, image_dir: str | Path) -> list[Issue]:
+    """Return every issue of a COCO file and of its images, which are decoded from `image_dir`.
 
     Raises InputError when the file is missing, is not JSON or is not COCO, or `image_dir` is no folder.
     """
@@ -102,11 +103,28 @@ def check_coco(path: str | Path, image_dir: str | Path) -> list[Fault]:
     if not image_dir.is_dir():
         raise InputError(f"{image_dir}: no such folder of images")
     content = load_coco(path)
-    faults = list(content_faults(content))
+    issues = list(content_issues(content))
     for record in content["images"]:
         if isinstance(record, dict) and isinstance(record.get("file_name"), str):
-            faults.extend(_image_file_faults(record, image_dir))
-    return faults
+            issues.extend(_image_file_issues(record, image_dir))
+    if not any(issue.severity == "error" for issue in content_issues(content)):
+        issues.extend(_mask_issues(content))
+    return issues
+
+
+def _mask_issues(content: dict[str, Any]) -> Iterator[Issue]:
+    """Yield segmentations that no mask can be made of, in a file whose records are right."""
+    sizes = {record["id"]: (record["height"], record["width"]) for record in content["images"]}
+    for record in content["annotations"]:
+        mask = record.get("segmentation")
+        rings = [ring for ring in mask if ring] if isinstance(mask, list) else mask
+        try:
+            if rings:
+                mask_runs(rings, *sizes[record["image_id"]])
+        except ValueError as error:
+            where = f"annotation {record['id']} of image {record['image_id']}"
+            message = f"{where}: segmentation: {error}; boxes can be trained on, masks cannot"
+            yield Issue("warning", "unusable mask", record["image_id"], record["id"], message)
 
 
 def is_integer(value: Any) -> bool:
@@ -120,7 +138,7 @@ def is_number(value: Any) -> bool:
 
 
 def _owner(section: str, record: dict) -> tuple[Any, Any]:
-    """Return the image id and the annotation id that a fault in this record belongs to."""
+    """Return the image id and the annotation id that an issue in this record belongs to."""
     if section == "images":
         return record.get("id"), None
     if section == "annotations":
@@ -128,18 +146,18 @@ def _owner(section: str, record: dict) -> tuple[Any, Any]:
     return None, None
 
 
-def _id_faults(section: str, records: list) -> Iterator[Fault]:
+def _id_issues(section: str, records: list) -> Iterator[Issue]:
     """Yield missing keys, ids that are no integers, ids used twice, and annotation ids of 0."""
     what = {"images": "image", "annotations": "annotation", "categories": "category"}[section]
     seen: set[int] = set()
     for position, record in enumerate(records):
         if not isinstance(record, dict):
-            yield Fault("error", "bad record", None, None, f"{section}[{position}] is not an object")
+            yield Issue("error", "bad record", None, None, f"{section}[{position}] is not an object")
             continue
         image_id, annotation_id = _owner(section, record)
         for key in SECTIONS[section]:
             if key not in record:
-                yield Fault(
+                yield Issue(
                     "error",
                     "missing key",
                     image_id,
@@ -150,13 +168,13 @@ def _id_faults(section: str, records: list) -> Iterator[Fault]:
             continue
         identity = record["id"]
         if not is_integer(identity):
-            yield Fault("error", "bad id", image_id, annotation_id, f"{what} id {identity!r} is not an integer")
+            yield Issue("error", "bad id", image_id, annotation_id, f"{what} id {identity!r} is not an integer")
             continue
         if identity in seen:
-            yield Fault("error", "duplicate id", image_id, annotation_id, f"{what} id {identity} is used twice")
+            yield Issue("error", "duplicate id", image_id, annotation_id, f"{what} id {identity} is used twice")
         seen.add(identity)
         if section == "annotations" and identity == 0:
-            yield Fault(
+            yield Issue(
                 "warning",
                 "id 0",
                 image_id,
@@ -165,7 +183,7 @@ def _id_faults(section: str, records: list) -> Iterator[Fault]:
             )
 
 
-def _image_record_faults(images: list) -> Iterator[Fault]:
+def _image_record_issues(images: list) -> Iterator[Issue]:
     names: Counter[str] = Counter()
     for record in images:
         if not isinstance(record, dict):
@@ -174,19 +192,19 @@ def _image_record_faults(images: list) -> Iterator[Fault]:
         for key in ("width", "height"):
             value = record.get(key, 1)
             if not is_integer(value) or value < 1:
-                yield Fault(
+                yield Issue(
                     "error", "bad value", identity, None, f"image {identity}: {key} {value!r} is not a positive integer"
                 )
         name = record.get("file_name", "")
         if not isinstance(name, str) or ("file_name" in record and not name):
-            yield Fault("error", "bad value", identity, None, f"image {identity}: file_name {name!r} is not a name")
+            yield Issue("error", "bad value", identity, None, f"image {identity}: file_name {name!r} is not a name")
             continue
         names[name] += 1
         if name and names[name] == 2:
-            yield Fault("error", "duplicate file", identity, None, f"image {identity}: {name} is listed twice")
+            yield Issue("error", "duplicate file", identity, None, f"image {identity}: {name} is listed twice")
 
 
-def _annotation_faults(content: dict[str, Any]) -> Iterator[Fault]:
+def _annotation_issues(content: dict[str, Any]) -> Iterator[Issue]:
     sizes = {
         record["id"]: (record.get("width"), record.get("height"))
         for record in content["images"]
@@ -203,55 +221,55 @@ def _annotation_faults(content: dict[str, Any]) -> Iterator[Fault]:
         image_id, identity = record.get("image_id"), record.get("id")
         known = is_integer(image_id) and image_id in sizes
         if "image_id" in record and not known:
-            yield Fault(
+            yield Issue(
                 "error", "dangling id", image_id, identity, f"annotation {identity}: no image has id {image_id!r}"
             )
         category = record.get("category_id")
         if "category_id" in record and not (is_integer(category) and category in categories):
-            yield Fault(
+            yield Issue(
                 "error", "dangling id", image_id, identity, f"annotation {identity}: no category has id {category!r}"
             )
         size = sizes[image_id] if known else (None, None)
         if "bbox" in record:
-            yield from _box_faults(record, *size)
-        yield from _optional_faults(record, *size)
+            yield from _box_issues(record, *size)
+        yield from _optional_issues(record, *size)
 
 
-def _box_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
-    """Yield at most one fault of an annotation's `bbox`, which is x, y, width, height in pixels."""
+def _box_issues(record: dict, width: Any, height: Any) -> Iterator[Issue]:
+    """Yield at most one issue of an annotation's `bbox`, which is x, y, width, height in pixels."""
     image_id, identity, box = record.get("image_id"), record.get("id"), record["bbox"]
     where = f"annotation {identity} of image {image_id}: bbox {box}"
     if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
-        yield Fault("error", "bad box", image_id, identity, f"{where} is not four numbers x, y, width, height")
+        yield Issue("error", "bad box", image_id, identity, f"{where} is not four numbers x, y, width, height")
     elif not all(math.isfinite(value) for value in box):
-        yield Fault("error", "not finite", image_id, identity, f"{where} holds NaN or infinity")
+        yield Issue("error", "not finite", image_id, identity, f"{where} holds NaN or infinity")
     elif not (is_integer(width) and is_integer(height)):
         if box[2] < MIN_BOX_SIDE or box[3] < MIN_BOX_SIDE:
-            yield Fault("error", "no area", image_id, identity, f"{where} {NO_AREA}")
+            yield Issue("error", "no area", image_id, identity, f"{where} {NO_AREA}")
     else:
         x, y, w, h = box
         tolerance = FRAME_TOLERANCE_PX
         over = x < -tolerance or y < -tolerance or x + w > width + tolerance or y + h > height + tolerance
         beyond = x + w <= 0 or y + h <= 0 or x >= width or y >= height  # nothing would be left inside
         if over or beyond:
-            yield Fault("error", "outside", image_id, identity, f"{where} leaves the frame of {width} x {height}")
+            yield Issue("error", "outside", image_id, identity, f"{where} leaves the frame of {width} x {height}")
         elif not has_area(clip_box(trim_bbox(box, width, height), width, height)):
-            yield Fault("error", "no area", image_id, identity, f"{where} {NO_AREA}")
+            yield Issue("error", "no area", image_id, identity, f"{where} {NO_AREA}")
 
 
-def _optional_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
-    """Yield faults of the keys that may be absent: area, iscrowd, segmentation."""
+def _optional_issues(record: dict, width: Any, height: Any) -> Iterator[Issue]:
+    """Yield issues of the keys that may be absent: area, iscrowd, segmentation."""
     image_id, identity = record.get("image_id"), record.get("id")
     where = f"annotation {identity} of image {image_id}"
     area = record.get("area", 0)
     if not is_number(area) or not math.isfinite(area) or area < 0:
-        yield Fault("error", "bad value", image_id, identity, f"{where}: area {area!r} is not a number of pixels")
+        yield Issue("error", "bad value", image_id, identity, f"{where}: area {area!r} is not a number of pixels")
     if record.get("iscrowd", 0) not in (0, 1):
-        yield Fault("error", "bad value", image_id, identity, f"{where}: iscrowd {record['iscrowd']!r} is not 0 or 1")
+        yield Issue("error", "bad value", image_id, identity, f"{where}: iscrowd {record['iscrowd']!r} is not 0 or 1")
     mask = record.get("segmentation")
     if isinstance(mask, dict):
         if "counts" not in mask or (width is not None and mask.get("size") != [height, width]):
-            yield Fault(
+            yield Issue(
                 "error",
                 "bad mask",
                 image_id,
@@ -259,7 +277,7 @@ def _optional_faults(record: dict, width: Any, height: Any) -> Iterator[Fault]:
                 f"{where}: run-length mask of size {mask.get('size')} on an image of {[height, width]}",
             )
     elif mask is not None and not (isinstance(mask, list) and all(map(_is_polygon, mask))):
-        yield Fault(
+        yield Issue(
             "error",
             "bad mask",
             image_id,
@@ -274,22 +292,22 @@ def _is_polygon(ring: Any) -> bool:
         is_number(value) and math.isfinite(value) for value in ring)  # fmt: skip
 
 
-def _image_file_faults(record: dict, image_dir: Path) -> Iterator[Fault]:
-    """Yield faults of one image file: missing, unreadable (it is decoded whole), another size."""
+def _image_file_issues(record: dict, image_dir: Path) -> Iterator[Issue]:
+    """Yield issues of one image file: missing, unreadable (it is decoded whole), another size."""
     identity = record.get("id")
     try:
         path = image_path(image_dir, cast(ImageRecord, record))
         if not path.is_file():
-            yield Fault("error", "missing image", identity, None, f"image {identity}: {path} does not exist")
+            yield Issue("error", "missing image", identity, None, f"image {identity}: {path} does not exist")
             return
         height, width = read_radiograph(path).pixels.shape
         stated = radiograph_size(path)
     except (InputError, OSError) as error:
-        yield Fault("error", "unreadable image", identity, None, f"image {identity}: {error}")
+        yield Issue("error", "unreadable image", identity, None, f"image {identity}: {error}")
         return
     for found in {(width, height), stated}:
         if found != (record.get("width"), record.get("height")):
-            yield Fault(
+            yield Issue(
                 "error",
                 "size",
                 identity,

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data.coco import CocoDataset, read_coco
-from data.coco_check import Fault, check_coco
+from data.coco_check import Issue, check_coco
 from data.errors import InputError
 from data.image_paths import existing_image
 from data.radiograph import read_radiograph
@@ -18,7 +18,8 @@ from data.radiograph import read_radiograph
 SMALL_SIDE = 16  # pixels of the copies that are compared
 # Correlation of the small copies. On the wheel turned by 5 degrees a frame (GDXray C0001) neighbors reach
 # 0.835 to 0.945, frames two apart at most 0.844, and frames a spoke's turn apart 0.997: they look alike, too.
-NEARLY = 0.83
+SIMILARITY = 0.83
+BLOCK = 512  # radiographs compared with all others at once: 4 bytes a pair
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """One image of the second set that is in the first, too: `kind` is "same" (every pixel) or "nearly"."""
+    """One image of the second set that is in the first, too: `kind` is "same" (every pixel) or "near"."""
 
     kind: str
     id_a: int
@@ -60,8 +61,10 @@ def fingerprints(dataset: CocoDataset, image_dir: str | Path) -> Fingerprints:
                         hashes, np.array(copies, dtype=np.float32).reshape(-1, SMALL_SIDE**2))  # fmt: skip
 
 
-def compare(a: Fingerprints, b: Fingerprints, nearly: float = NEARLY) -> list[Duplicate]:
+def compare(a: Fingerprints, b: Fingerprints, similarity: float = SIMILARITY) -> list[Duplicate]:
     """Return the images of `b` that are also in `a`, each with its closest there, the same ones first.
+
+    Those whose small copies correlate by `similarity` or more are near-duplicates.
 
     Two views of one kind of part in the same place count as nearly the same, even of two pieces; a part of a
     radiograph (a crop) is not found.
@@ -69,14 +72,16 @@ def compare(a: Fingerprints, b: Fingerprints, nearly: float = NEARLY) -> list[Du
     if not a.ids or not b.ids:
         return []
     by_hash = {value: k for k, value in reversed(list(enumerate(a.hashes)))}
-    correlations = b.copies @ a.copies.T
     found = []
-    for k, row in enumerate(correlations):
-        twin = by_hash.get(b.hashes[k])
-        closest = int(row.argmax()) if twin is None else twin
-        if twin is not None or row[closest] >= nearly:
-            found.append(Duplicate("nearly" if twin is None else "same", a.ids[closest], b.ids[k], a.names[closest],
-                                   b.names[k], 1.0 if twin is not None else float(row[closest])))  # fmt: skip
+    for start in range(0, len(b.ids), BLOCK):
+        correlations = b.copies[start : start + BLOCK] @ a.copies.T
+        closest, highest = correlations.argmax(axis=1), correlations.max(axis=1)
+        for k, (near, correlation) in enumerate(zip(closest.tolist(), highest.tolist(), strict=True), start=start):
+            same = by_hash.get(b.hashes[k])
+            if same is not None:
+                found.append(Duplicate("same", a.ids[same], b.ids[k], a.names[same], b.names[k], 1.0))
+            elif correlation >= similarity:
+                found.append(Duplicate("near", a.ids[near], b.ids[k], a.names[near], b.names[k], correlation))
     return sorted(found, key=lambda pair: (pair.kind != "same", -pair.correlation))
 
 
@@ -86,28 +91,30 @@ def find_duplicates(a: CocoDataset, b: CocoDataset, image_dirs: Sequence[str | P
     return compare(fingerprints(a, dir_a), fingerprints(b, dir_b))
 
 
-def check_files(paths: Sequence[str | Path], image_dirs: Sequence[str | Path], nearly: float = NEARLY,
-                ) -> list[tuple[str, Fault]]:  # fmt: skip
-    """Return every fault of the COCO files, and every image that two of them share, with the file's name.
+def check_files(paths: Sequence[str | Path], image_dirs: Sequence[str | Path], similarity: float = SIMILARITY,
+                ) -> list[tuple[str, Issue]]:  # fmt: skip
+    """Return every issue of the COCO files, and every image that two of them share, with the file's name.
 
-    `image_dirs` is one folder for all files, or one for each. Faults of kind "same image" are errors, of
-    kind "nearly the same" warnings; a file with errors is not compared. Raises InputError.
+    `image_dirs` is one folder for all files, or one for each. Issues of kind "same image" are errors, of
+    kind "near-duplicate" warnings; a file with errors is not compared. Raises InputError.
     """
     if len(image_dirs) not in (1, len(paths)):
         raise InputError(f"{len(image_dirs)} folders of images for {len(paths)} files; give one, or one for each")
     folders = list(image_dirs) * (len(paths) if len(image_dirs) == 1 else 1)
-    found: list[tuple[str, Fault]] = []
+    found: list[tuple[str, Issue]] = []
     clean: dict[str, Fingerprints] = {}
     for path, folder in zip(paths, folders, strict=True):
-        faults = check_coco(path, folder)
-        found += [(str(path), fault) for fault in faults]
-        if len(paths) > 1 and not any(fault.severity == "error" for fault in faults):
+        issues = check_coco(path, folder)
+        found += [(str(path), issue) for issue in issues]
+        if len(paths) > 1 and not any(issue.severity == "error" for issue in issues):
             clean[str(path)] = fingerprints(read_coco(path), folder)
     for (name_a, a), (name_b, b) in itertools.combinations(clean.items(), 2):
-        for pair in compare(a, b, nearly):
+        for pair in compare(a, b, similarity):
             same = pair.kind == "same"
-            message = (f"image {pair.id_b} {pair.name_b} is {'' if same else 'nearly '}image {pair.id_a} {pair.name_a} "
-                       f"of {name_a} (correlation {pair.correlation:.3f})")  # fmt: skip
-            found.append((name_b, Fault("error" if same else "warning", "same image" if same else "nearly the same",
-                                        pair.id_b, None, message)))  # fmt: skip
+            message = (
+                f"image {pair.id_b} {pair.name_b} is {'' if same else 'a near-duplicate of '}image {pair.id_a} "
+                f"{pair.name_a} of {name_a} (correlation {pair.correlation:.3f})"
+            )
+            kind = "same image" if same else "near-duplicate"
+            found.append((name_b, Issue("error" if same else "warning", kind, pair.id_b, None, message)))
     return found

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.coco import CocoDataset, read_results, write_coco, write_results
-from data.coco_check import Fault, content_faults, is_number
+from data.coco_check import Issue, content_issues, is_number
 from data.errors import InputError
 from data.files import write_json
 from detectors.evaluation.curves import precision_recall
@@ -112,29 +112,29 @@ def _read_ground_truth(path: Path) -> CocoDataset:
     content = read_object(path)
     if not all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
         raise InputError(f"{path}: lacks images, annotations or categories; evaluate the run again")
-    for fault in chain(content_faults(content), _value_faults(content)):  # the second relies on the first
-        if fault.severity == "error" and fault.kind != "no images":
-            raise InputError(f"{path}: {fault.message}; evaluate the run again")
+    for issue in chain(content_issues(content), _value_issues(content)):  # the second relies on the first
+        if issue.severity == "error" and issue.kind != "no images":
+            raise InputError(f"{path}: {issue.message}; evaluate the run again")
     info = content.get("info") or {}
     return CocoDataset(content["images"], content["annotations"], content["categories"], path, info)
 
 
-def _value_faults(content: dict[str, Any]) -> Iterator[Fault]:
-    """Yield faults of what the evaluation reads beyond COCO: pixel sizes, depths, crowd flags and the description."""
+def _value_issues(content: dict[str, Any]) -> Iterator[Issue]:
+    """Yield issues of what the evaluation reads beyond COCO: pixel sizes, depths, crowd flags and the description."""
     info = content.get("info")
     if not (info is None or isinstance(info, dict)):
-        yield Fault("error", "bad value", None, None, f"info {info!r} is not an object")
+        yield Issue("error", "bad value", None, None, f"info {info!r} is not an object")
     for key in ("run_name", "source", "sha256", "image_dir"):
         value = info.get(key) if isinstance(info, dict) else None
         if not (value is None or isinstance(value, str)):
-            yield Fault("error", "bad value", None, None, f"info: {key} {value!r} is not text")
+            yield Issue("error", "bad value", None, None, f"info: {key} {value!r} is not text")
     for section, key in (("images", "pixel_size_mm"), ("annotations", "depth_mm")):
         for record in content[section]:
             value = record.get(key)
             numbers = value if isinstance(value, list) and value else [value]
             if value is not None and not all(is_number(n) and math.isfinite(n) and n > 0 for n in numbers):
                 what = f"{section[:-1]} {record.get('id')}: {key} {value!r} is not a positive number"
-                yield Fault("error", "bad value", None, None, what)
+                yield Issue("error", "bad value", None, None, what)
 
 
 def read_metrics(folder: str | Path) -> Metrics:

@@ -44,10 +44,10 @@ def main(files: tuple[Path, ...], image_dirs: tuple[Path, ...], similarity: floa
     if not found:
         console.print(f"clean: {', '.join(map(str, files))}")
         return
-    table = Table("file", "kind", Column("fault", overflow="fold"), title=f"{min(rows, len(found))} of {len(found)}")
-    for file, fault in found[:rows]:
-        table.add_row(Path(file).name, f"{fault.severity}: {fault.kind}", fault.message)
+    table = Table("file", "kind", Column("issue", overflow="fold"), title=f"{min(rows, len(found))} of {len(found)}")
+    for file, issue in found[:rows]:
+        table.add_row(Path(file).name, f"{issue.severity}: {issue.kind}", issue.message)
     console.print(table)
-    kinds = Counter((fault.severity, fault.kind) for _, fault in found)
-    console.print(f"{len(found)} faults: " + ", ".join(f"{n} {kind} ({level})" for (level, kind), n in kinds.items()))
+    kinds = Counter((issue.severity, issue.kind) for _, issue in found)
+    console.print(f"{len(found)} issues: " + ", ".join(f"{n} {kind} ({level})" for (level, kind), n in kinds.items()))
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""COCO data: what is read, filled in, refused and merged; all faults at once; images on two sides."""
+"""COCO data: what is read, filled in, refused and merged; all issues at once; images on two sides."""
 
 import copy
 import json
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data import duplicates
 from data.coco import CocoDataset, merge_coco, read_coco, read_results, write_coco, write_results
 from data.coco_check import check_coco
 from data.datasets import DetectionDataset
-from data.duplicates import check_files, find_duplicates
+from data.duplicates import Fingerprints, check_files, compare, find_duplicates
 from data.errors import InputError
 from data.montage import CAPTION_HEIGHT, GAP, draw_boxes, write_montage
 from data.radiograph import radiograph_size, read_radiograph, write_radiograph
@@ -129,14 +130,14 @@ def test_what_is_not_coco_is_refused(tmp_path: Path, text: str) -> None:
         read_coco(tmp_path / "d.json")
 
 
-def test_all_faults_are_counted(tmp_path: Path, content: dict) -> None:
+def test_all_issues_are_counted(tmp_path: Path, content: dict) -> None:
     content["annotations"][0]["bbox"] = [50, 2, 3, 3]
     content["annotations"][1]["category_id"] = 1
-    with pytest.raises(InputError, match="the first of 2 faults"):
+    with pytest.raises(InputError, match="the first of 2 issues"):
         read_coco(written(tmp_path, content))
 
 
-def test_check_finds_image_faults_and_id_0(tmp_path: Path, content: dict) -> None:
+def test_check_finds_image_issues_and_id_0(tmp_path: Path, content: dict) -> None:
     content["images"] += [{"id": 8, "file_name": "c.png", "width": 5, "height": 5},
                           {"id": 9, "file_name": "d.png", "width": 5, "height": 5}]  # fmt: skip
     content["annotations"][0]["id"] = 0
@@ -201,16 +202,16 @@ def one_image(folder: Path, name: str, pixels: np.ndarray) -> CocoDataset:
 
 def test_duplicates(tmp_path: Path) -> None:
     scene = one_image(tmp_path, "scene.png", blobs(0))
-    twin, neighbor, other = (one_image(tmp_path, name, blobs(shift))
-                              for name, shift in (("twin.png", 0), ("next.png", 1), ("other.png", 14)))  # fmt: skip
+    copy, neighbor, other = (one_image(tmp_path, name, blobs(shift))
+                              for name, shift in (("copy.png", 0), ("next.png", 1), ("other.png", 14)))  # fmt: skip
     flat = one_image(tmp_path, "flat.png", np.full((60, 80), 0.5))
     kinds = [[pair.kind for pair in find_duplicates(scene, second, (tmp_path, tmp_path))]
-             for second in (twin, neighbor, other, flat)]  # fmt: skip
-    assert kinds == [["same"], ["nearly"], [], []]
-    found = check_files([tmp_path / f"{name}.json" for name in ("scene", "twin", "next")], [tmp_path])
+             for second in (copy, neighbor, other, flat)]  # fmt: skip
+    assert kinds == [["same"], ["near"], [], []]
+    found = check_files([tmp_path / f"{name}.json" for name in ("scene", "copy", "next")], [tmp_path])
     assert [(Path(file).name, fault.severity, fault.kind) for file, fault in found] == [
-        ("twin.json", "error", "same image"), ("next.json", "warning", "nearly the same"),
-        ("next.json", "warning", "nearly the same"),
+        ("copy.json", "error", "same image"), ("next.json", "warning", "near-duplicate"),
+        ("next.json", "warning", "near-duplicate"),
     ]  # fmt: skip
 
 
@@ -260,3 +261,27 @@ def test_boxes_of_an_image_as_corners(tmp_path: Path, content: dict) -> None:
     assert dataset.boxes_xyxy(7).tolist() == [[1, 2, 11.5, 6], [0, 0, 40, 30]]
     assert dataset.boxes_xyxy(3).shape == (0, 4)
     assert dataset.annotations[0]["bbox"] == [1, 2, 10.5, 4]
+
+
+def test_checking_warns_of_masks_that_cannot_be_trained_on(tmp_path: Path, content: dict) -> None:
+    for name in ("a.png", "b.png"):
+        write_radiograph(tmp_path / name, np.zeros((30, 40)))
+    for mask in ({"size": [30, 40], "counts": [5, 6]}, {"size": [30, 40], "counts": "1" * 30 + "o"},
+                 [[0, 0, 3e8, 0, 3e8, 3e8]]):  # fmt: skip
+        content["annotations"][1]["segmentation"] = mask
+        (issue,) = check_coco(written(tmp_path, content), tmp_path)
+        assert (issue.severity, issue.kind, issue.annotation_id) == ("warning", "unusable mask", 5)
+        assert len(read_coco(tmp_path / "d.json").annotations) == 2
+
+
+def test_near_duplicates_are_looked_for_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    copies = rng.normal(size=(7, 256)).astype(np.float32)
+    copies /= np.linalg.norm(copies, axis=1, keepdims=True)
+    other = Fingerprints(list(range(10, 17)), [f"b{k}" for k in range(7)], [f"h{k}" for k in range(7)], copies[::-1])
+    first = Fingerprints(list(range(7)), [f"a{k}" for k in range(7)], ["h6", *"uvwxyz"], copies)
+    expected = [("same", 0, 16)] + [("near", 6 - k, 10 + k) for k in range(6)]
+    for block in (1, 3, 100):
+        monkeypatch.setattr(duplicates, "BLOCK", block)
+        found = [(pair.kind, pair.id_a, pair.id_b) for pair in compare(first, other)]
+        assert (found[0], sorted(found)) == (expected[0], sorted(expected))

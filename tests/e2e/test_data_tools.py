@@ -54,7 +54,7 @@ def test_check_lists_faults_and_twins(root: Path, tmp_path: Path) -> None:
     (out / "all.json").write_text(json.dumps(content))
     faults = run("check_data.py", out / "all.json", "--images", root)
     assert faults.returncode == 1
-    assert "2 faults: 1 no area (error), 1 dangling id (error)" in faults.stdout
+    assert "2 issues: 1 no area (error), 1 dangling id (error)" in faults.stdout
 
 
 def test_unlabeled_welds_lie_apart(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_an_unknown_command_names_the_nearest() -> None:
 
 def test_choices_and_defaults_are_those_of_the_library() -> None:
     """Commands repeat a few values as literals, so that their help imports nothing."""
-    from data.duplicates import NEARLY
+    from data.duplicates import SIMILARITY
     from data.gdxray import GROUP_FOLDERS
     from data.patch_files import ORIGINS
     from data.splits import FRACTIONS, METHODS
@@ -114,7 +114,7 @@ def test_choices_and_defaults_are_those_of_the_library() -> None:
     def choices(command_name: str, name: str) -> list[str]:
         return list(parameter(command_name, name).type.choices)  # type: ignore[attr-defined]
 
-    assert parameter("check-data", "similarity").default == NEARLY
+    assert parameter("check-data", "similarity").default == SIMILARITY
     assert choices("prepare-gdxray", "group") == list(GROUP_FOLDERS)
     assert choices("prepare-gdxray", "method") == list(METHODS)
     assert parameter("prepare-gdxray", "fractions").default == FRACTIONS
