@@ -1,6 +1,5 @@
 """The whole way through the commands: train, evaluate, predict, plot; and every fault in one line."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from click.testing import CliRunner, Result
 from data.coco import read_coco
 from detectors.evaluation.runs import write_evaluation
 from detectors.runs.prediction import default_threshold
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+from radiograph.cli import main
 
 TINY = {
     "name": "tiny",
@@ -28,12 +26,9 @@ TINY = {
 }  # fmt: skip
 
 
-def run(tool: str, *arguments: object) -> Result:
-    """Run a command in this process; a traceback fails the test."""
-    spec = importlib.util.spec_from_file_location(f"tool_{tool}", TOOLS / f"{tool}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    result = CliRunner().invoke(module.main, [str(a) for a in arguments])
+def run(*arguments: object) -> Result:
+    """Run `radiograph` in this process; a traceback fails the test."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -69,7 +64,7 @@ def trained(config: Path) -> Path:
 
 def test_evaluating_a_run_again_gives_the_same_figures(trained: Path, castings: Path, tmp_path: Path) -> None:
     first = json.loads((trained / "metrics.json").read_text())
-    result = run("eval", "--run", trained, "--data", castings, "--out", tmp_path / "again")
+    result = run("evaluate", "--run", trained, "--data", castings, "--out", tmp_path / "again")
     assert result.exit_code == 0, result.output
     second = json.loads((tmp_path / "again" / "metrics.json").read_text())
     assert {k: v for k, v in first.items() if k != "seconds_per_image"} == {
@@ -78,7 +73,7 @@ def test_evaluating_a_run_again_gives_the_same_figures(trained: Path, castings: 
 
 
 def test_a_configuration_with_weights_is_evaluated_too(trained: Path, config: Path, tmp_path: Path) -> None:
-    result = run("eval", "--cfg", config, "--weights", trained / "best.ckpt", "--out", tmp_path)
+    result = run("evaluate", "--cfg", config, "--weights", trained / "best.ckpt", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "plots" / "pr_curve.png").stat().st_size > 1000
 
@@ -114,7 +109,7 @@ def test_the_chosen_threshold_goes_before_that_of_the_best_f1(trained: Path, tmp
 
 
 def test_curves_of_several_runs(trained: Path, tmp_path: Path) -> None:
-    result = run("plot_pr", trained, trained, "--out", tmp_path / "curves.png")
+    result = run("plot-pr", "--run", trained, "--run", trained, "--out", tmp_path / "curves.png")
     assert result.exit_code == 0, result.output
     assert cv2.imread(str(tmp_path / "curves.png")) is not None
 
@@ -124,10 +119,10 @@ def test_the_annotators_margin_is_told_from_an_evaluation(castings: Path, tmp_pa
     inside = [{"image_id": a["image_id"], "category_id": a["category_id"], "score": 0.9,
                "bbox": np.add(a["bbox"], [1.5, 1.5, -3, -3]).tolist()} for a in dataset.annotations]  # fmt: skip
     write_evaluation(tmp_path / "e", dataset, inside, castings.parent)
-    result = run("fit_margin", tmp_path / "e", "--boxes", 2)
+    result = run("estimate-box-padding", "--run", tmp_path / "e", "--boxes", 2)
     assert (result.exit_code, "+1.5 px a side" in result.output, "2 boxes" in result.output) == (0, True, True)
     write_evaluation(tmp_path / "none", dataset, [], castings.parent)
-    fails(run("fit_margin", tmp_path / "none"), "no detection lies in a true box")
+    fails(run("estimate-box-padding", "--run", tmp_path / "none"), "no detection lies in a true box")
 
 
 def test_a_corrupt_radiograph_stops_prediction_before_anything_is_written(trained: Path, tmp_path: Path) -> None:
@@ -211,4 +206,4 @@ def test_other_categories_are_refused(trained: Path, castings: Path, tmp_path: P
     content["categories"][0]["name"] = "screw"
     path = tmp_path / "screws.json"
     path.write_text(json.dumps(content))
-    fails(run("eval", "--run", trained, "--data", path, "--images", castings.parent), "screw")
+    fails(run("evaluate", "--run", trained, "--data", path, "--images", castings.parent), "screw")

@@ -1,6 +1,5 @@
-"""tools/sample_gan.py as a user runs it."""
+"""`radiograph sample-gan` as a user runs it."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,12 @@ from data.patch_files import read_patches
 from detectors.build import build_model
 from detectors.config.files import check_config
 from detectors.runs.checkpoint import save_checkpoint
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "sample_gan.py"
+from radiograph.cli import main
 
 
 def run(*arguments: object) -> Result:
     """Run the command in this process; a traceback fails the test."""
-    spec = importlib.util.spec_from_file_location("tool_sample_gan", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    result = CliRunner().invoke(module.main, [str(a) for a in arguments])
+    result = CliRunner().invoke(main, [str(a) for a in ("sample-gan", "--run", *arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -44,7 +39,7 @@ def test_patches_come_from_the_seed_and_can_be_read_again(gan: Path, tmp_path: P
     found = {}
     for name, seed, bits in (("a", 1, 8), ("b", 1, 8), ("c", 2, 8), ("d", 1, 16)):
         out = tmp_path / f"{name}.npz"
-        done = run(gan, "--n", 70, "--out", out, "--seed", seed, "--bits", bits)
+        done = run(gan, "--count", 70, "--out", out, "--seed", seed, "--bits", bits)
         assert done.exit_code == 0, done.output
         assert (tmp_path / f"{name}_sheet.png").is_file()
         found[name] = read_patches(out, 16)

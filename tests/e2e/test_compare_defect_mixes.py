@@ -1,4 +1,4 @@
-"""tools/run_exgy.py as a user runs it."""
+"""tools/compare_defect_mixes.py as a user runs it."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 
 from data.patch_files import PatchSet, write_patches
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "run_exgy.py"
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_defect_mixes.py"
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
@@ -27,7 +27,7 @@ def test_coco_files_and_gan_patches_give_a_table(castings: Path, tmp_path: Path)
     layers = "model.layers={p: [3, 3], d: [4, 8], f: [2]}"
     arguments = (
         castings, "--test", castings, "--cfg", "xnet.yaml", "--set", layers, "--set", "model.variant=null",
-        "--set", "data.workers=0", "--gan", tmp_path / "gan.npz", "--shares", "50/50", "--patches", 64, "--epochs", 1,
+        "--set", "data.workers=0", "--gan", tmp_path / "gan.npz", "--mixes", "50/50", "--patches", 64, "--epochs", 1,
         "--out", tmp_path / "exgy",
     )  # fmt: skip
     done = run(*arguments, "--seed", 3)
