@@ -11,12 +11,12 @@ from rich.table import Table
 
 from data.console import console
 from data.synthesis.ellipsoid import Ellipsoids, Projection, project, random_rotations
-from data.synthesis.superposition import GrayLaw, superimpose
+from data.synthesis.superposition import AttenuationModel, superimpose
 from radiograph.command import Command
 
 SHAPE = (572, 768)
 PROJECTION = Projection(pixel_mm=0.2, source_mm=1000.0, principal=(384.0, 286.0))
-LAW = GrayLaw.from_darkest(0.1, 400)
+LAW = AttenuationModel.from_darkest(0.1, 400)
 
 
 def draw(count: int, side: float) -> Ellipsoids:
@@ -31,7 +31,7 @@ def draw(count: int, side: float) -> Ellipsoids:
 def plainly(pixels: np.ndarray, ellipsoids: Ellipsoids, side: float) -> np.ndarray:
     """Return the radiograph with all ellipsoids, by a ray against a quadric for every pixel of a window around each."""
     out = pixels.copy()
-    for axes, turn, center in zip(ellipsoids.half_axes, ellipsoids.rotations, ellipsoids.centers, strict=True):
+    for axes, turn, center in zip(ellipsoids.semi_axes, ellipsoids.rotations, ellipsoids.centers, strict=True):
         to_sphere = turn.T / axes[:, None]
         source = np.array([0.0, 0.0, PROJECTION.source_mm])
         q = to_sphere @ (source - center)

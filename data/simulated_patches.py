@@ -11,7 +11,7 @@ from data.patch_files import PatchSet, scaled, to_levels
 from data.patches import CLEAN, DEFECT, DRAWS, PatchConfig, RadiographPatches
 from data.radiograph_store import Window
 from data.streams import stream
-from data.synthesis.fresh_defects import FreshDefects
+from data.synthesis.on_the_fly import OnTheFlyDefects
 from data.synthesis.simulation_config import SimulationConfig
 
 TURNS = 8  # simulations of a radiograph that shows no defect, before it is left without one
@@ -33,9 +33,10 @@ class SimulatedPatches(RadiographPatches):
     radiograph when its first *defect* patch of an epoch is drawn, and keeps it: in every worker as much memory again
     as the radiographs take.
 
-    A radiograph without a defect has no *defect* patch. A `share` above 0 is therefore that of the radiographs with
-    real defects that get simulated ones beside them; all others get some, and are simulated again where none shows.
-    `margin` pixels are added to each side of a simulated box. Without any defect, as where the share is 0 and real
+    A radiograph without a defect has no *defect* patch. An `image_fraction` above 0 is therefore that of the
+    radiographs with real defects that get simulated ones beside them; all others get some, and are simulated again
+    where none shows.
+    `margin` pixels are added to each side of a simulated box. Without any defect, as where it is 0 and real
     ones are inpainted, the source has *no-defect* patches alone.
 
     Raises InputError as `RadiographPatches`, and where no radiograph has room for the simulated defects asked for.
@@ -54,9 +55,9 @@ class SimulatedPatches(RadiographPatches):
         keep_negatives: bool = True,
     ) -> None:
         self.seed = seed
-        self._share = simulation.share
-        wanted = simulation.share > 0 and simulation.per_image[1] > 0
-        self._fresh = FreshDefects(simulation.model_copy(update={"share": float(wanted)}), margin)
+        self._share = simulation.image_fraction
+        wanted = simulation.image_fraction > 0 and simulation.per_image[1] > 0
+        self._fresh = OnTheFlyDefects(simulation.model_copy(update={"image_fraction": float(wanted)}), margin)
         self._turns = TURNS if wanted else 1
         self._scenes: dict[int, tuple[int, Scene]] = {}
         self._first: tuple[int, Scene] | None = None  # a radiograph with defects, whatever a later epoch brings
@@ -66,7 +67,7 @@ class SimulatedPatches(RadiographPatches):
         if wanted and self._first is None:
             raise InputError(
                 f"{self.path}: none of {len(self.files)} radiographs has room for a simulated defect; raise "
-                "data.train.simulate.per_image, or make half_axis smaller"
+                "data.train.simulate.per_image, or make semi_axis smaller"
             )
 
     def has(self, label: int) -> bool:
@@ -80,7 +81,7 @@ class SimulatedPatches(RadiographPatches):
         return patches
 
     def _study(self, image: int, pixels: np.ndarray, full: int) -> None:
-        self._fresh.study(image, pixels, self._boxes[image], full)
+        self._fresh.analyze(image, pixels, self._boxes[image], full)
 
     def _shown(self, image: int, label: int, epoch: int) -> np.ndarray:
         return self._levels[image] if label == CLEAN else self._scene(image, epoch).levels
@@ -92,7 +93,7 @@ class SimulatedPatches(RadiographPatches):
             if len(boxes):
                 return image, boxes[int(rng.integers(len(boxes)))]
         if self._first is None:
-            raise InputError(f"{self.path}: no radiograph with a defect; raise data.train.simulate.share")
+            raise InputError(f"{self.path}: no radiograph with a defect; raise data.train.simulate.image_fraction")
         image = self._first[0]
         boxes = self._scene(image, epoch).boxes
         return image, boxes[int(rng.integers(len(boxes)))]

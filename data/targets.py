@@ -10,7 +10,7 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph_store import RadiographStore, restore
 from data.records import Annotation, ImageRecord
-from data.synthesis.fresh_defects import FreshDefects
+from data.synthesis.on_the_fly import OnTheFlyDefects
 from data.synthesis.simulated_defects import SimulatedMask
 from data.synthesis.simulation_config import SimulationConfig
 
@@ -81,7 +81,7 @@ class SimulatedTargets:
         self.label = _label_named(dataset, config.category)
         self._store = store
         self._annotated = annotated
-        self._defects = FreshDefects(config, box_padding)
+        self._defects = OnTheFlyDefects(config, box_padding)
 
     @property
     def keeps_real(self) -> bool:
@@ -111,7 +111,7 @@ class SimulatedTargets:
         return pixels, Targets(*(np.concatenate(pair) for pair in zip(real, added, strict=True))), masks
 
     def _analyze(self, position: int, pixels: np.ndarray, full: int) -> None:
-        self._defects.study(position, pixels, self._annotated[position].boxes, full)
+        self._defects.analyze(position, pixels, self._annotated[position].boxes, full)
 
 
 def _label_named(dataset: CocoDataset, category: str | None) -> int:

@@ -24,7 +24,7 @@ LEAST = 0.01  # of the gray value: a weaker change is no visible defect
 PEAK_TO_NOISE = 3.0  # least peak over the noise of one pixel
 BOTH_WAYS = 0.5  # an opposite change above this share of the peak is an edge's work, not a defect's
 SMALLEST = 3  # pixels; the least side of a patch: a rim, and something inside
-DARKEST = 1 / 255  # the least background that a change is stated against
+DARKEST = 1 / 255  # the least background that a change is stated against: one gray level
 
 
 def membrane(values: np.ndarray) -> np.ndarray:
@@ -41,16 +41,17 @@ def membrane(values: np.ndarray) -> np.ndarray:
     return rim.astype(np.float32)
 
 
-def defect_change(patch: np.ndarray) -> np.ndarray | None:
+def defect_change(patch: np.ndarray, darkest: float = DARKEST) -> np.ndarray | None:
     """Return what a defect changes in its patch, relative to the background: float32 `[h, w]`, 0 along the rim.
 
-    `patch` is float `[h, w]` in [0, 1]. The change is patch / background - 1, positive for a brighter defect, in one
-    connected piece around its peak; noise is smoothed away. None where no defect can be told from the
-    background: too weak against 1 % of the gray value or the noise, or up and down alike, as at a part's edge.
+    `patch` is float `[h, w]` in [0, 1]; a background under `darkest` counts as that dark. The change is
+    patch / background - 1, positive for a brighter defect, in one connected piece around its peak; noise is smoothed
+    away. None where no defect can be told from the background: too weak against 1 % of the gray value or the noise, or
+    up and down alike, as at a part's edge.
     """
     calm = _calmed(np.asarray(patch, dtype=np.float32))
     span = membrane(calm)
-    background = np.maximum(span, DARKEST)
+    background = np.maximum(span, darkest)
     change = (calm - span) / background
     up, down = float(change.max()), -float(change.min())
     peak, sign = max(up, down), 1 if up >= down else -1
@@ -76,7 +77,8 @@ def read_changes(path: str | Path, brighter: bool | None = None) -> list[np.ndar
             f"{path}: its patches are {patches.size} x {patches.size} pixels, too small for a defect off their rim; "
             f"give larger ones, of at least {SMALLEST}"
         )
-    found = [defect_change(patches.floats(int(k))) for k in np.flatnonzero(patches.labels == 1)]
+    one_level = 1 / int(np.iinfo(patches.pixels.dtype).max)
+    found = [defect_change(patches.floats(int(k)), one_level) for k in np.flatnonzero(patches.labels == 1)]
     changes = [change for change in found if change is not None and brighter in (None, bool(change.max() > 0))]
     if not changes:
         kind = {None: "", True: "brighter ", False: "darker "}[brighter]

@@ -46,31 +46,31 @@ class Projection:
 
 @dataclass(frozen=True)
 class Ellipsoids:
-    """N ellipsoids: half axes float [N, 3] in mm, rotations [N, 3, 3] (columns are the axes' directions), centers.
+    """N ellipsoids: semi-axes float [N, 3] in mm, rotations [N, 3, 3] (columns are the axes' directions), centers.
 
-    `centers` is float [N, 3] in mm. Raises InputError for half axes that are not above 0.
+    `centers` is float [N, 3] in mm. Raises InputError for semi-axes that are not above 0.
     """
 
-    half_axes: np.ndarray
+    semi_axes: np.ndarray
     rotations: np.ndarray
     centers: np.ndarray
 
     def __post_init__(self) -> None:
-        for name, shape in (("half_axes", (3,)), ("rotations", (3, 3)), ("centers", (3,))):
+        for name, shape in (("semi_axes", (3,)), ("rotations", (3, 3)), ("centers", (3,))):
             value = np.asarray(getattr(self, name), dtype=np.float64).reshape(-1, *shape)
             object.__setattr__(self, name, value)
-        bad = np.flatnonzero(~(self.half_axes > 0).all(axis=1))
+        bad = np.flatnonzero(~(self.semi_axes > 0).all(axis=1))
         if len(bad):
-            raise InputError(f"ellipsoid {bad[0]}: half axes {self.half_axes[bad[0]].tolist()} mm must be above 0")
-        if not len(self.half_axes) == len(self.rotations) == len(self.centers):
+            raise InputError(f"ellipsoid {bad[0]}: semi-axes {self.semi_axes[bad[0]].tolist()} mm must be above 0")
+        if not len(self.semi_axes) == len(self.rotations) == len(self.centers):
             raise InputError(
-                f"{len(self.half_axes)} half axes, {len(self.rotations)} rotations and"
+                f"{len(self.semi_axes)} semi-axes, {len(self.rotations)} rotations and"
                 f" {len(self.centers)} centers; give as many of each"
             )
 
     def __len__(self) -> int:
         """Return the number of ellipsoids."""
-        return len(self.half_axes)
+        return len(self.semi_axes)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class _Outlines:
 def _outlines(ellipsoids: Ellipsoids, projection: Projection, shape: tuple[int, int]) -> _Outlines:
     """Return the quadratics of all ellipsoids at once."""
     centers, pixel = ellipsoids.centers, projection.pixel_mm
-    to_sphere = ellipsoids.rotations.transpose(0, 2, 1) / ellipsoids.half_axes[:, :, None]
+    to_sphere = ellipsoids.rotations.transpose(0, 2, 1) / ellipsoids.semi_axes[:, :, None]
     G = to_sphere[:, :, :2] * pixel  # by how much one pixel to the right, or down, moves the ray's foot
     count, parallel = len(ellipsoids), projection.source_mm is None
     if parallel:
@@ -184,7 +184,7 @@ def _outlines(ellipsoids: Ellipsoids, projection: Projection, shape: tuple[int, 
         F, steps, shift = np.zeros_like(G), np.zeros((3, 2)), -centers[:, 2]
     else:
         source = projection.source_mm
-        reach = np.sqrt(((ellipsoids.rotations[:, 2] * ellipsoids.half_axes) ** 2).sum(axis=1))
+        reach = np.sqrt(((ellipsoids.rotations[:, 2] * ellipsoids.semi_axes) ** 2).sum(axis=1))
         behind = np.flatnonzero(centers[:, 2] + reach >= source)
         if len(behind):
             raise InputError(

@@ -1,8 +1,8 @@
-"""Real defects covered with what surrounds them, so that a radiograph can serve as one without defects.
+"""Real defects inpainted with what surrounds them, so that a radiograph can serve as a defect-free one.
 
-What is unlike sound material would be learnt: as a defect where it is marked, as sound material where it is not. A
-wall that ends in a smear looks like a defect at a wall, and a detector that is shown such smears unmarked stops
-finding defects there. So the cover continues slopes and bends, not just gray values.
+What is unlike the part's background would be learned: as a defect where it is labeled, as background where it is not.
+A wall that ends in a smear looks like a defect at a wall, and a detector that is shown such smears unlabeled stops
+finding defects there. So the surface continues slopes and bends, not just gray values.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from skimage.restoration import inpaint_biharmonic
 
 from data.synthesis.superposition import matching_noise
 
-RING = 10  # pixels around a hole that its cover continues
+RING = 10  # pixels around a hole that its surface continues
 CALM = 1.5  # pixels; the blur that keeps noise out of the surface
 WIDEST = 48  # pixels; a wider hole is filled at a coarser scale, for the time grows with the third power of its side
 
 
-class Patch(NamedTuple):
+class InpaintedRegion(NamedTuple):
     """Gray values float32 `[h, w]` in [0, 1] that replace those of a radiograph from (`x0`, `y0`) on."""
 
     x0: int
@@ -26,21 +26,21 @@ class Patch(NamedTuple):
     values: np.ndarray
 
 
-def inpaint_boxes(pixels: np.ndarray, boxes: np.ndarray, margin: float) -> list[Patch]:
-    """Return patches that cover boxes `[N, 4]` xyxy, grown by `margin` pixels, with their surroundings and its noise.
+def inpaint_boxes(pixels: np.ndarray, boxes: np.ndarray, padding: float) -> list[InpaintedRegion]:
+    """Return what replaces boxes `[N, 4]` xyxy, padded by `padding` pixels: their surroundings, continued, with noise.
 
-    `pixels` is float32 `[H, W]` in [0, 1]. Boxes that touch are covered together, by one patch. The calmed
+    `pixels` is float32 `[H, W]` in [0, 1]. Boxes that touch are one region. The smoothed
     surroundings are continued by the biharmonic equation, as a bent plate would, and get noise of the same strength
     and grain; where a hole has no surroundings, for it is the whole radiograph, it gets their mean. The noise depends
-    on the place alone, so that a radiograph always gets the same patches.
+    on the place alone, so that a radiograph always gets the same regions.
     """
     height, width = pixels.shape
     hole = np.zeros(pixels.shape, np.uint8)
     for x1, y1, x2, y2 in np.asarray(boxes, dtype=np.float64).reshape(-1, 4):
-        left, top = max(int(x1 - margin), 0), max(int(y1 - margin), 0)
-        hole[top : int(np.ceil(y2 + margin)), left : int(np.ceil(x2 + margin))] = 1
+        left, top = max(int(x1 - padding), 0), max(int(y1 - padding), 0)
+        hole[top : int(np.ceil(y2 + padding)), left : int(np.ceil(x2 + padding))] = 1
     count, _, places, _ = cv2.connectedComponentsWithStats(hole, connectivity=8)
-    patches = []
+    regions = []
     for left, top, wide, high, _ in places[1:count].tolist():
         right, bottom = left + wide, top + high
         x0, y0 = max(left - RING, 0), max(top - RING, 0)
@@ -49,8 +49,8 @@ def inpaint_boxes(pixels: np.ndarray, boxes: np.ndarray, margin: float) -> list[
         rng = np.random.default_rng([left, top, right, bottom])
         noise = matching_noise(around, np.full(around.shape, 2.0), rng)
         values = np.where(covered > 0, _surface(around, covered) + noise, around).clip(0, 1).astype(np.float32)
-        patches.append(Patch(left, top, values[top - y0 : bottom - y0, left - x0 : right - x0]))
-    return patches
+        regions.append(InpaintedRegion(left, top, values[top - y0 : bottom - y0, left - x0 : right - x0]))
+    return regions
 
 
 def _surface(around: np.ndarray, hole: np.ndarray) -> np.ndarray:

@@ -1,5 +1,10 @@
 """Data sets with simulated defects on disk: the radiographs in their own bit depth, and COCO annotations."""
 
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,57 +16,86 @@ from data.coco import CocoDataset, write_coco
 from data.console import progress
 from data.errors import InputError
 from data.files import atomic_path
+from data.image_paths import existing_image
 from data.montage import draw_boxes
-from data.radiograph import PNG_SUFFIXES, read_radiograph, write_radiograph
-from data.synthesis.fresh_defects import build_simulator
+from data.radiograph import PNG_SUFFIXES, TIFF_SUFFIXES, radiograph_size, read_radiograph, write_radiograph
+from data.records import Annotation, ImageRecord
+from data.synthesis.on_the_fly import build_simulator
+from data.synthesis.output_folder import claimed
 from data.synthesis.simulated_defects import Simulated
 from data.synthesis.simulation_config import SimulationConfig
 
 SHOWN = 3  # radiographs in the picture
+MARKER, PICTURE, ANNOTATIONS = "simulation.json", "before_after.png", "annotations.json"
+# Rises whenever the same arguments give other pixels, so that old sets are not taken for new ones.
+GENERATOR = 1
 
 
 def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path, config: SimulationConfig,
                     per_image: int, seed: int = 0) -> Path:  # fmt: skip
     """Write every radiograph with `per_image` simulated defects to `out`; return the path of its COCO annotations.
 
-    Files keep their names and bit depths; what is neither PNG of 8 or 16 bits nor TIFF becomes TIFF. Simulated
-    annotations have `simulated` true and a segmentation; real ones stay with `real_defects: keep`. Fewer
-    defects are simulated where they have no room. `before_after.png` shows some radiographs, `annotations.json` is
-    written last: where it stands, the set is whole. Radiograph k depends on (`seed`, k) and nothing else.
+    Files keep their names below the folder of images, and their bit depths; what is neither PNG of 8 or 16 bits nor
+    TIFF becomes TIFF. Simulated annotations have `simulated` true and a segmentation; real ones stay with
+    `real_defects: keep`. Fewer defects are simulated where they have no room. `before_after.png` shows some
+    radiographs, `annotations.json` is written last: where it stands, the set is whole. Radiograph k depends on
+    (`seed`, k) and nothing else. Where a folder of radiographs holds `out`, what `out` holds is not read.
 
-    Raises InputError for an `out` that holds something, a missing image, an unknown category, and two radiographs that
-    would get one file name.
+    A whole set with the same arguments and the same radiographs is left as it is, an interrupted one is written anew.
+    Everything that can be seen beforehand is checked before anything is written.
+
+    Raises:
+        InputError: `out` holds something else, a radiograph is missing or has another size than recorded, a category is
+            unknown, a record is not JSON, two radiographs would get one file name, or a name leads out of `out` or onto
+            a radiograph.
+        OSError: `out` cannot be written.
+
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and holds something; choose a folder that is new or empty")
+    out, image_dir = Path(out), Path(image_dir)
+    dataset = _without(dataset, image_dir, out)
     category = _category_id(dataset, config.category)
-    simulator: Any = build_simulator(config)
-    images, annotations, shown = [], [], []
-    taken: set[str] = set()
-    with progress() as bar:
-        task = bar.add_task("simulated defects", total=len(dataset.images))
-        for index, image in enumerate(dataset.images):
-            radiograph = read_radiograph(Path(image_dir) / image["file_name"])
-            real, boxes = dataset.annotations_of(image["id"]), dataset.boxes_xyxy(image["id"])
-            simulated = simulator(radiograph.pixels, simulator.study(radiograph.pixels, boxes),
-                                  np.random.default_rng([seed, index]), per_image,
-                                  2**radiograph.bit_depth - 1)  # fmt: skip
-            name = _free_name(image["file_name"], radiograph.bit_depth, taken)
-            write_radiograph(out / name, simulated.pixels, max(radiograph.bit_depth, 8))
-            images.append(image | {"file_name": name})
-            annotations += real if config.real_defects == "keep" else []
-            annotations += _annotations(simulated, image, category)
-            if len(shown) < SHOWN:
-                shown.append(np.hstack([draw_boxes(radiograph.pixels, boxes),
-                                        draw_boxes(simulated.pixels, simulated.boxes)]))  # fmt: skip
-            bar.advance(task)
-    annotations = [annotation | {"id": k} for k, annotation in enumerate(annotations, start=1)]
-    _write_picture(out / "before_after.png", shown)
-    info = dataset.info | {"simulation": config.model_dump(mode="json") | {"per_image": per_image, "seed": seed}}
-    written = CocoDataset(images, annotations, dataset.categories, info=info, extra=dataset.extra)
-    write_coco(out / "annotations.json", written)
-    return out / "annotations.json"
+    _check_records(dataset)
+    paths = [existing_image(image_dir, image) for image in dataset.images]
+    names = _output_names(dataset.images, paths, image_dir, out)
+    for image, path in zip(dataset.images, paths, strict=True):
+        width, height = radiograph_size(path)
+        if (width, height) != (image["width"], image["height"]):
+            raise InputError(
+                f"{path}: image {image['id']} has {width} x {height} pixels, but the data set says"
+                f" {image['width']} x {image['height']}; correct its width and height"
+            )
+    simulator = build_simulator(config)
+    simulation = config.model_dump(mode="json") | {"per_image": per_image, "seed": seed}
+    parameters = {"simulation": simulation, "generator": GENERATOR, "dataset": _digest(dataset, image_dir)}
+    inputs = _fingerprint([*paths, *(Path(name) for name in (config.sizes_from, config.patches_from) if name)])
+    with claimed(out, MARKER, parameters) as begun:
+        if begun and _is_whole(out, names, inputs):
+            return out / ANNOTATIONS
+        images: list[ImageRecord] = []
+        annotations: list[Annotation] = []
+        shown = []
+        with progress() as bar:
+            task = bar.add_task("simulated defects", total=len(paths))
+            for index, (image, path) in enumerate(zip(dataset.images, paths, strict=True)):
+                radiograph = read_radiograph(path)
+                real, boxes = dataset.annotations_of(image["id"]), dataset.boxes_xyxy(image["id"])
+                levels = 2**radiograph.bit_depth - 1
+                background = simulator.analyze(radiograph.pixels, boxes, levels)
+                rng = np.random.default_rng([seed, index])
+                simulated = simulator(radiograph.pixels, background, rng, per_image, levels)
+                write_radiograph(out / names[index], simulated.pixels, max(radiograph.bit_depth, 8))
+                images.append({**image, "file_name": names[index]})
+                annotations += real if config.real_defects == "keep" else []
+                annotations += _annotations(simulated, image, category)
+                if len(shown) < SHOWN:
+                    shown.append(_pair(radiograph.pixels, boxes, simulated))
+                bar.advance(task)
+        annotations = [{**annotation, "id": k} for k, annotation in enumerate(annotations, start=1)]
+        _write_picture(out / PICTURE, shown)
+        info = dataset.info | {"simulation": simulation, "inputs": inputs}
+        written = CocoDataset(images, annotations, dataset.categories, info=info, extra=dataset.extra)
+        write_coco(out / ANNOTATIONS, written)
+    return out / ANNOTATIONS
 
 
 def _category_id(dataset: CocoDataset, name: str | None) -> int:
@@ -73,27 +107,105 @@ def _category_id(dataset: CocoDataset, name: str | None) -> int:
     return found[0]
 
 
-def _free_name(name: str, bit_depth: int, taken: set[str]) -> str:
-    """Return the file name under which a radiograph of this depth can be written, and note it in `taken`."""
-    suffix = Path(name).suffix.lower()
-    kept = suffix in (".tif", ".tiff") or (suffix in PNG_SUFFIXES and bit_depth in (8, 16))
-    # Behind the old suffix: a.jpg and a.bmp stay apart, and so do DICOM's numbers with points.
-    found = name if kept else f"{name}.tif"
-    if found in taken:
-        raise InputError(f"{name}: another radiograph is written as {found} already; rename one of the two")
-    taken.add(found)
-    return found
+def _without(dataset: CocoDataset, image_dir: Path, out: Path) -> CocoDataset:
+    """Return a folder's data without the radiographs in `out`, which an earlier start wrote; others as they are."""
+    if dataset.path is None or not dataset.path.is_dir() or dataset.annotations:
+        return dataset
+    folder = out.resolve()
+    kept = [i for i in dataset.images if not (image_dir / i["file_name"]).resolve().is_relative_to(folder)]
+    return replace(dataset, images=[{**image, "id": k} for k, image in enumerate(kept, start=1)])
 
 
-def _annotations(simulated: Simulated, image: dict, category: int) -> list[dict]:
+def _check_records(dataset: CocoDataset) -> None:
+    """Raise InputError for a record that JSON cannot hold, such as one with NaN, before anything is written."""
+    where = dataset.path or "data set"
+    sections: dict[str, Iterable[Any]] = {
+        "image": dataset.images, "annotation": dataset.annotations, "category": dataset.categories,
+        "info": [dataset.info], "key": dataset.extra.items(),
+    }  # fmt: skip
+    for section, records in sections.items():
+        for record in records:
+            try:
+                json.dumps(record, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                named = f" {record['id']}" if isinstance(record, dict) and "id" in record else ""
+                raise InputError(f"{where}: {section}{named}: {error}; correct or remove the value") from error
+
+
+def _output_names(images: list[ImageRecord], paths: list[Path], image_dir: Path, out: Path) -> list[str]:
+    """Return the names inside `out` that the radiographs are written under.
+
+    Raises InputError for names that are taken, lead out of `out`, or lie on a radiograph that is read.
+    """
+    folder, base = out.resolve(), os.path.abspath(image_dir)
+    inputs = {path.resolve(): path for path in paths}
+    inside = next((path for real, path in inputs.items() if real.is_relative_to(folder)), None)
+    if inside is not None:
+        raise InputError(f"{inside}: a radiograph that is read lies in the output folder {out}; choose another folder")
+    taken: dict[str, int] = {name: 0 for name in (MARKER, PICTURE, ANNOTATIONS)}
+    names = []
+    for image, path in zip(images, paths, strict=True):
+        name = _name_by_format(Path(os.path.relpath(os.path.abspath(path), base)).as_posix())
+        where = f"image {image['id']}: file_name {image['file_name']!r}"
+        # Links inside of the output folder may lead out of it, as names may.
+        target = (out / name).parent.resolve() / Path(name).name
+        if not target.is_relative_to(folder) or target in inputs:
+            raise InputError(f"{where} leads out of the output folder {out}; give names below the folder of images")
+        if name in taken:
+            other = f"image {taken[name]} is" if taken[name] else "the toolkit's own file is"
+            raise InputError(f"{where}: {other} written as {name} already; rename one of the two")
+        taken[name] = image["id"]
+        names.append(name)
+    return names
+
+
+def _name_by_format(name: str) -> str:
+    """Return a file name that a radiograph can be written under."""
+    if Path(name).suffix.lower() in (*PNG_SUFFIXES, *TIFF_SUFFIXES):
+        return name
+    return f"{name}.tif"  # behind the old suffix: a.jpg and a.bmp stay apart, and so do DICOM's numbers with points
+
+
+def _digest(dataset: CocoDataset, image_dir: Path) -> str:
+    """Return a hash of the records and of where their radiographs lie."""
+    content = [dataset.images, dataset.annotations, dataset.categories, dataset.info, dataset.extra,
+               str(image_dir.resolve())]  # fmt: skip
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _fingerprint(paths: list[Path]) -> str:
+    """Return a hash of the sizes and times of files, and of all files in folders."""
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    states = [(state.st_size, state.st_mtime_ns) for state in (file.stat() for file in files)]
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
+
+
+def _is_whole(out: Path, names: list[str], inputs: str) -> bool:
+    """Return whether the annotations can be read, name these files and radiographs, and all files are there."""
+    try:
+        content = json.loads((out / ANNOTATIONS).read_text(encoding="utf-8"))
+        written = [image["file_name"] for image in content["images"]]
+        files = [out / name for name in (*names, PICTURE)]
+        same = written == names and content["info"]["inputs"] == inputs
+        return same and all(file.stat().st_size > 0 for file in (files if names else []))
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: the set is written anew
+        return False
+
+
+def _pair(pixels: np.ndarray, boxes: np.ndarray, simulated: Simulated) -> np.ndarray:
+    """Return a radiograph with its boxes beside the simulated one with those of the simulated defects, RGB uint8."""
+    return np.hstack([draw_boxes(pixels, boxes), draw_boxes(simulated.pixels, simulated.boxes)])
+
+
+def _annotations(simulated: Simulated, image: ImageRecord, category: int) -> list[Annotation]:
     """Return the COCO annotations of the simulated defects of one radiograph, without ids."""
-    found = []
+    found: list[Annotation] = []
     for (x, y, mask), box in zip(simulated.masks, simulated.boxes, strict=True):
         footprint = np.zeros(simulated.pixels.shape, np.uint8, order="F")
         footprint[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
         counts = coco_mask.encode(footprint)["counts"].decode("ascii")
         found.append({
-            "image_id": image["id"], "category_id": category, "iscrowd": 0, "area": float(mask.sum()),
+            "id": 0, "image_id": image["id"], "category_id": category, "iscrowd": 0, "area": float(mask.sum()),
             "bbox": [float(v) for v in (*box[:2], *(box[2:] - box[:2]))], "simulated": True,
             "segmentation": {"size": list(footprint.shape), "counts": counts},
         })  # fmt: skip

@@ -1,4 +1,4 @@
-"""Cavities superimposed on a radiograph: the gray-level law, unsharpness and noise.
+"""Cavities superimposed on a radiograph: the attenuation model, unsharpness and noise.
 
 With I = A exp(-mu x) + B for the gray value I behind the thickness x, a cavity of depth d along the ray gives
 I' = (I - B) exp(mu d) + B (Mery 2001); depth 0 changes nothing. Where mu and the exposure are not known, as with
@@ -19,8 +19,8 @@ from data.synthesis.gradient import gradient_magnitude
 
 
 @dataclass(frozen=True)
-class GrayLaw:
-    """The gray-level law: `mu` in 1/mm, `offset` B in the unit of the pixels, `brighter` False for weld films.
+class AttenuationModel:
+    """The attenuation model: `mu` in 1/mm, `offset` B in the unit of the pixels, `brighter` False for weld films.
 
     On film welds a cavity is darker: the exponent changes its sign.
     """
@@ -30,14 +30,16 @@ class GrayLaw:
     brighter: bool = True
 
     @classmethod
-    def from_darkest(cls, mu: float, xmax: float, full: float = 1.0, brighter: bool = True) -> "GrayLaw":
-        """Return the law of an image that is `full` (255 for 8 bits) at thickness 0 and 0 at `xmax` mm.
+    def from_darkest(
+        cls, mu: float, max_thickness_mm: float, full: float = 1.0, brighter: bool = True
+    ) -> "AttenuationModel":
+        """Return the model of an image that is `full` (255 for 8 bits) at 0 mm and 0 at `max_thickness_mm`.
 
-        B = full / (1 - exp(mu xmax)). Raises InputError unless mu and xmax are above 0.
+        B = full / (1 - exp(mu x)) with x that thickness. Raises InputError unless mu and x are above 0.
         """
-        if not (mu > 0 and xmax > 0):
-            raise InputError(f"mu {mu} 1/mm and xmax {xmax} mm must be above 0")
-        return cls(mu, float(-full / np.expm1(mu * xmax)), brighter)
+        if not (mu > 0 and max_thickness_mm > 0):
+            raise InputError(f"mu {mu} 1/mm and max_thickness_mm {max_thickness_mm} must be above 0")
+        return cls(mu, float(-full / np.expm1(mu * max_thickness_mm)), brighter)
 
     def change(self, values: np.ndarray, chord: np.ndarray) -> np.ndarray:
         """Return I' - I, float64 of the same shape, for gray values I and chords in mm; exactly 0 for chord 0."""
@@ -47,11 +49,13 @@ class GrayLaw:
         return exponent
 
 
-def superimpose(pixels: np.ndarray, cavities: Iterable[Cavity], law: GrayLaw, sigma: float = 0.0) -> np.ndarray:
+def superimpose(
+    pixels: np.ndarray, cavities: Iterable[Cavity], model: AttenuationModel, sigma: float = 0.0
+) -> np.ndarray:
     """Return the radiograph with all cavities, one after the other; the argument is left as it is.
 
     `pixels` is `[H, W]`: float32 in [0, 1], uint8 or uint16 (of any depth up to 16 bits: saturation is at the dtype's
-    full scale); `law` is in the same unit. `sigma` in pixels blurs what a cavity changes. Integers are rounded to
+    full scale); `model` is in the same unit. `sigma` in pixels blurs what a cavity changes. Integers are rounded to
     the nearest level and saturate, floats are clipped to [0, 1]; pixels that no cavity touches do not change.
     """
     out = np.array(pixels)
@@ -61,7 +65,7 @@ def superimpose(pixels: np.ndarray, cavities: Iterable[Cavity], law: GrayLaw, si
         patch, chord = window_of(out, cavity, sigma)
         if not patch.size:
             continue
-        change = law.change(patch, chord)
+        change = model.change(patch, chord)
         if sigma > 0:
             change = cv2.GaussianBlur(change, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
         change += patch

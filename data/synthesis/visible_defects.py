@@ -11,9 +11,9 @@ import numpy as np
 
 from data.part_mask import segment_test_object
 from data.synthesis.gradient import gradient_magnitude
-from data.synthesis.inpainting import Patch, inpaint_boxes
+from data.synthesis.inpainting import InpaintedRegion, inpaint_boxes
 from data.synthesis.scene import LEAST_DETECTABILITY, LEAST_PEAK, MASK_THRESHOLD, PlantedDefect, draw_shape
-from data.synthesis.simulated_defects import INPAINT_MARGIN, Simulated, SimulatedMask, cover
+from data.synthesis.simulated_defects import INPAINT_PADDING, Simulated, SimulatedMask, with_inpainted
 from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.solids import log_uniform
 from data.synthesis.superposition import estimate_unsharpness
@@ -162,24 +162,27 @@ class VisibleDefectSimulator:
     def __init__(self, config: SimulationConfig) -> None:
         self.config = config
 
-    def study(self, pixels: np.ndarray, boxes: np.ndarray) -> tuple[RadiographSurvey, list[Patch]]:
+    def analyze(
+        self, pixels: np.ndarray, boxes: np.ndarray, levels: int | None = None
+    ) -> tuple[RadiographSurvey, list[InpaintedRegion]]:
         """Return what a radiograph float32 [H, W] with real defects `boxes` [N, 4] xyxy offers, and their covers."""
-        covers = inpaint_boxes(pixels, boxes, INPAINT_MARGIN) if self.config.real_defects == "inpaint" else []
-        return survey(pixels, boxes), covers
+        regions = inpaint_boxes(pixels, boxes, INPAINT_PADDING) if self.config.real_defects == "inpaint" else []
+        return survey(pixels, boxes), regions
 
     def __call__(
         self,
         pixels: np.ndarray,
-        background: tuple[RadiographSurvey, list[Patch]],
+        background: tuple[RadiographSurvey, list[InpaintedRegion]],
         rng: np.random.Generator,
         count: int | None = None,
         levels: int | None = None,
     ) -> Simulated:
-        """Return the radiograph with fresh defects, every random choice from `rng`; `pixels` is left as it is."""
-        offer, covers = background
-        image = cover(pixels, covers)
+        """Return the radiograph with simulated defects, every random choice from `rng`; `pixels` is left as it is."""
+        offer, regions = background
+        image = with_inpainted(pixels, regions)
         if count is None:
-            count = int(rng.integers(*self.config.per_image, endpoint=True)) if rng.random() < self.config.share else 0
+            chosen = rng.random() < self.config.image_fraction
+            count = int(rng.integers(*self.config.per_image, endpoint=True)) if chosen else 0
         image, defects = implant_visible(image, offer, rng, count, levels or 65535)
         masks = [SimulatedMask(d.box[0], d.box[1], d.mask) for d in defects]
         return Simulated(image, np.array([d.box for d in defects], np.float32).reshape(-1, 4), masks)

@@ -12,7 +12,7 @@ from data.errors import InputError
 from data.masks import read_mask_folder
 from data.radiograph import PercentileWindow, write_radiograph
 from data.segmentation import SegmentationDataset, stack_segmentation
-from data.synthesis.fresh_defects import FreshDefects
+from data.synthesis.on_the_fly import OnTheFlyDefects
 from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig
 
@@ -167,7 +167,7 @@ def test_batches_are_stacked_and_unequal_sizes_named(folder: Path) -> None:
 
 # Simulated defects
 
-FRESH = {"per_image": (2, 3), "half_axis": {"low": 4, "high": 6}, "contrast": {"low": 0.1, "high": 0.3}}
+FRESH = {"per_image": (2, 3), "semi_axis": {"low": 4, "high": 6}, "contrast": {"low": 0.1, "high": 0.3}}
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -178,8 +178,8 @@ def test_masks_of_simulated_defects_are_the_simulators(folder: Path, cache: bool
     plain, real = dataset(folder)[0], discs([(30, 40), (80, 20)])
     image, mask, _ = samples[0]
     boxes = np.array([[21, 31, 40, 50], [71, 11, 90, 30]], np.float32)  # discs of radius 9
-    fresh = FreshDefects(simulation)
-    fresh.study(0, plain[0][0].numpy(), boxes, 255)
+    fresh = OnTheFlyDefects(simulation)
+    fresh.analyze(0, plain[0][0].numpy(), boxes, 255)
     expected = fresh(0, plain[0][0].numpy(), np.random.default_rng([3, 2, 0]))
     assert len(expected.masks) >= 2
     union = real > 0

@@ -18,7 +18,7 @@ from data.transforms import AugmentationConfig
 
 GRAY, BRIGHT = 100, 200  # of 255: the part and its real defects
 REAL = [60.0, 40, 30, 20]  # x, y, width, height
-SIMULATION = {"per_image": (3, 4), "half_axis": {"low": 4, "high": 6}, "contrast": {"low": 0.1, "high": 0.3}}
+SIMULATION = {"per_image": (3, 4), "semi_axis": {"low": 4, "high": 6}, "contrast": {"low": 0.1, "high": 0.3}}
 UPRIGHT = PatchConfig(size=16, per_image=10, rotation_step=None, mirror=False)
 
 
@@ -78,7 +78,7 @@ def test_real_defects_that_are_kept_are_drawn_too(parts: tuple[CocoDataset, Path
 
 
 def test_without_simulated_defects_sound_patches_alone_remain(parts: tuple[CocoDataset, Path]) -> None:
-    nothing = source(parts, share=0.0)
+    nothing = source(parts, image_fraction=0.0)
     assert nothing.has(CLEAN)
     assert not nothing.has(DEFECT)
     both = PatchDataset([nothing, source(parts)], [3.0, 1.0], UPRIGHT, length=40)
@@ -92,7 +92,9 @@ def test_a_part_without_room_for_defects_is_named(parts: tuple[CocoDataset, Path
         source((parts[0].subset([0, 1]), parts[1]), clearance=500)
 
 
-@pytest.mark.parametrize("settings", [{"share": 0.02}, {"per_image": (0, 1)}, {"share": 0.02, "per_image": (0, 1)}])
+@pytest.mark.parametrize(
+    "settings", [{"image_fraction": 0.02}, {"per_image": (0, 1)}, {"image_fraction": 0.02, "per_image": (0, 1)}]
+)
 def test_few_radiographs_have_defects_in_every_epoch(parts: tuple[CocoDataset, Path], settings: dict) -> None:
     for seed in range(3):
         drawn = source(parts, seed=seed, **settings)
@@ -103,12 +105,12 @@ def test_few_radiographs_have_defects_in_every_epoch(parts: tuple[CocoDataset, P
 
 def test_an_epoch_in_which_nothing_shows_has_the_defects_of_the_first(parts: tuple[CocoDataset, Path]) -> None:
     drawn = source(parts)
-    drawn._fresh._simulator.config = drawn._fresh.config.model_copy(update={"share": 0.0})
+    drawn._fresh._simulator.config = drawn._fresh.config.model_copy(update={"image_fraction": 0.0})
     assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=7).max() > (GRAY + 2) / 255
 
 
 def test_a_share_of_the_radiographs_have_simulated_defects_beside_real_ones(parts: tuple[CocoDataset, Path]) -> None:
-    drawn = source(parts, real_defects="keep", share=0.3)
+    drawn = source(parts, real_defects="keep", image_fraction=0.3)
     counts = [[len(drawn._scene(image, epoch).boxes) for image in range(3)] for epoch in range(40)]
     alone = np.array(counts)[:, :2] == 1
     assert 0.5 < alone.mean() < 0.9

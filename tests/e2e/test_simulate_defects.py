@@ -44,10 +44,12 @@ def test_radiographs_keep_their_depth_and_get_defects(tmp_path: Path) -> None:
                 assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
                 assert (after.pixels - before.pixels)[mask].mean() > 0.002
     again = run(*arguments, "--out", tmp_path / "out")
-    assert (again.returncode, "choose a folder that is new or empty" in again.stderr) == (2, True)
+    assert (again.returncode, again.stdout.splitlines()) == (0, done.stdout.splitlines()[-2:])  # whole already
+    other = run(*arguments, "--seed", 1, "--out", tmp_path / "out")
+    assert (other.returncode, "other arguments" in other.stderr, other.stderr.count("\n")) == (2, True, 1)
 
 
-def test_a_folder_of_sound_radiographs_will_do(tmp_path: Path) -> None:
+def test_a_folder_of_defect_free_radiographs_is_enough(tmp_path: Path) -> None:
     write_radiograph(tmp_path / "in" / "a.png", np.full((150, 180), 0.4, np.float32), 8)
     done = run(tmp_path / "in", "--per-image", 2, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr

@@ -29,8 +29,8 @@ def chords_by_pixel(ellipsoids, k, projection, shape=SHAPE):
                 direction = np.array([0.0, 0.0, projection.source_mm]) - start
                 direction /= np.linalg.norm(direction)
             turned = ellipsoids.rotations[k].T
-            m = turned @ direction / ellipsoids.half_axes[k]
-            q = turned @ (start - ellipsoids.centers[k]) / ellipsoids.half_axes[k]
+            m = turned @ direction / ellipsoids.semi_axes[k]
+            q = turned @ (start - ellipsoids.centers[k]) / ellipsoids.semi_axes[k]
             a, b, c = m @ m, m @ q, q @ q - 1
             if b * b > a * c:
                 root = np.sqrt(b * b - a * c)
@@ -131,7 +131,7 @@ def test_no_ellipsoids_give_no_cavities():
 
 
 def test_input_errors_name_the_ellipsoid():
-    with pytest.raises(InputError, match="ellipsoid 1: half axes"):
+    with pytest.raises(InputError, match="ellipsoid 1: semi-axes"):
         Ellipsoids([[1, 1, 1], [1, 0, 1]], [np.eye(3)] * 2, np.zeros((2, 3)))
     with pytest.raises(InputError, match="ellipsoid 0: reaches to z = 51"):
         project(Ellipsoids([[1, 1, 1]], [np.eye(3)], [[0, 0, 50.0]]), Projection(1.0, 50.0), SHAPE)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data.synthesis.acquisition import Acquisition, AcquisitionConfig, acquire, draw_acquisition, ideal_signal
-from data.synthesis.fresh_defects import FreshDefects
+from data.synthesis.on_the_fly import OnTheFlyDefects
 from data.synthesis.phantom import make_phantom
 from data.synthesis.scene import LEAST_DETECTABILITY, SCENE_DEFECTS, draw_shape, make_scene
 from data.synthesis.simulation_config import SimulationConfig
@@ -219,9 +219,9 @@ def test_forbidden_boxes_stay_clear_and_a_saturated_radiograph_takes_none() -> N
 
 
 def test_a_configuration_chooses_varied_shapes_for_a_source() -> None:
-    fresh = FreshDefects(SimulationConfig(shapes="varied", per_image=(3, 3)), margin=2.0)
+    fresh = OnTheFlyDefects(SimulationConfig(shapes="varied", per_image=(3, 3)), box_padding=2.0)
     pixels = radiograph(0.01)
-    fresh.study(0, pixels, np.zeros((0, 4), np.float32), 255)
+    fresh.analyze(0, pixels, np.zeros((0, 4), np.float32), 255)
     simulated = fresh(0, pixels, np.random.default_rng(0))
     assert len(simulated.boxes) == len(simulated.masks) == 3
     tight = np.array([mask.box for mask in simulated.masks])
@@ -232,8 +232,8 @@ def test_a_configuration_chooses_varied_shapes_for_a_source() -> None:
 def test_real_defects_are_covered_before_varied_ones_come() -> None:
     pixels = radiograph(0.004)
     pixels[60:80, 30:50] += 0.2
-    fresh = FreshDefects(SimulationConfig(shapes="varied", per_image=(0, 0), real_defects="inpaint"))
-    fresh.study(0, pixels, np.array([[30, 60, 50, 80]], np.float32), 255)
+    fresh = OnTheFlyDefects(SimulationConfig(shapes="varied", per_image=(0, 0), real_defects="inpaint"))
+    fresh.analyze(0, pixels, np.array([[30, 60, 50, 80]], np.float32), 255)
     image = fresh(0, pixels, np.random.default_rng(0)).pixels
     assert image[62:78, 32:48].mean() < pixels[62:78, 32:48].mean() - 0.15
 

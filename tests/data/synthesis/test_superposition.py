@@ -5,7 +5,7 @@ import pytest
 from data.errors import InputError
 from data.synthesis.ellipsoid import Cavity
 from data.synthesis.superposition import (
-    GrayLaw,
+    AttenuationModel,
     estimate_unsharpness,
     matching_noise,
     noise_level,
@@ -14,7 +14,7 @@ from data.synthesis.superposition import (
 
 
 def by_pixel(pixels, cavity, mu, offset, full, sign=1):
-    """The gray-level law for one pixel after the other; the oracle."""
+    """The attenuation model for one pixel after the other; the oracle."""
     out = pixels.astype(float)
     for row, column in np.ndindex(cavity.chord.shape):
         y, x = cavity.y0 + row, cavity.x0 + column
@@ -30,16 +30,16 @@ def cavity():
 
 
 def test_offset_of_the_toolbox_example():
-    # mu = 0.1 / mm and xmax = 400 mm: 255 / (1 - exp(40)) = -1.08e-15; and a hand-worked one, 255 / (1 - e).
-    assert GrayLaw.from_darkest(0.1, 400, 255).offset == pytest.approx(-1.0833e-15, rel=1e-3)
-    assert GrayLaw.from_darkest(0.1, 10, 255).offset == pytest.approx(-148.403, rel=1e-5)
-    with pytest.raises(InputError, match="xmax"):
-        GrayLaw.from_darkest(0.1, 0)
+    # mu = 0.1 / mm and x = 400 mm: 255 / (1 - exp(40)) = -1.08e-15; and a hand-worked one, 255 / (1 - e).
+    assert AttenuationModel.from_darkest(0.1, 400, 255).offset == pytest.approx(-1.0833e-15, rel=1e-3)
+    assert AttenuationModel.from_darkest(0.1, 10, 255).offset == pytest.approx(-148.403, rel=1e-5)
+    with pytest.raises(InputError, match="max_thickness_mm"):
+        AttenuationModel.from_darkest(0.1, 0)
 
 
 def test_law_by_hand():
     # (100 + 148.403) exp(0.1 * 2) - 148.403 = 155.0
-    law = GrayLaw.from_darkest(0.1, 10, 255)
+    law = AttenuationModel.from_darkest(0.1, 10, 255)
     out = superimpose(np.full((4, 4), 100, np.uint8), [Cavity(1, 1, np.full((1, 1), 2.0, np.float32))], law)
     assert (int(out[1, 1]), int(out.sum())) == (155, 15 * 100 + 155)
 
@@ -47,7 +47,7 @@ def test_law_by_hand():
 @pytest.mark.parametrize("brighter", [True, False])
 @pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0)])
 def test_law_is_as_pixel_by_pixel(cavity, dtype, full, brighter):
-    law = GrayLaw.from_darkest(0.05, 60, full, brighter)
+    law = AttenuationModel.from_darkest(0.05, 60, full, brighter)
     pixels = (np.random.default_rng(0).uniform(0, full, (10, 12))).astype(dtype)
     before = pixels.copy()
     out = superimpose(pixels, [cavity], law)
@@ -59,11 +59,11 @@ def test_law_is_as_pixel_by_pixel(cavity, dtype, full, brighter):
 
 
 def test_saturates_and_does_not_wrap():
-    law = GrayLaw(0.5, -10.0)
+    law = AttenuationModel(0.5, -10.0)
     out = superimpose(np.full((3, 3), 200, np.uint8), [Cavity(0, 0, np.full((3, 3), 3, np.float32))], law)
     assert (out == 255).all()
     dark = superimpose(np.full((3, 3), 3, np.uint8), [Cavity(0, 0, np.full((3, 3), 9, np.float32))],
-                       GrayLaw(0.5, 40.0))  # fmt: skip
+                       AttenuationModel(0.5, 40.0))  # fmt: skip
     assert (dark == 0).all()
 
 
@@ -74,19 +74,19 @@ def test_depth_nought_changes_nothing(dtype, sigma):
     if dtype == np.float32:
         pixels /= 255
     empty = [Cavity(4, 4, np.zeros((6, 6), np.float32)), Cavity(0, 0, np.zeros((0, 0), np.float32))]
-    assert (superimpose(pixels, empty, GrayLaw.from_darkest(0.1, 400), sigma) == pixels).all()
+    assert (superimpose(pixels, empty, AttenuationModel.from_darkest(0.1, 400), sigma) == pixels).all()
 
 
 def test_blur_keeps_the_sum_of_the_change(cavity):
     pixels = np.full((40, 40), 0.3, np.float32)
-    law, there = GrayLaw(0.01, -0.2), Cavity(15, 18, cavity.chord)
+    law, there = AttenuationModel(0.01, -0.2), Cavity(15, 18, cavity.chord)
     sharp, soft = (superimpose(pixels, [there], law, sigma) - 0.3 for sigma in (0.0, 1.5))
     assert soft.sum() == pytest.approx(sharp.sum(), rel=2e-3)
     assert soft.max() < 0.95 * sharp.max()
 
 
 def test_blur_at_the_border_is_cut_off_and_nothing_else():
-    law, chord = GrayLaw(0.01, -0.2), np.full((6, 6), 5, np.float32)
+    law, chord = AttenuationModel(0.01, -0.2), np.full((6, 6), 5, np.float32)
     inner = superimpose(np.full((40, 40), 0.3, np.float32), [Cavity(20, 20, chord)], law, 1.5)
     corner = superimpose(np.full((20, 20), 0.3, np.float32), [Cavity(0, 0, chord)], law, 1.5)
     np.testing.assert_allclose(corner, inner[20:, 20:], atol=1e-6)

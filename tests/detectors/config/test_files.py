@@ -119,7 +119,7 @@ def test_an_override_reaches_into_a_list_by_position(tmp_path: Path) -> None:
     sources = "[{images: a, simulate: {share: 0.5}}, {phantoms: {n: 3}, weight: 2}]"
     path = write(tmp_path, "two.yaml", f"extends: quickstart.yaml\ndata: {{train: {sources}}}\n")
     first, second = read_config(path, ["data.train.0.images=b", "data.train.1.weight=3"]).data.train
-    assert (first.images, first.simulate.share, second.weight, second.phantoms.n) == ("b", 0.5, 3, 3)
+    assert (first.images, first.simulate.image_fraction, second.weight, second.phantoms.n) == ("b", 0.5, 3, 3)
     with pytest.raises(InputError, match=r"--set data\.train\.1\.wait=3: unknown field 'data\.train\.1\.wait'.*weight"):
         read_config(path, ["data.train.1.wait=3"])
     third = read_config(path, ["data.train.2.json=c.json", "data.train={0: {weight: 5}}"]).data.train

@@ -14,7 +14,7 @@ from detectors.config.sources import load_evaluation_source, segmentation_datase
 from detectors.training.patches import PatchTask
 
 PORE = [{"id": 7, "name": "pore"}]
-FRESH = {"per_image": (2, 2), "half_axis": {"low": 4, "high": 6}, "contrast": {"low": 0.1, "high": 0.2}}
+FRESH = {"per_image": (2, 2), "semi_axis": {"low": 4, "high": 6}, "contrast": {"low": 0.1, "high": 0.2}}
 
 
 @pytest.fixture

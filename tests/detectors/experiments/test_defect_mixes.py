@@ -90,7 +90,7 @@ def experiment(coco: Path, folder: Path, gan: Path | None, test: Path | None = N
             "model": {"name": "tiny_patches"},
             "data": {
                 "train": {"phantoms": {"n": 1}, "box_padding": 3,
-                          "simulate": {"half_axis": {"low": 3, "high": 5}, "per_image": [2, 3]}},
+                          "simulate": {"semi_axis": {"low": 3, "high": 5}, "per_image": [2, 3]}},
                 "workers": 0,
                 "patches": {"size": SIZE},
             },
@@ -115,7 +115,7 @@ def test_the_configuration_simulates_over_inpainted_radiographs(castings: Path) 
     (source,) = config.data.train
     assert (source.json_file, source.box_padding) == (str(castings), 3)
     assert source.simulate.real_defects == "inpaint"
-    assert source.simulate.half_axis.low == 3
+    assert source.simulate.semi_axis.low == 3
     assert (config.train.samples_per_epoch, config.seed, config.data.val) == (80, 7, None)
     assert config.data.test.simulate is None
     # Without a number, as many as the configuration cuts: 100 of each class in each of six radiographs.
