@@ -3,18 +3,21 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from data.coco import CocoDataset, read_coco
+from data.console import progress
 from data.datasets import DetectionDataset, MixedDataset, Sample
 from data.defect_free import read_defect_free
 from data.errors import InputError
 from data.masks import CATEGORIES, read_mask_folder
 from data.patch_files import PatchSet, read_patches
 from data.radiograph import PercentileWindow
+from data.radiograph_store import RadiographStore
 from data.segmentation import SegmentationDataset, SegmentationSample
 from data.synthesis.phantom import PHANTOM_KINDS
 from data.synthesis.phantom_set import write_phantoms
@@ -86,6 +89,29 @@ def load_evaluation_source(source: SourceConfig, categories: list[dict]) -> tupl
                 "check the folder of images"
             )
     return dataset, folder
+
+
+def check_radiographs(
+    config: ExperimentConfig, categories: list[dict], sources: Sequence[SourceConfig] | None = None
+) -> None:
+    """Read every radiograph of `sources` once; without them, of all that the configuration names.
+
+    Training sources that are kept in memory have been read already. Raises InputError for a radiograph that cannot
+    be read or has another size than its record.
+    """
+    data = config.data
+    if sources is None:
+        held_out = [source for source in (data.val, data.test) if source is not None]
+        sources = held_out if data.cache else [*data.train, *held_out]
+    # One source is often both, and so is its folder.
+    each = {source.model_dump_json(): source for source in sources if source.origin.content == "radiographs"}
+    with ThreadPoolExecutor(max(1, min(data.workers, 8))) as pool:
+        for source in each.values():
+            dataset, folder = load_source(source, categories)
+            store = RadiographStore(dataset, folder, percentile_window(data))
+            with progress(transient=True) as bar:
+                for _ in bar.track(pool.map(store.read, range(len(store))), len(store), description="checking"):
+                    pass
 
 
 def read_patch_source(source: SourceConfig, config: DataConfig) -> PatchSet:

@@ -1,18 +1,18 @@
 """Checkpoints: everything that prediction needs, and everything that resuming needs, in one file."""
 
-import random
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.errors import InputError
 from data.files import atomic_path
-from detectors.backbones.weights import read_checkpoint
+from detectors.backbones.checkpoint_file import read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.files import check_config
+from detectors.config.files import Layer, check_config
+from detectors.schema import ModelSection
 
 VERSION = 1
 
@@ -51,42 +51,45 @@ def save_checkpoint(
         torch.save(state, temporary)
 
 
-def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[dict]]:
+def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[dict[str, Any]]]:
     """Return the model of a checkpoint or run folder in evaluation mode, its configuration and categories.
 
     Raises InputError for a missing or foreign file, and for weights that do not fit their configuration.
     """
     checkpoint = read_checkpoint(path)
-    config = check_config(checkpoint["config"])
+    config = checkpoint_config(path, checkpoint)
     # The starting weights are in the checkpoint already: nothing is downloaded again.
-    model = build_model(config.model.without_weights(), len(checkpoint["categories"]))
-    try:
-        model.load_state_dict(checkpoint["model"])
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: its weights do not fit the {config.model.name} that its configuration describes "
-            f"({str(error).splitlines()[-1].strip()}); it is of another version of this toolkit: train again"
-        ) from error
+    section, classes = config.model.without_weights(), len(checkpoint["categories"])
+    _check_shapes(path, section, classes, checkpoint["model"])
+    model = build_model(section, classes)
+    model.load_state_dict(checkpoint["model"])
     # Convolutions in this layout are about a fifth faster on a CPU.
     return model.to(memory_format=torch.channels_last).eval(), config, checkpoint["categories"]
 
 
-def random_states() -> dict[str, Any]:
-    """Return the states of the generators that models draw on, in types that `weights_only` loading allows.
+def checkpoint_config(path: Path, checkpoint: dict[str, Any]) -> ExperimentConfig:
+    """Return the configuration of a checkpoint read from `path`. Raises InputError where it is none."""
+    return check_config(checkpoint["config"], [Layer(f"{path}: its configuration", checkpoint["config"])])
 
-    Samples need none: each is drawn from (seed, epoch, index).
+
+def _check_shapes(path: Path, section: ModelSection, classes: int, weights: dict[str, Tensor]) -> None:
+    """Raise InputError for weights that are not those of the layers that their configuration describes.
+
+    The layers are made without memory first: a configuration that was tampered with may describe any size.
     """
-    return {
-        "python": random.getstate(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+    try:
+        with torch.device("meta"):
+            layers = build_model(section, classes).state_dict()
+        first = next((n for n in layers.keys() | weights.keys() if not _equal(layers.get(n), weights.get(n))), None)
+        fault = f"'{first}' differs" if first else None
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        fault = " ".join(str(error).split())[:200]
+    if fault:
+        raise InputError(
+            f"{path}: its weights do not fit the {section.name} that its configuration describes ({fault}); it is "
+            "of another version of this toolkit: train again"
+        )
 
 
-def restore_random_states(states: dict[str, Any]) -> None:
-    """Put the generators back to `random_states`."""
-    version, internal, gauss = states["python"]
-    random.setstate((version, tuple(internal), gauss))
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
+def _equal(layer: Tensor | None, weight: Tensor | None) -> bool:
+    return layer is not None and weight is not None and layer.shape == weight.shape and layer.dtype == weight.dtype

@@ -16,7 +16,7 @@ def has_batch_norm(model: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def settle_batch_norm(model: nn.Module, run: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
+def recalibrate_batch_norm(model: nn.Module, run: Callable[[nn.Module, Any], Any], batches: Iterable[Any]) -> None:
     """Measure the running statistics anew, in place: plain means over `batches`, without dropout.
 
     Those gathered in training are of older weights and, behind a dropout layer, of a variance that is not there

@@ -1,5 +1,6 @@
-"""The detection task: boxes in, weighted losses out; judged by mAP at IoU 0.5 on whole radiographs."""
+"""The detection task: boxes in, weighted losses out; evaluated by mAP at IoU 0.5 on whole radiographs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,42 +9,41 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from data.coco import CocoDataset
 from data.console import progress
 from data.datasets import Sample, collate
 from data.montage import draw_boxes
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.sources import load_evaluation_source, percentile_window, training_dataset
+from detectors.config.sources import check_radiographs, load_evaluation_source, percentile_window, training_dataset
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.runs import write_evaluation
 from detectors.runs.inference import detect_dataset
+from detectors.training.task import Task
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
 
-class DetectionTask:
-    """What the loop needs to know of detection.
+class DetectionTask(Task):
+    """Detectors of boxes: validated and tested on whole radiographs, each process its share of them."""
 
-    Attributes:
-        metric: the validation figure that chooses `best.ckpt`; larger is better.
-        train_set: the training samples.
-        categories: COCO categories, whose order gives the labels 1..K.
-
-    """
-
-    metric = "ap50"
-    collate = staticmethod(collate)
+    metrics = ("ap50", "ap30")
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
         self.window = percentile_window(config.data)
-        self.train_set: Dataset[Sample]
         self.train_set, self.categories = training_dataset(config)
         data = config.data
         self._val = load_evaluation_source(data.val, self.categories) if data.val else None
         self._test = load_evaluation_source(data.test, self.categories) if data.test else self._val
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Return the images and the targets of samples, whose sizes may differ."""
+        return collate(samples)
+
+    def check_data(self) -> None:
+        """Read all radiographs once. Raises InputError for a torn one."""
+        check_radiographs(self.config, self.categories)
 
     def losses(self, model: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Return the weighted losses of a batch, to be summed."""
@@ -52,12 +52,12 @@ class DetectionTask:
         targets = [{k: v.to(device, non_blocking=True) for k, v in target.items()} for target in targets]
         return model(images, targets)
 
-    def batch_name(self, batch: Batch) -> str:
+    def describe_batch(self, batch: Batch) -> str:
         """Return words that name the radiographs of a batch."""
         return "image ids " + ", ".join(str(int(target["image_id"])) for target in batch[1])
 
     def validate(self, model: nn.Module, accelerator: Accelerator) -> Metrics | None:
-        """Return the figures on the validation radiographs, or None where the configuration names none."""
+        """Return the metrics on the validation radiographs, or None where the configuration names none."""
         if self._val is None:
             return None
         results, seconds = self._detect(model, *self._val, accelerator, "validating")
@@ -73,7 +73,7 @@ class DetectionTask:
             return None
         return write_evaluation(folder, dataset, results, images, seconds, self.config.name)
 
-    def picture(self, batch: Batch, count: int = 4) -> np.ndarray:
+    def preview(self, batch: Batch, count: int = 4) -> np.ndarray:
         """Return some training samples side by side with their boxes, uint8 [H, W, 3]."""
         images, targets = batch
         drawn = [
@@ -84,13 +84,13 @@ class DetectionTask:
         return np.hstack([picture[:height] for picture in drawn])
 
     def _detect(
-        self, model: nn.Module, dataset: CocoDataset, images: Path, accelerator: Accelerator, words: str
+        self, model: nn.Module, dataset: CocoDataset, images: Path, accelerator: Accelerator, status: str
     ) -> tuple[list[dict[str, Any]], float | None]:
         """Run over a data set, each process its share of the images, and gather the results."""
         ids = [image["id"] for image in dataset.images]
         share = dataset.subset(ids[accelerator.process_index :: accelerator.num_processes])
         with progress(transient=True, disable=not accelerator.is_main_process) as bar:
-            task = bar.add_task(words, total=len(share.images))
+            task = bar.add_task(status, total=len(share.images))
             results, seconds = detect_dataset(
                 model, share, images, self.categories, self.window, accelerator.device, lambda: bar.advance(task)
             )

@@ -1,95 +1,71 @@
-"""The GAN task: patches of defects in, a generator of more of them out; judged against patches it never saw."""
+"""The GAN task: patches of defects in, a generator of more of them out; evaluated against patches it never saw."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from data.errors import InputError
-from data.files import atomic_path, write_json
-from data.patch_datasets import PatchDataset, PatchSource, StoredPatches
+from data.files import write_json
+from data.patch_datasets import PatchSource, StoredPatches
 from data.patch_files import PatchSet, join_patches, scaled, to_levels
 from data.patch_folds import split_folds
 from data.patches import DEFECT
+from data.pictures import write_picture
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.sources import refuse_simulation
 from detectors.evaluation.gan_scores import Memorisation, find_memorised, gan_metrics, two_sample_test, write_nearest
 from detectors.evaluation.metrics import Metrics
 from detectors.gan.networks import sample_patches
-from detectors.training.patches import CATEGORIES, Batch, PatchTask
+from detectors.training.patches import Batch, PatchTask
 
 HELD_OUT = 1000  # real patches that samples are compared with, at most
-SAMPLES = 500  # samples that are judged, at least
+SAMPLES = 500  # samples that are evaluated, at least
 KNOWN_CUT = 2000  # patches of a source's radiographs among which the nearest is looked for, at most
 KNOWN_PIXELS = 20_000 * 32**2  # of all patches among which it is looked for, at most: 80 MB
 SHOWN, COLUMNS, SCALE = 64, 16, 3
 
 
 class GANTask(PatchTask):
-    """What the loop needs to know of a GAN. Its patches come from a patch classifier's sources, defects alone.
+    """Generative networks. Their patches come from a patch classifier's sources, defects alone.
 
-    Held-out real patches are those of `data.val`, or the fold `data.patches.validation_fold`; the last figures are
+    Held-out real patches are those of `data.val`, or the fold `data.patches.validation_fold`; the last metrics are
     of `data.test` where it is given. The generator learns from none of them.
-
-    Attributes:
-        metric: the validation figure that chooses `best.ckpt`; larger is better.
-        train_set: the training samples.
-        categories: COCO categories of the data, or one named defect where they come from patches alone.
-
     """
 
-    metric = "indistinguishability"
+    metrics = ("indistinguishability", "two_sample_loss")
+    classes = (DEFECT,)
 
     def __init__(self, config: ExperimentConfig) -> None:
-        self.config = config
-        data = config.data
-        if data.patches.size != config.model.size:
-            raise InputError(
-                f"model.size is {config.model.size}, but data.patches.size is {data.patches.size}; set both alike"
-            )
-        if data.val is not None and data.patches.validation_fold:
-            raise InputError("data.val and data.patches.validation_fold both name validation patches; give one")
-        refuse_simulation(data)
-        self.categories = CATEGORIES
-        self._val: PatchSet | None = None
-        sources = [self._training_source(source) for source in data.train]
-        weights = [source.weight for source in data.train]
-        length = config.train.samples_per_epoch
-        self.train_set = PatchDataset(
-            sources, weights, data.patches, data.augmentation, length, config.seed, classes=(DEFECT,)
-        )
-        self._known = _known_defects(sources, data.patches.size)
-        if data.val is not None:
-            self._val = self._validation_patches(data.val)
+        _check_sizes(config)
+        refuse_simulation(config.data)
+        super().__init__(config)
+        self._known = _known_defects(self._sources, config.data.patches.size)
         self._held_out = None if self._val is None else _HeldOut(self._val)
-        if data.test is not None:
-            self._check_source(data.test)
 
     def losses(self, model: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Return the losses of both networks, to be summed."""
         return model(batch[0].to(device, non_blocking=True))
 
     def validate(self, model: nn.Module, accelerator: Accelerator) -> Metrics | None:
-        """Return the figures against the held-out patches, or None where the configuration names none."""
+        """Return the metrics against the held-out patches, or None where the configuration names none."""
         if self._held_out is None or not accelerator.is_main_process:
             return None
         samples = self._samples(model, self._held_out)
         return self._figures(samples, self._held_out)[0]
 
-    def show(self, model: nn.Module, folder: Path, epoch: int) -> np.ndarray:
+    def samples(self, model: nn.Module, folder: Path, epoch: int) -> np.ndarray:
         """Write samples of an epoch, always of the same noise, into `samples/`; return them, uint8 [H, W, 3]."""
         picture = patch_grid(sample_patches(model.generator, SHOWN, self.config.seed))
-        with atomic_path(folder / "samples" / f"epoch_{epoch:04d}.png") as temporary:
-            cv2.imwrite(str(temporary), picture)
+        write_picture(folder / "samples" / f"epoch_{epoch:04d}.png", picture)
         return picture
 
     def finish(self, model: nn.Module, accelerator: Accelerator, folder: Path) -> Metrics | None:
-        """Judge samples against the defects of the test data, without it of the validation data; write all results.
+        """Evaluate samples against the defects of the test data, without it of the validation data; write all results.
 
         Writes `plots/samples.png`, `plots/nearest.png` (the samples that come nearest to a training patch, beside
         it) and last `metrics.json`.
@@ -101,16 +77,17 @@ class GANTask(PatchTask):
         samples, known = self._samples(model, held_out), self._known.floats(slice(None))
         metrics, memorised = self._figures(samples, held_out)
         metrics["two_sample_reference"] = self._reference(held_out)
-        picture = patch_grid(samples[:SHOWN])
-        with atomic_path(folder / "plots" / "samples.png") as temporary:
-            cv2.imwrite(str(temporary), picture)
+        write_picture(folder / "plots" / "samples.png", patch_grid(samples[:SHOWN]))
         write_nearest(folder / "plots" / "nearest.png", samples, known, memorised)
         write_json(folder / "metrics.json", metrics, indent=2)
         return metrics
 
-    def picture(self, batch: Batch, count: int = SHOWN) -> np.ndarray:
+    def preview(self, batch: Batch, count: int = SHOWN) -> np.ndarray:
         """Return some training patches side by side, uint8 [H, W, 3]."""
         return patch_grid(batch[0][:count, 0].numpy())
+
+    def _check_validation(self, patches: PatchSet) -> None:
+        """Take validation patches of defects alone: `_HeldOut` checks that there are enough."""
 
     def _samples(self, model: nn.Module, held_out: "_HeldOut") -> np.ndarray:
         """Return as many samples as there are held-out patches or more, rounded to gray levels as those are."""
@@ -155,6 +132,13 @@ def patch_grid(pixels: np.ndarray) -> np.ndarray:
     cells[: len(pixels), :size, :size] = np.rint(np.clip(pixels, 0, 1) * 255)
     grid = cells.reshape(rows, COLUMNS, size + 1, size + 1).swapaxes(1, 2).reshape(rows * (size + 1), -1)
     return np.repeat(np.repeat(grid, SCALE, axis=0), SCALE, axis=1)[..., None].repeat(3, axis=2)
+
+
+def _check_sizes(config: ExperimentConfig) -> None:
+    """Raise InputError where the network makes patches of another size than those that it learns from."""
+    size = getattr(config.model, "size", None)
+    if config.data.patches.size != size:
+        raise InputError(f"model.size is {size}, but data.patches.size is {config.data.patches.size}; set both alike")
 
 
 def _known_defects(sources: Sequence[PatchSource], size: int) -> PatchSet:

@@ -2,16 +2,15 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_seed
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, DistributedSampler
@@ -19,45 +18,52 @@ from torch.utils.data import DataLoader, DistributedSampler
 from data.console import console, progress
 from data.datasets import limit_threads
 from data.errors import InputError
-from detectors.backbones.weights import read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.files import check_config, write_config
+from detectors.config.files import write_config
 from detectors.evaluation.metrics import Metrics
-from detectors.runs.checkpoint import (
-    load_model,
-    random_states,
-    restore_random_states,
-    save_checkpoint,
-)
-from detectors.training.batch_norm import BATCHES, has_batch_norm, settle_batch_norm
+from detectors.runs.checkpoint import load_model, save_checkpoint
+from detectors.training.batch_norm import BATCHES, has_batch_norm, recalibrate_batch_norm
 from detectors.training.detection import DetectionTask
 from detectors.training.gan import GANTask
-from detectors.training.logs import RunLog
+from detectors.training.logs import Row, RunLog, read_rows
 from detectors.training.optimization import averaged_model, build_optimizer, build_schedule
 from detectors.training.patches import PatchTask
+from detectors.training.processes import make_accelerator, random_states, restore_random_states, seed_process
+from detectors.training.resume import check_categories, check_schedule, read_resumable
+from detectors.training.run_folder import RunLock, new_run_folder, remove_leftovers
 from detectors.training.segmentation import SegmentationTask
+from detectors.training.task import Batch, Task
 
-TASKS = {"detection": DetectionTask, "patches": PatchTask, "segmentation": SegmentationTask, "gan": GANTask}
-
-
-@runtime_checkable
-class Showing(Protocol):
-    """A task whose model has something to show before each validation."""
-
-    def show(self, model: nn.Module, folder: Path, epoch: int) -> np.ndarray:
-        """Return a picture uint8 [H, W, 3] of what the model makes after an epoch; files go into the run's folder."""
-        ...
+TASKS: dict[str, Callable[[ExperimentConfig], Task]] = {
+    "detection": DetectionTask,
+    "gan": GANTask,
+    "patches": PatchTask,
+    "segmentation": SegmentationTask,
+}
+"""How a model is trained, by the name in `ModelSection.task`: one row a task."""
 
 
 @dataclass
-class Progress:
-    """Where a run stands; saved with every checkpoint."""
+class TrainState:
+    """Where a run stands; saved with every checkpoint.
+
+    Attributes:
+        epoch: epochs trained.
+        step: optimizer steps taken.
+        closed: epochs that are validated, where they are to be, and logged; `epoch` or one less.
+        best: the validation metrics of `best.ckpt`, in the order of `Task.metrics`; empty before there are any.
+        metrics: those of the last validation.
+        rows: of the log, one an epoch.
+
+    """
 
     epoch: int = 0
     step: int = 0
-    best: float = -math.inf
+    closed: int = 0
+    best: tuple[float, ...] = ()
     metrics: Metrics = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
 
 
 class Trainer:
@@ -72,58 +78,87 @@ class Trainer:
     """
 
     def __init__(self, config: ExperimentConfig, resume: Path | None = None) -> None:
-        config = config.model_copy(update={"model": config.model.resolved()})
-        self.config = config
+        self.config = config.model_copy(update={"model": config.model.resolved()})
+        self.accelerator = make_accelerator(config.train)
+        self.state = TrainState()
+        self.log: RunLog | None = None
+        self._lock: RunLock | None = None
+        try:
+            self._set_up(self.config, resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def fit(self) -> None:
+        """Train to the last epoch, writing `last.ckpt` after each and `best.ckpt` at each best validation."""
+        if self.state.closed < self.state.epoch:
+            self._close_epoch()
+        while self.state.epoch < self.config.train.epochs:
+            row: Row = {"epoch": self.state.epoch + 1, **self._run_epoch(self.state.epoch)}
+            self.state.rows.append(row)
+            self.state.epoch += 1
+            if self._should_validate():
+                # First, so that a validation that fails or is killed costs itself and not the epoch.
+                self._save("last.ckpt")
+            self._close_epoch()
+
+    def finish(self) -> Metrics | None:
+        """Evaluate the best weights and write metrics and plots into the run's folder."""
+        self.accelerator.wait_for_everyone()
+        model, _, _ = load_model(self.folder / "best.ckpt")
+        return self.task.finish(model.to(self.accelerator.device), self.accelerator, self.folder)
+
+    def close(self) -> None:
+        """Flush the log and let others go on with the run."""
+        if self.log:
+            self.log.close()
+        if self._lock:
+            self._lock.release()
+
+    def _set_up(self, config: ExperimentConfig, resume: Path | None) -> None:
         train = config.train
-        self.accelerator = Accelerator(
-            mixed_precision=train.precision,
-            cpu=train.device == "cpu",
-            # The other processes wait while the first makes phantoms, which can take longer than ten minutes.
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
-        )
-        set_seed(config.seed)
+        if resume and resume.is_dir() and self.accelerator.is_main_process:
+            self._lock = RunLock(resume)
+        seed_process(config.seed)
+        checkpoint = read_resumable(resume, config) if resume else None
         # The first process makes phantoms that are not there yet; the others then find them.
         with self.accelerator.main_process_first():
             self.task = TASKS[config.model.task](config)
         self.loader = self._build_loader()
-        checkpoint = _read_resumable(resume, config) if resume else None
+        if resume and checkpoint:
+            check_categories(resume, checkpoint, self.task.categories)
+            check_schedule(resume, checkpoint, config, self._total_steps)
+        if self.accelerator.is_main_process:
+            self.task.check_data()
         section = config.model.without_weights() if checkpoint else config.model
         model = build_model(section, len(self.task.categories))
+        # From here on each process draws random numbers of its own.
+        seed_process(config.seed, self.accelerator.process_index)
         if self.accelerator.device.type == "cpu":
             # Convolutions in this layout are about a fifth faster on a CPU.
             model = model.to(memory_format=torch.channels_last)
         optimizer = build_optimizer(model, train)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.schedule = build_schedule(optimizer, train.schedule, train.epochs * len(self.loader))
+        if train.precision != "no":
+            # Steps are taken under `autocast`; without accelerate's own wrapper validation is in float32, as
+            # the test and every prediction are.
+            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.schedule = build_schedule(optimizer, train.schedule, self._total_steps)
         self.averaged = averaged_model(self._plain_model(), train.ema_decay) if train.ema_decay else None
-        self.state = Progress()
         if checkpoint:
-            self._restore(checkpoint)
+            self._restore(checkpoint, resume)
         self.folder = resume or self._new_folder()
         if self.accelerator.is_main_process:
+            self._lock = self._lock or RunLock(self.folder)
+            remove_leftovers(self.folder)
             write_config(self.folder / "config.yaml", config)
-        self.log = RunLog(self.folder, self.state.epoch) if self.accelerator.is_main_process else None
+            self.log = RunLog(self.folder, max(self.state.epoch - 1, 0))
+            if self.state.rows and self.state.closed == self.state.epoch:
+                self.log.write(self.state.rows)  # the process may have died between checkpoint and log
 
-    def fit(self) -> None:
-        """Train to the last epoch, writing `last.ckpt` after each and `best.ckpt` at each best validation."""
-        while self.state.epoch < self.config.train.epochs:
-            row: dict[str, Any] = {"epoch": self.state.epoch + 1, **self._run_epoch(self.state.epoch)}
-            self.state.epoch += 1
-            metrics = self._validate() if self._is_due() else None
-            row.update({f"val_{name}": value for name, value in (metrics or {}).items() if value is not None})
-            self._save(metrics)
-            if self.log:
-                self.log.add(row)
-                self._print_row(row)
-
-    def finish(self) -> Metrics | None:
-        """Evaluate the best weights and write figures and plots into the run's folder."""
-        self.accelerator.wait_for_everyone()
-        model, _, _ = load_model(self.folder / "best.ckpt")
-        metrics = self.task.finish(model.to(self.accelerator.device), self.accelerator, self.folder)
-        if self.log:
-            self.log.close()
-        return metrics
+    @property
+    def _total_steps(self) -> int:
+        return self.config.train.epochs * len(self.loader)
 
     def _build_loader(self) -> DataLoader:
         workers = self.config.data.workers
@@ -147,24 +182,23 @@ class Trainer:
             generator=torch.Generator().manual_seed(self.config.seed),
         )
 
-    def _run_epoch(self, epoch: int) -> dict[str, float]:
+    def _run_epoch(self, epoch: int) -> Row:
         """Train one epoch; return mean losses, images a second and the learning rate."""
         self.model.train()
-        self.sampler.set_epoch(epoch)
-        self.task.train_set.set_epoch(epoch)
+        self._set_epoch(epoch)
         sums: dict[str, float] = {}
         start, images = time.perf_counter(), 0
-        with progress("{task.fields[words]}", disable=not self.accelerator.is_main_process) as bar:
-            line = bar.add_task(f"epoch {epoch + 1}/{self.config.train.epochs}", total=len(self.loader), words="")
+        with progress("{task.fields[status]}", disable=not self.accelerator.is_main_process) as bar:
+            line = bar.add_task(f"epoch {epoch + 1}/{self.config.train.epochs}", total=len(self.loader), status="")
             for index, batch in enumerate(self.loader):
                 if index == 0 and epoch == 0 and self.log:
-                    self.log.picture("training samples", self.task.picture(batch), 0)
+                    self.log.picture("training samples", self.task.preview(batch), 0)
                 for name, value in self._step(batch).items():
                     sums[name] = sums.get(name, 0.0) + value
                 images += len(batch[0]) * self.accelerator.num_processes
                 speed = images / (time.perf_counter() - start)
                 loss = sum(sums.values()) / (index + 1)
-                bar.update(line, advance=1, words=f"loss {loss:.3f}  {speed:.1f} images/s  {self._left(index, speed)}")
+                bar.update(line, advance=1, status=f"loss {loss:.3f}  {speed:.1f} images/s  {self._eta(index, speed)}")
         count = len(self.loader)
         means = {name: value / count for name, value in sums.items()}
         return {
@@ -174,23 +208,28 @@ class Trainer:
             "learning_rate": self.schedule.get_last_lr()[0],
         }
 
-    def _left(self, index: int, speed: float) -> str:
+    def _set_epoch(self, epoch: int) -> None:
+        self.sampler.set_epoch(epoch)
+        self.task.train_set.set_epoch(epoch)
+
+    def _eta(self, index: int, speed: float) -> str:
         """Return the time that the whole run still takes, without its validations."""
         train = self.config.train
         batches = (train.epochs - self.state.epoch) * len(self.loader) - index - 1
         seconds = batches * train.batch_size * self.accelerator.num_processes / speed
         return f"run: {timedelta(seconds=round(seconds))} left"
 
-    def _step(self, batch: Any) -> dict[str, float]:
+    def _step(self, batch: Batch) -> dict[str, float]:
         """Take one optimizer step; return the losses. Raises InputError at the first that is not finite."""
         with self.accelerator.autocast():
-            losses: dict[str, Tensor] = self.task.losses(self.model, batch, self.accelerator.device)
+            found = self.task.losses(self.model, batch, self.accelerator.device)
+        losses: dict[str, Tensor] = {name: value.float() for name, value in found.items()}
         values = {name: float(value.detach()) for name, value in losses.items()}
         for name, value in values.items():
             if not math.isfinite(value):
                 raise InputError(
                     f"{self.folder}: {name} is {value} in epoch {self.state.epoch + 1} at step {self.state.step}, "
-                    f"batch of {self.task.batch_name(batch)}; lower train.lr, or look at these radiographs"
+                    f"batch of {self.task.describe_batch(batch)}; lower train.lr, or look at these radiographs"
                 )
         self.accelerator.backward(sum(losses.values()))
         if self.config.train.clip_norm:
@@ -204,39 +243,64 @@ class Trainer:
         self.state.step += 1
         return values
 
-    def _is_due(self) -> bool:
+    def _should_validate(self) -> bool:
         done, train = self.state.epoch, self.config.train
         return done % train.validate_every == 0 or done == train.epochs
 
+    def _close_epoch(self) -> None:
+        """Validate where it is time to, keep the weights, and write the log."""
+        state = self.state
+        metrics = self._validate() if self._should_validate() else None
+        state.metrics = metrics or {}
+        measured = {f"val_{name}": value for name, value in state.metrics.items() if value is not None}
+        state.rows[-1] = {**state.rows[-1], **measured}
+        state.closed = state.epoch
+        if self._is_best():
+            self._save("best.ckpt")
+        self._save("last.ckpt")
+        if self.log:
+            self.log.write(state.rows)
+            self._print_row(state.rows[-1])
+
+    def _is_best(self) -> bool:
+        """Return whether the latest weights are the best known, and note how good they are."""
+        first, *others = (self.state.metrics.get(name) for name in self.task.metrics)
+        if first is None:  # until there is a validation metric the latest weights are the best known
+            return not self.state.best
+        score = (first, *(-math.inf if value is None else value for value in others))
+        if score < self.state.best:
+            return False
+        self.state.best = score
+        return True
+
     def _validate(self) -> Metrics | None:
-        model, device = self._best_guess(), self.accelerator.device
+        model, device = self._inference_model(), self.accelerator.device
         if has_batch_norm(model):
+            self._set_epoch(self.state.epoch - 1)  # a validation that is made up for meets the same samples
             batches = islice(self.loader, BATCHES)
-            settle_batch_norm(model, lambda model, batch: self.task.losses(model, batch, device), batches)
-        if self.log and isinstance(self.task, Showing):
-            self.log.picture("samples", self.task.show(model, self.folder, self.state.epoch), self.state.epoch)
+            recalibrate_batch_norm(model, lambda model, batch: self.task.losses(model, batch, device), batches)
+        if self.log:
+            picture = self.task.samples(model, self.folder, self.state.epoch)
+            if picture is not None:
+                self.log.picture("samples", picture, self.state.epoch)
         return self.task.validate(model, self.accelerator)
 
     def _plain_model(self) -> nn.Module:
         return self.accelerator.unwrap_model(self.model)
 
-    def _best_guess(self) -> nn.Module:
+    def _inference_model(self) -> nn.Module:
         """Return the weights to predict with: the averaged ones if there are any."""
         return self.averaged.module if isinstance(self.averaged, AveragedModel) else self._plain_model()
 
-    def _save(self, metrics: Metrics | None) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        score = (metrics or {}).get(self.task.metric)
-        # Until there is a validation figure the latest weights are the best known.
-        is_best = self.state.best == -math.inf if score is None else score > self.state.best
-        if score is not None and is_best:
-            self.state.best = score
-        self.state.metrics = metrics or {}
-        arguments = (self._best_guess(), self.config, self.task.categories, self.state.epoch, self.state.metrics)
-        if is_best:
-            save_checkpoint(self.folder / "best.ckpt", *arguments)
-        save_checkpoint(self.folder / "last.ckpt", *arguments, training=self._training_state())
+    def _save(self, name: str) -> None:
+        """Write a checkpoint; `last.ckpt` holds what resuming needs, too."""
+        training = self._training_state() if name == "last.ckpt" else None
+        if self.accelerator.is_main_process:
+            state = self.state
+            save_checkpoint(
+                self.folder / name, self._inference_model(), self.config, list(self.task.categories), state.epoch,
+                state.metrics, training,
+            )  # fmt: skip
 
     def _training_state(self) -> dict[str, Any]:
         return {
@@ -244,46 +308,61 @@ class Trainer:
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "total_steps": self._total_steps,
             "step": self.state.step,
-            "best": self.state.best,
+            "closed": self.state.closed,
+            "best": list(self.state.best),
+            "rows": self.state.rows,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-            "random": random_states(),
+            "random": random_states(self.accelerator),
         }
 
-    def _restore(self, checkpoint: dict[str, Any]) -> None:
-        training = checkpoint["training"]
-        self._plain_model().load_state_dict(training["model"])
-        if self.averaged and training["averaged"]:
-            self.averaged.load_state_dict(training["averaged"])
-        self.optimizer.load_state_dict(training["optimizer"])
-        self.schedule.load_state_dict(training["schedule"])
-        if self.accelerator.scaler and training["scaler"]:
-            self.accelerator.scaler.load_state_dict(training["scaler"])
-        self.state = Progress(checkpoint["epoch"], training["step"], training["best"], checkpoint["metrics"])
-        restore_random_states(training["random"])
+    def _restore(self, checkpoint: dict[str, Any], run: Path | None) -> None:
+        training, epoch = checkpoint["training"], checkpoint["epoch"]
+        try:
+            self._plain_model().load_state_dict(training["model"])
+            if self.averaged and training["averaged"]:
+                self.averaged.load_state_dict(training["averaged"])
+            self.optimizer.load_state_dict(training["optimizer"])
+            self.schedule.load_state_dict(training["schedule"])
+            if self.accelerator.scaler and training["scaler"]:
+                self.accelerator.scaler.load_state_dict(training["scaler"])
+            best = training["best"]
+            if isinstance(best, float):  # of a run before ties were broken
+                best = [] if best == -math.inf else [best]
+            rows = training.get("rows")
+            self.state = TrainState(
+                epoch, training["step"], training.get("closed", epoch), tuple(best), checkpoint["metrics"] or {},
+                read_rows(Path(run or "") / "log.csv", epoch) if rows is None else list(rows),
+            )  # fmt: skip
+            restore_random_states(training["random"], self.accelerator.process_index)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{run}/last.ckpt: its state of training does not fit this run ({type(error).__name__}: {reason}); "
+                f"start a new one with model.weights={run}"
+            ) from error
 
     def _new_folder(self) -> Path:
         """Make `<output>/<config>/<time>/`, the same on every process."""
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = [self.config.output / self.config.name / stamp]
-        while self.accelerator.is_main_process and folder[0].exists():
-            folder[0] = folder[0].with_name(folder[0].name + "b")
+        parent = self.config.output / self.config.name
+        folder = [new_run_folder(parent) if self.accelerator.is_main_process else parent]
         broadcast_object_list(folder)
-        if self.accelerator.is_main_process:
-            folder[0].mkdir(parents=True)
         return folder[0]
 
-    def _print_row(self, row: dict[str, Any]) -> None:
-        name = f"val_{self.task.metric}"
-        score = f"  {self.task.metric} {row[name]:.3f}" if row.get(name) is not None else ""
+    def _print_row(self, row: Row) -> None:
+        metric = self.task.metrics[0]
+        value = row.get(f"val_{metric}")
+        score = f"  {metric} {value:.3f}" if value is not None else ""
         console.print(
             f"epoch {row['epoch']}/{self.config.train.epochs}  loss {row['loss']:.3f}{score}  "
-            f"{row['images_per_second']:.1f} images/s"
+            f"{row['images_per_second']:.1f} images/s",
+            markup=False,
         )
 
 
 def train(config: ExperimentConfig, resume: Path | None = None) -> tuple[Path, Metrics | None]:
-    """Train, evaluate the best weights, and return the run's folder and its figures (None without test data).
+    """Train, evaluate the best weights, and return the run's folder and its metrics (None without test data).
 
     Args:
         config: the resolved configuration.
@@ -299,26 +378,10 @@ def train(config: ExperimentConfig, resume: Path | None = None) -> tuple[Path, M
         metrics = trainer.finish()
     except KeyboardInterrupt:
         if (trainer.folder / "last.ckpt").exists():
-            console.print(f"go on with: python tools/train.py --resume {trainer.folder}")
+            console.print(f"continue with: radiograph train --resume {trainer.folder}", markup=False)
         raise
+    finally:
+        trainer.close()
     if trainer.accelerator.is_main_process:
-        console.print(f"run: {trainer.folder}")
-    trainer.accelerator.end_training()
+        console.print(f"run: {trainer.folder}", markup=False)
     return trainer.folder, metrics
-
-
-def _read_resumable(run: Path, config: ExperimentConfig) -> dict[str, Any]:
-    """Return the last checkpoint of a run. Raises InputError where `config` differs in what cannot change."""
-    checkpoint = read_checkpoint(run / "last.ckpt")
-    if checkpoint.get("training") is None:
-        raise InputError(f"{run / 'last.ckpt'}: weights without a state of training; start with model.weights={run}")
-    # Read as a configuration, so that fields younger than the run have their defaults.
-    then, now = check_config(checkpoint["config"]).as_dict(), config.as_dict()
-    fixed = ("optimizer", "lr", "momentum", "betas", "weight_decay", "batch_size", "ema_decay", "precision")
-    changed = [f"train.{name}" for name in fixed if then["train"][name] != now["train"][name]]
-    changed += ["model"] if then["model"] != now["model"] else []
-    if changed:
-        raise InputError(
-            f"{run}: {', '.join(changed)} cannot change when a run is resumed; start a new one with model.weights={run}"
-        )
-    return checkpoint

@@ -1,5 +1,6 @@
-"""The patch task: windows in, defect or not out; judged by accuracy on patches, by mAP on whole radiographs."""
+"""The patch task: windows in, defect or not out; evaluated by accuracy on patches, by mAP on whole radiographs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,37 +10,38 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.montage import draw_boxes
-from data.patch_datasets import PatchDataset, PatchSource, StoredPatches, collate_patches
+from data.patch_datasets import PatchDataset, PatchSample, PatchSource, StoredPatches, collate_patches
 from data.patch_files import PatchSet, check_classes, read_patches
 from data.patch_folds import parse_fold, split_folds
-from data.patches import RadiographPatches
+from data.patches import CLEAN, DEFECT, RadiographPatches
 from data.simulated_patches import SimulatedPatches
 from detectors.config.experiment import ExperimentConfig, SourceConfig
-from detectors.config.sources import load_evaluation_source, load_training_source, percentile_window, read_patch_source
+from detectors.config.sources import (
+    check_radiographs,
+    load_evaluation_source,
+    load_training_source,
+    percentile_window,
+    read_patch_source,
+)
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, patch_metrics, score_patches, write_patch_evaluation
 from detectors.runs.evaluate import judge
+from detectors.training.task import Task
 
 Batch = tuple[Tensor, Tensor, Tensor]
 CATEGORIES = [{"id": 1, "name": "defect"}]
 VALIDATION_SEED = 0
 
 
-class PatchTask:
-    """What the loop needs to know of patch classification.
+class PatchTask(Task):
+    """Patch classifiers.
 
     Validation is on patches: those of `data.val`, a fixed choice of patches from its radiographs, or the fold
     `data.patches.validation_fold` of the training patches.
-
-    Attributes:
-        metric: the validation figure that chooses `best.ckpt`; larger is better.
-        train_set: the training samples.
-        categories: COCO categories of the data, or one named defect where they come from patches alone.
-
     """
 
-    metric = "accuracy"
-    collate = staticmethod(collate_patches)
+    metrics: tuple[str, ...] = ("accuracy", "roc_auc")
+    classes: tuple[int, ...] = (CLEAN, DEFECT)  # that patches are drawn of
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
@@ -51,25 +53,37 @@ class PatchTask:
         sources = [self._training_source(source) for source in data.train]
         weights = [source.weight for source in data.train]
         length = config.train.samples_per_epoch
-        self.train_set = PatchDataset(sources, weights, data.patches, data.augmentation, length, config.seed)
+        self.train_set = PatchDataset(
+            sources, weights, data.patches, data.augmentation, length, config.seed, self.classes
+        )
+        self._sources = sources
         if data.val is not None:
             self._val = self._validation_patches(data.val)
         if self._val is not None:
-            check_classes(self._val.path, self._val.labels)
+            self._check_validation(self._val)
         if data.test is not None:
             self._check_source(data.test)
+
+    def collate(self, samples: Sequence[PatchSample]) -> Batch:
+        """Return patches, labels and the indices of the samples."""
+        return collate_patches(samples)
+
+    def check_data(self) -> None:
+        """Read all radiographs that are not in memory already. Raises InputError for a torn one."""
+        test = self.config.data.test
+        check_radiographs(self.config, self.categories, [test] if test else [])
 
     def losses(self, model: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Return the weighted losses of a batch, to be summed."""
         patches, labels, _ = batch
         return model(patches.to(device, non_blocking=True), labels.to(device, non_blocking=True))
 
-    def batch_name(self, batch: Batch) -> str:
+    def describe_batch(self, batch: Batch) -> str:
         """Return words that name the samples of a batch."""
         return "samples " + ", ".join(str(index) for index in batch[2].tolist())
 
     def validate(self, model: nn.Module, accelerator: Accelerator) -> Metrics | None:
-        """Return the figures on the validation patches, or None where the configuration names none."""
+        """Return the metrics on the validation patches, or None where the configuration names none."""
         if self._val is None:
             return None
         probabilities = classify_patches(model, self._val, accelerator.device)
@@ -90,7 +104,7 @@ class PatchTask:
         probabilities = classify_patches(model, self._val, accelerator.device)
         return write_patch_evaluation(folder, self._val, probabilities, self.config.name)
 
-    def picture(self, batch: Batch, count: int = 32) -> np.ndarray:
+    def preview(self, batch: Batch, count: int = 32) -> np.ndarray:
         """Return some training patches side by side, those of defects framed, uint8 [H, W, 3]."""
         patches, labels, _ = batch
         side = patches.shape[-1] - 1
@@ -140,6 +154,10 @@ class PatchTask:
         coco, folder = load_evaluation_source(source, self.categories)
         drawn = RadiographPatches(coco, folder, self.config.data.patches, percentile_window(self.config.data))
         return drawn.sample_set(VALIDATION_SEED)
+
+    def _check_validation(self, patches: PatchSet) -> None:
+        """Raise InputError for validation patches that lack a class."""
+        check_classes(patches.path, patches.labels)
 
     def _check_source(self, source: SourceConfig) -> None:
         """Raise InputError for test data that cannot be read, before hours of training and not after."""

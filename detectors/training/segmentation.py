@@ -1,67 +1,68 @@
-"""The segmentation task: masks in, weighted losses out; judged by pixels and by boxes on whole radiographs."""
+"""The segmentation task: masks in, weighted losses out; evaluated by pixels and by boxes on whole radiographs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from data.console import progress
 from data.masks import IGNORED, rasterize
 from data.montage import TRUTH_COLOR
+from data.records import ImageRecord
 from data.segmentation import SegmentationBatch, SegmentationSample, stack_segmentation
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.sources import load_evaluation_source, percentile_window, segmentation_dataset
+from detectors.config.sources import check_radiographs, load_evaluation_source, percentile_window, segmentation_dataset
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.pixel_scores import PixelCounts
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.evaluate import judge, validated_pixel_threshold
 from detectors.runs.inference import detect_dataset
+from detectors.training.task import Task
 
 
-class SegmentationTask:
-    """What the loop needs to know of segmentation.
+class SegmentationTask(Task):
+    """Segmentation networks: validated on whole radiographs, by pixels first."""
 
-    Attributes:
-        metric: the validation figure that chooses `best.ckpt`; larger is better.
-        train_set: the training samples.
-        categories: COCO categories, whose order gives the labels 1..K.
-
-    """
-
-    metric = "pixel_f1_max"  # the run is judged at the threshold that reaches it
-    collate = staticmethod(stack_segmentation)
+    metrics = ("pixel_f1_max", "ap50")  # the run is evaluated at the threshold that reaches the first
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
         self.window = percentile_window(config.data)
-        self.train_set: Dataset[SegmentationSample]
         self.train_set, self.categories = segmentation_dataset(config)
         data = config.data
         self._val = load_evaluation_source(data.val, self.categories) if data.val else None
-        self._judged = data.test or data.val
+        self._evaluated = data.test or data.val
         if data.test:
             load_evaluation_source(data.test, self.categories)  # faults come now and not after the training
+
+    def collate(self, samples: Sequence[SegmentationSample]) -> SegmentationBatch:
+        """Return the images and masks of samples, all of one size, and their image ids."""
+        return stack_segmentation(samples)
+
+    def check_data(self) -> None:
+        """Read all radiographs once. Raises InputError for a torn one."""
+        check_radiographs(self.config, self.categories)
 
     def losses(self, model: nn.Module, batch: SegmentationBatch, device: torch.device) -> dict[str, Tensor]:
         """Return the weighted losses of a batch, to be summed."""
         images, masks, _ = batch
         return model(images.to(device, non_blocking=True), masks.to(device, non_blocking=True))
 
-    def batch_name(self, batch: SegmentationBatch) -> str:
+    def describe_batch(self, batch: SegmentationBatch) -> str:
         """Return words that name the radiographs of a batch."""
         return "image ids " + ", ".join(str(identity) for identity in batch[2])
 
     def validate(self, model: nn.Module, accelerator: Accelerator) -> Metrics | None:
-        """Return the figures on the validation radiographs, or None where the configuration names none."""
+        """Return the metrics on the validation radiographs, or None where the configuration names none."""
         if self._val is None or not accelerator.is_main_process:
             return None
         dataset, folder = self._val
         counts = PixelCounts()
 
-        def count(image: dict, heat_map: HeatMap) -> None:
+        def count(image: ImageRecord, heat_map: HeatMap, pixels: np.ndarray) -> None:
             values = heat_map.per_pixel(image["height"], image["width"]).float().cpu().numpy()
             counts.add(values, rasterize(dataset, image["id"]))
 
@@ -75,12 +76,12 @@ class SegmentationTask:
 
     def finish(self, model: nn.Module, accelerator: Accelerator, folder: Path) -> Metrics | None:
         """Evaluate on the test radiographs (the validation ones without a test set) and write all results."""
-        if self._judged is None or not accelerator.is_main_process:
+        if self._evaluated is None or not accelerator.is_main_process:
             return None
         threshold = validated_pixel_threshold(folder)
-        return judge(model, self._judged, self.categories, self.config, accelerator.device, folder, threshold)
+        return judge(model, self._evaluated, self.categories, self.config, accelerator.device, folder, threshold)
 
-    def picture(self, batch: SegmentationBatch, count: int = 4) -> np.ndarray:
+    def preview(self, batch: SegmentationBatch, count: int = 4) -> np.ndarray:
         """Return some training samples side by side, their masks below them, uint8 [H, W, 3]."""
         images, masks, _ = batch
         gray = np.hstack([np.rint(image[0].numpy() * 255) for image in images[:count]]).astype(np.uint8)

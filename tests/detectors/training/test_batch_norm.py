@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detectors.training.batch_norm import has_batch_norm, settle_batch_norm
+from detectors.training.batch_norm import has_batch_norm, recalibrate_batch_norm
 
 
 def test_statistics_are_plain_means_without_dropout() -> None:
@@ -12,7 +12,7 @@ def test_statistics_are_plain_means_without_dropout() -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(1)).eval()
     model[1].running_mean.fill_(100)
     batches = [torch.tensor([[0.0], [2.0]]), torch.tensor([[2.0], [4.0]])]
-    settle_batch_norm(model, lambda model, batch: model(batch), batches)
+    recalibrate_batch_norm(model, lambda model, batch: model(batch), batches)
     assert model[1].running_mean.item() == pytest.approx(2)
     assert model[1].running_var.item() == pytest.approx(2)
     assert model[1].momentum == 0.1

@@ -21,7 +21,7 @@ from detectors.config.files import check_config, write_config
 from detectors.runs.checkpoint import load_model
 from detectors.training import train
 from detectors.training.detection import DetectionTask
-from detectors.training.logs import RunLog
+from detectors.training.logs import RunLog, read_rows
 from detectors.training.loop import Trainer
 from detectors.training.optimization import averaged_model, learning_rate_factor
 
@@ -226,13 +226,12 @@ def test_averaged_weights_follow_the_warm_decay() -> None:
 
 
 def test_unknown_metrics_stay_empty_in_the_log(tmp_path: Path) -> None:
-    log = RunLog(tmp_path, 0)
-    log.add({"epoch": 1, "loss": 0.5})
-    log.add({"epoch": 2, "loss": 0.25, "val_ap50": 0.75})
+    log = RunLog(tmp_path)
+    log.write([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_ap50": 0.75}])
     log.close()
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert [row["val_ap50"] for row in rows] == ["", "0.75"]
-    assert len(RunLog(tmp_path, 1).rows) == 1
+    assert read_rows(tmp_path / "log.csv", 1) == [{"epoch": 1, "loss": 0.5, "val_ap50": None}]
 
 
 def test_averaged_weights_come_with_averaged_batch_norm() -> None:

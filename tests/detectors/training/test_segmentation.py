@@ -73,8 +73,8 @@ def test_the_task_trains_on_stacked_crops_and_their_masks(config: ExperimentConf
     assert images.shape == (4, 1, 64, 64)
     assert masks.shape == (4, 64, 64)
     assert masks.dtype == torch.uint8
-    assert task.batch_name(batch) == "image ids " + ", ".join(map(str, ids))
-    picture = task.picture(batch)
+    assert task.describe_batch(batch) == "image ids " + ", ".join(map(str, ids))
+    picture = task.preview(batch)
     assert picture.shape == (128, 256, 3)
     green = (picture[64:] == [0, 200, 83]).all(axis=2)
     assert np.array_equal(green, np.hstack([mask.numpy() == 1 for mask in masks]))

@@ -1,0 +1,71 @@
+"""The folder of a run: made once, locked while it is trained, cleared of what a killed process left."""
+
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # a system without file locks
+    fcntl = None  # type: ignore[assignment]
+
+from data.errors import InputError
+
+ATTEMPTS = 1000
+# What an atomic write leaves behind where the process is killed: ".last-abcdefgh.ckpt".
+_LEFTOVER = re.compile(r"\.(best|last|config|log|metrics|detections|ground_truth|matches)-[a-z0-9_]{8}\.[a-z]+")
+
+
+def new_run_folder(parent: Path) -> Path:
+    """Make and return `parent/<time>`, or `<time>-2`, ... where another run has started in the same second.
+
+    Raises InputError where no folder can be made.
+    """
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for number in range(1, ATTEMPTS):
+        folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if not parent.is_dir():
+                raise InputError(f"{parent}: is a file, where the folder of runs should be; set output") from error
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made ({error.strerror}); set output to another folder") from error
+        else:
+            return folder
+    raise InputError(f"{parent}: {ATTEMPTS} runs started in this second; start again")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed process left in a run's folder. The caller holds its lock."""
+    for path in folder.iterdir():
+        if _LEFTOVER.fullmatch(path.name) and path.is_file():
+            path.unlink()
+
+
+class RunLock:
+    """Holds a run's folder against a second training of the same run; a process that dies lets go of it.
+
+    Raises InputError where another process trains the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._handle: int | None = None
+        if fcntl is None:
+            return
+        # The folder itself, so that no file is left behind and none can be removed under the lock.
+        self._handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.release()
+            raise InputError(f"{folder}: another process is training this run; wait for it, or stop it") from error
+        except OSError:  # a file system without locks
+            self.release()
+
+    def release(self) -> None:
+        """Let others train the run."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
