@@ -1,4 +1,4 @@
-"""Accuracy beside speed for several runs: the paper's Table III for whatever data they were judged on."""
+"""Accuracy beside speed for several runs: the paper's Table III for whatever data they were evaluated on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -94,20 +94,20 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = {key: title for key, title in (SPEEDS | ACCURACIES).items() if any(r.get(key) is not None for r in rows)}
     sizes = {"parameters": ("million parameters", 1e6), "multiply_adds": ("billion multiply-adds", 1e9)}
     shown = {key: value for key, value in sizes.items() if any(row[key] is not None for row in rows)}
-    header = ["method", *columns.values(), *(title for title, _ in shown.values()), "judged on"]
+    header = ["method", *columns.values(), *(title for title, _ in shown.values()), "evaluated on"]
     body = [
         [
             row["run"],
             *(display(row.get(key)) for key in columns),
             *(display(None if row[key] is None else row[key] / unit, 2) for key, (_, unit) in shown.items()),
-            _judged_on(row),
+            _evaluated_on(row),
         ]
         for row in rows
     ]
     return markdown_table(header, body)
 
 
-def _judged_on(row: Mapping[str, Any]) -> str:
+def _evaluated_on(row: Mapping[str, Any]) -> str:
     return f"{display(row.get('images'))} images, {display(row.get('objects'))} objects"
 
 
@@ -116,7 +116,7 @@ def write_comparison(rows: Sequence[Mapping[str, Any]], out: str | Path) -> str:
     out = Path(out)
     text = comparison_table(rows)
     if len({(row.get("images"), row.get("objects")) for row in rows}) > 1:
-        text += "\nThese runs were judged on different radiographs: their accuracies do not compare.\n"
+        text += "\nThese runs were evaluated on different radiographs: their accuracies do not compare.\n"
     write_json(out / "comparison.json", {"runs": list(rows)}, indent=2)
     write_text(out / "comparison.md", text)
     plot_speed_accuracy(rows, out / "speed_accuracy.png")

@@ -62,10 +62,10 @@ def hit_miss(table: MatchTable, threshold: float, by: By = "size", unit: Unit = 
 
 
 def false_call_rates(table: MatchTable, threshold: float) -> dict[str, Any]:
-    """Return false calls at `threshold`: share of clean images with any, and calls an image, with 95 % bounds.
+    """Return false calls at `threshold`: share of defect-free images with any, and calls an image, with 95 % bounds.
 
     The share has Clopper-Pearson bounds. Of calls an image, which may exceed one, they are Garwood's.
-    Bounds are two-sided at 90 %, so that each alone is one-sided at 95 %. None where there is no clean
+    Bounds are two-sided at 90 %, so that each alone is one-sided at 95 %. None where there is no defect-free
     image, or no image.
     """
     false = table.false_call & (table.detections.score >= threshold)
@@ -80,10 +80,10 @@ def false_call_rates(table: MatchTable, threshold: float) -> dict[str, Any]:
         "false_calls": count,
         "false_calls_per_image": count / images if images else None,
         "false_calls_per_image_bounds": poisson_rate(count, images, 0.9),
-        "clean_images": clean_count,
-        "clean_images_called": clean_called,
-        "clean_images_called_share": clean_called / clean_count if clean_count else None,
-        "clean_images_called_bounds": clopper_pearson(clean_called, clean_count, 0.9),
+        "defect_free_images": clean_count,
+        "defect_free_images_called": clean_called,
+        "defect_free_images_called_share": clean_called / clean_count if clean_count else None,
+        "defect_free_images_called_bounds": clopper_pearson(clean_called, clean_count, 0.9),
     }
 
 
@@ -141,9 +141,9 @@ def pod_table(record: dict[str, Any]) -> Table:
         unit = f" {record['unit']}" if record[name] is not None else ""
         table.add_row(name.replace("_95", "/95").replace("_", ", "), display(record[name]) + unit)
     table.add_row("Hosmer-Lemeshow p", display(record["hosmer_lemeshow_p"]))
-    for name in ("false_calls_per_image", "clean_images_called"):
-        value = record[name + "_share"] if name.startswith("clean") else record[name]
+    for name in ("false_calls_per_image", "defect_free_images_called"):
+        value = record[name + "_share"] if name.startswith("defect_free") else record[name]
         low, high = record[f"{name}_bounds"] or (None, None)
-        label = "share of clean images called" if name.startswith("clean") else "false calls an image"
+        label = "share of defect-free images called" if name.startswith("defect_free") else "false calls an image"
         table.add_row(label, f"{display(value)} (95 % bounds {display(low)}, {display(high)})")
     return table

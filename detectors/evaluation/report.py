@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import write_text
-from detectors.evaluation.faults import FALSE_CALLS, MISSES
+from detectors.evaluation.error_analysis import FALSE_CALLS, MISSES
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS
 from detectors.evaluation.report_data import CRITERIA, gallery_data, image_boxes, run_data
 from detectors.evaluation.report_images import Pictures
@@ -19,11 +19,11 @@ PAGE = Path(__file__).parent / "report_page"
 
 
 def write_report(
-    runs: Mapping[str, Run], out: str | Path, title: str = "Detector report", faults: int = 40, resamples: int = 300
+    runs: Mapping[str, Run], out: str | Path, title: str = "Detector report", errors: int = 40, resamples: int = 300
 ) -> Path:
     """Write the report of `runs` (by name) to `out`; returns its path.
 
-    The page holds its data, its script and the radiographs of the `faults` worst misses and as many false calls of
+    The page holds its data, its script and the radiographs of the `errors` worst misses and as many false calls of
     each run, and loads nothing. Pictures are made smaller until the page is under 4.8 MB. `resamples` draws make
     the bootstrap bands. A radiograph that is no longer where the run found it is left out, and the page says so.
     """
@@ -31,7 +31,7 @@ def write_report(
     records = []
     for name, run in runs.items():
         record = run_data(name, run, resamples)
-        record["gallery"], record["shown"] = _gallery(run, reporting_threshold(run)[0], faults, pictures)
+        record["gallery"], record["shown"] = _gallery(run, reporting_threshold(run)[0], errors, pictures)
         records.append(record)
     data: dict[str, Any] = {
         "title": title,
@@ -53,7 +53,7 @@ def write_report(
 def _gallery(
     run: Run, threshold: float | None, limit: int, pictures: Pictures
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the faults to show, each with the number of its picture, and the boxes of their images by row."""
+    """Return the errors to show, each with the number of its picture, and the boxes of their images by row."""
     items, table = gallery_data(run, threshold, limit)
     shown: dict[str, Any] = {}
     # Worst first, so that a budget which is too small drops the least.

@@ -12,7 +12,7 @@ from data.errors import InputError
 from detectors.evaluation.bootstrap import Bands, bootstrap
 from detectors.evaluation.breakdown import GroupRow, by_class, by_series, by_size, confusion_matrix
 from detectors.evaluation.curves import RECALL_GRID, image_roc, precision_recall, score_curve
-from detectors.evaluation.faults import Faults, find_faults
+from detectors.evaluation.error_analysis import ErrorAnalysis, analyze_errors
 from detectors.evaluation.hit_miss import HitMiss, false_call_rates, hit_miss, pod_record
 from detectors.evaluation.matching import Criterion, MatchTable
 from detectors.evaluation.metrics import FALSE_CALL_RATES
@@ -25,7 +25,7 @@ CRITERIA: dict[str, tuple[float, Criterion]] = {
     "IoU 0.5": (0.5, "iou"),
     "IoU 0.3": (0.3, "iou"),
     "IoU 0.75": (0.75, "iou"),
-    "center hit": (0.5, "center"),
+    "center point": (0.5, "center"),
 }
 POINTS = 250  # a curve in the page has about this many at most
 
@@ -46,7 +46,7 @@ def run_data(name: str, run: Run, resamples: int = 300) -> dict[str, Any]:
             "source": info.get("source"),
             "sha256": info.get("sha256"),
             "images": len(first.images),
-            "clean_images": int(clean.sum()),
+            "defect_free_images": int(clean.sum()),
             "objects": int(first.counted.sum()),
             "series": len(set(first.images.series) - {""}),
             "classes": list(first.classes),
@@ -98,7 +98,7 @@ def _criterion_data(table: MatchTable, threshold: float | None, resamples: int) 
             "class": _rows(by_class(table, level)),
         },
         "confusion": confusion_matrix(table, level).tolist(),
-        "faults": find_faults(table, level).counts(),
+        "errors": analyze_errors(table, level).counts(),
     }
 
 
@@ -127,16 +127,16 @@ def _pod_data(table: MatchTable, threshold: float | None) -> dict[str, Any]:
 def gallery_data(run: Run, threshold: float | None, limit: int) -> tuple[list[dict[str, Any]], MatchTable]:
     """Return up to `limit` misses and `limit` false calls at IoU 0.5, worst first, and the table they are from."""
     table = run.overlaps.match(0.5)
-    faults = find_faults(table, math.inf if threshold is None else threshold)
-    return _misses(table, faults, limit) + _false_calls(table, faults, limit), table
+    errors = analyze_errors(table, math.inf if threshold is None else threshold)
+    return _misses(table, errors, limit) + _false_calls(table, errors, limit), table
 
 
-def _misses(table: MatchTable, faults: Faults, limit: int) -> list[dict[str, Any]]:
+def _misses(table: MatchTable, errors: ErrorAnalysis, limit: int) -> list[dict[str, Any]]:
     items = []
-    for rank, (row, kind) in enumerate(zip(faults.misses[:limit].tolist(), faults.miss_kinds, strict=False)):
+    for rank, (row, kind) in enumerate(zip(errors.misses[:limit].tolist(), errors.miss_kinds, strict=False)):
         score = float(table.found_score[row])
         items.append({
-            "fault": "miss", "kind": kind, "rank": rank, "image": int(table.truths.image[row]),
+            "error": "miss", "kind": kind, "rank": rank, "image": int(table.truths.image[row]),
             "box": _rounded(table.truths.box[row]), "size": round(float(table.truths.size[row]), 1),
             "score": round(score, 4) if math.isfinite(score) else None,
             "iou": round(float(table.best_iou[row]), 3), "class": table.classes[table.truths.label[row]],
@@ -144,13 +144,13 @@ def _misses(table: MatchTable, faults: Faults, limit: int) -> list[dict[str, Any
     return items
 
 
-def _false_calls(table: MatchTable, faults: Faults, limit: int) -> list[dict[str, Any]]:
+def _false_calls(table: MatchTable, errors: ErrorAnalysis, limit: int) -> list[dict[str, Any]]:
     items = []
     detections = table.detections
-    for rank, (row, kind) in enumerate(zip(faults.false_calls[:limit].tolist(), faults.false_call_kinds, strict=False)):
+    for rank, (row, kind) in enumerate(zip(errors.false_calls[:limit].tolist(), errors.false_call_kinds, strict=False)):
         width, height = np.maximum(detections.box[row, 2:], 0)
         items.append({
-            "fault": "false call", "kind": kind, "rank": rank, "image": int(detections.image[row]),
+            "error": "false call", "kind": kind, "rank": rank, "image": int(detections.image[row]),
             "box": _rounded(detections.box[row]), "size": round(float(np.sqrt(width * height)), 1),
             "score": round(float(detections.score[row]), 4), "iou": round(float(table.nearest_iou[row]), 3),
             "class": table.classes[detections.label[row]],

@@ -11,7 +11,7 @@ from data.errors import InputError
 from data.radiograph import read_radiograph
 
 WHOLE = 1024  # px; a radiograph no larger is shown whole, a larger one (a weld film) in tiles
-TILE = (768, 576)  # px, width and height; tiles begin at every half of it, so that near faults share one
+TILE = (768, 576)  # px, width and height; tiles begin at every half of it, so that near errors share one
 # Longest side in px and JPEG quality, the first that fits the budget is taken.
 LEVELS = ((1024, 95), (1024, 90), (1024, 82), (900, 78), (768, 70), (640, 60), (512, 50), (400, 40))
 

@@ -1,6 +1,6 @@
 """A run's evaluation on disk: what is written into its folder, and how it is read again.
 
-`detections.json` holds the results, `ground_truth.json` the boxes they are judged by (COCO without
+`detections.json` holds the results, `ground_truth.json` the boxes they are evaluated on (COCO without
 segmentations, with the source, its SHA-256 and the image folder under `info`), so that curves, POD, threshold
 and report need the run's folder alone.
 """
@@ -28,7 +28,7 @@ from detectors.evaluation.table import write_csv
 
 @dataclass(frozen=True)
 class Run:
-    """An evaluated run: its folder, the ground truth and results, and the figures in `metrics.json`."""
+    """An evaluated run: its folder, the ground truth and results, and the metrics in `metrics.json`."""
 
     folder: Path
     name: str
@@ -52,7 +52,7 @@ def write_evaluation(
     name: str = "",
     extra: Metrics | None = None,
 ) -> Metrics:
-    """Judge COCO `results` and write everything about it into `folder`; returns the figures, `extra` ones included.
+    """Evaluate COCO `results` and write everything about it into `folder`; returns the metrics, with `extra`.
 
     Writes `detections.json`, `ground_truth.json`, `matches.csv`, `plots/pr_curve.png`, `plots/examples.png`
     and last `metrics.json`. Raises InputError as `match_detections`, before anything is written.
@@ -72,7 +72,7 @@ def write_evaluation(
 
 
 def write_ground_truth(path: Path, dataset: CocoDataset, image_dir: str | Path, name: str) -> None:
-    """Write what the run is judged by: the COCO data set without segmentations, and where it came from."""
+    """Write what the run is evaluated on: the COCO data set without segmentations, and where it came from."""
     source = dataset.path
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source and source.is_file() else None
     origin = {
@@ -165,14 +165,14 @@ def read_object(path: Path) -> dict[str, Any]:
 
 MATCH_COLUMNS = (
     "kind", "image_id", "file_name", "series", "class", "id", "score", "x", "y", "width", "height", "size_px",
-    "size_mm", "depth_mm", "outcome", "partner", "match_iou", "best_iou", "center_hit",
+    "size_mm", "depth_mm", "outcome", "match", "match_iou", "best_iou", "center_hit",
 )  # fmt: skip
 
 
 def write_matches(path: str | Path, table: MatchTable) -> None:
     """Write the table of matches as CSV: one row a detection, then one row an object.
 
-    `id` is the place in `detections.json` or the annotation id, `partner` the other side of the match.
+    `id` is the place in `detections.json` or the annotation id, `match` the id of the other side.
     `outcome` is hit, false call or ignored for a detection; found, missed or crowd for an object. An empty
     field is "not applicable"; lengths are px where no unit is named.
     """
@@ -217,11 +217,11 @@ def _truth_rows(table: MatchTable) -> list[list[Any]]:
         outcome = "crowd" if crowd else "missed" if partner < 0 else "found"
         score = "" if partner < 0 else repr(float(table.detections.score[partner]))
         iou = "" if partner < 0 else f"{table.match_iou[partner]:.4f}"
-        mate = "" if partner < 0 else int(table.detections.row[partner])
+        match = "" if partner < 0 else int(table.detections.row[partner])
         pixel = table.images.pixel_mm[image]
         rows.append(
             ["object", *_place(table, image, label), identity, score, *_short(box), *_sizes(size, pixel),
-             "" if depth != depth else f"{depth:.4g}", outcome, mate, iou, f"{best:.4f}", int(center_found[row])]
+             "" if depth != depth else f"{depth:.4g}", outcome, match, iou, f"{best:.4f}", int(center_found[row])]
         )  # fmt: skip
     return rows
 

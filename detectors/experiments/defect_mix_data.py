@@ -1,4 +1,4 @@
-"""Training and validation data of the ExGy experiment (Mery 2020, 3.3): ellipsoids and GAN samples in shares."""
+"""Training and validation data of defect mixes (Mery 2020, 3.3): ellipsoids and GAN samples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,11 @@ VALIDATION_SHARE = 4  # one validation patch for so many training patches: the p
 MOST_VALIDATION = 1000  # patches of a class
 GAN_PATCHES = 10_000
 REAL_PATCHES = 2000  # of defects, that a GAN is trained with
-LEAST_RADIOGRAPHS = 10  # with defects, of which some are held out to judge it by
+LEAST_RADIOGRAPHS = 10  # with defects, of which some are held out to evaluate it on
 OTHER_SEED = 1_000_003  # added to the run's seed where patches must not be those of the training
 
 
-class Share(NamedTuple):
+class DefectMix(NamedTuple):
     """Percentages of ellipsoidal and of GAN defects, 100 together."""
 
     ellipsoidal: int
@@ -44,8 +44,8 @@ class Experiment:
     """What all models of one experiment have in common.
 
     Attributes:
-        config: of `exgy_config`: one training source, radiographs with simulated defects, and test radiographs; the
-            patches of an epoch are `train.samples_per_epoch`.
+        config: of `defect_mix_config`: one training source, radiographs with simulated defects, and test radiographs;
+            the patches of an epoch are `train.samples_per_epoch`.
         out: folder of the results.
         gan: the run of a GAN or a file of its patches; None to train one on the real defects.
         gan_epochs: how long that takes; what dcgan.yaml says if None.
@@ -75,18 +75,18 @@ class Experiment:
         return self.source.simulate or SimulationConfig()
 
 
-def parse_shares(text: str) -> list[Share]:
-    """Return the shares of a list such as "100/0,50/50". Raises InputError for anything else."""
-    shares = []
+def parse_mixes(text: str) -> list[DefectMix]:
+    """Return the mixes of a list such as "100/0,50/50". Raises InputError for anything else."""
+    mixes = []
     for part in text.split(","):
         numbers = [number.strip() for number in part.split("/")]
         if len(numbers) != 2 or not all(number.isdecimal() for number in numbers) or sum(map(int, numbers)) != 100:
             raise InputError(
-                f"--shares {text!r}: {part.strip()!r} is not a share of ellipsoidal and one of GAN defects, 100 % "
+                f"--mixes {text!r}: {part.strip()!r} is not a percentage of ellipsoidal and one of GAN defects, 100 % "
                 "together, such as 75/25"
             )
-        shares.append(Share(*map(int, numbers)))
-    return list(dict.fromkeys(shares))
+        mixes.append(DefectMix(*map(int, numbers)))
+    return list(dict.fromkeys(mixes))
 
 
 def origins_of(
@@ -109,7 +109,7 @@ def origins_of(
     if coco_train is None:
         raise InputError("--test and --images go with COCO_TRAIN, the COCO file of the training radiographs; give it")
     if test is None:
-        raise InputError(f"{coco_train}: give --test, the COCO file of other radiographs to judge the models on")
+        raise InputError(f"{coco_train}: give --test, the COCO file of other radiographs to evaluate the models on")
     folder = images or coco_train.parent
     test_folder = test_images or images or test.parent
     return (
@@ -118,7 +118,7 @@ def origins_of(
     )
 
 
-def exgy_config(
+def defect_mix_config(
     config: ExperimentConfig,
     train_source: SourceConfig,
     test_source: SourceConfig,
@@ -156,29 +156,29 @@ def exgy_config(
     return config.model_copy(update={"data": data, "train": training, "seed": config.seed if seed is None else seed})
 
 
-def share_config(experiment: Experiment, share: Share) -> ExperimentConfig:
+def mix_config(experiment: Experiment, mix: DefectMix) -> ExperimentConfig:
     """Return the configuration of one model, having written its validation patches and those of the GAN."""
     config, source = experiment.config, experiment.source
-    if share.ellipsoidal:
-        sources = [source.model_copy(update={"weight": float(share.ellipsoidal)})]
+    if mix.ellipsoidal:
+        sources = [source.model_copy(update={"weight": float(mix.ellipsoidal)})]
     else:  # without defects: the no-defect patches alone come from here
         nothing = experiment.simulation.model_copy(update={"share": 0.0})
         sources = [source.model_copy(update={"simulate": nothing})]
-    if share.gan:
-        sources.append(SourceConfig(patches=str(gan_files(experiment)[0]), weight=float(share.gan)))
-    validation = experiment.out / share.name / "validation.npz"
+    if mix.gan:
+        sources.append(SourceConfig(patches=str(gan_files(experiment)[0]), weight=float(mix.gan)))
+    validation = experiment.out / mix.name / "validation.npz"
     if not validation.is_file():
-        write_patches(validation, validation_patches(experiment, share))
+        write_patches(validation, validation_patches(experiment, mix))
     data = config.data.model_copy(update={"train": sources, "val": SourceConfig(patches=str(validation))})
-    return config.model_copy(update={"name": share.name, "output": experiment.out, "data": data})
+    return config.model_copy(update={"name": mix.name, "output": experiment.out, "data": data})
 
 
-def validation_patches(experiment: Experiment, share: Share) -> PatchSet:
-    """Return as many no-defect as defect patches, the latter in the shares asked for, by origin ellipsoid and gan."""
+def validation_patches(experiment: Experiment, mix: DefectMix) -> PatchSet:
+    """Return as many no-defect as defect patches, the latter mixed, of the origins ellipsoid and gan."""
     config = experiment.config
     samples = config.train.samples_per_epoch or 2 * MOST_VALIDATION
     count = min(max(samples // VALIDATION_SHARE // 2, 1), MOST_VALIDATION)
-    from_gan = round(count * share.gan / 100)
+    from_gan = round(count * mix.gan / 100)
     dataset, images = load_training_source(experiment.source)
     seed = config.seed + OTHER_SEED
     drawn = SimulatedPatches(
@@ -224,7 +224,7 @@ def _gan_patches(experiment: Experiment, folder: Path) -> PatchSet:
 
 
 def _real_defects(experiment: Experiment) -> tuple[Path, Path | None]:
-    """Return files of patches of the training radiographs' real defects: to train a GAN, and to judge it by.
+    """Return files of patches of the training radiographs' real defects: to train a GAN, and to evaluate it on.
 
     The latter are of the last fifth of the radiographs with defects, by name; there is none under `LEAST_RADIOGRAPHS`.
     """
@@ -242,7 +242,7 @@ def _real_defects(experiment: Experiment) -> tuple[Path, Path | None]:
 
 
 def _trained_gan(experiment: Experiment, real: Path, held_out: Path | None) -> Path:
-    """Return the run of a GAN trained on patches, the newest weights where there are none to judge it by."""
+    """Return the run of a GAN trained on patches, the newest weights where there are none to evaluate it on."""
     config, gan = experiment.config, read_config("dcgan.yaml")
     sources = {
         "train": [SourceConfig(patches=str(real))],

@@ -1,7 +1,7 @@
-"""How far simulated defects carry a patch classifier: ellipsoids and GAN samples in shares (Mery 2020, 3.3).
+"""How far simulated defects carry a patch classifier: mixes of ellipsoids and GAN samples (Mery 2020, 3.3).
 
 `ExGy` is a training set whose defects are x % ellipsoidal and y % out of a GAN; its no-defect patches come from the
-same radiographs. Every model is judged on whole radiographs with real defects: Table 4 and Fig. 9 for any data.
+same radiographs. Every model is evaluated on whole radiographs with real defects: Table 4 and Fig. 9 for any data.
 """
 
 from collections.abc import Sequence
@@ -24,19 +24,21 @@ from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, display
 from detectors.evaluation.plots import plot_precision_recall
 from detectors.evaluation.runs import read_metrics, read_object, read_run, write_evaluation
 from detectors.evaluation.table import markdown_table
-from detectors.experiments.defect_mix_data import Experiment, Share, finished_run, share_config
+from detectors.experiments.defect_mix_data import DefectMix, Experiment, finished_run, mix_config
 
-SHARES = "100/0,75/25,50/50,25/75,0/100"
+MIXES = "100/0,75/25,50/50,25/75,0/100"
 COLUMNS = {
     "validation_accuracy": "validation accuracy",
     **{key: METRICS[key].title for key in ("ap50", "ap30", "ap_center", *FALSE_CALL_RATES, "recall50", "f1_max")},
 }
-SERIES = Share(100, 0)  # what the models of one series are trained on
+SERIES = DefectMix(100, 0)  # what the models of one series are trained on
 SERIES_FOLDER = f"{SERIES.name}-series"
 
 
-def run_exgy(experiment: Experiment, shares: Sequence[Share], per_series: bool = False) -> list[dict[str, Any]]:
-    """Train and judge one model a share, and write the results (`write_table`) into `experiment.out` after each.
+def compare_defect_mixes(
+    experiment: Experiment, mixes: Sequence[DefectMix], per_series: bool = False
+) -> list[dict[str, Any]]:
+    """Train and evaluate one model for each mix, and write the results (`write_table`) into `experiment.out`.
 
     With `per_series` also E100G000*: a model for each series of the test radiographs, trained on the training
     radiographs of that series with its part of the patches, by their number; the detections of all are pooled. Models
@@ -48,10 +50,10 @@ def run_exgy(experiment: Experiment, shares: Sequence[Share], per_series: bool =
     _claim(experiment)
     series = split_series(experiment) if per_series else {}
     rows: list[dict[str, Any]] = []
-    for share in shares:
-        console.print(f"{share.name}: {share.ellipsoidal} % ellipsoidal and {share.gan} % GAN defects")
-        run = finished_run(share_config(experiment, share))
-        rows.append(_record(share.name, share, run, _validation_accuracy(run)))
+    for mix in mixes:
+        console.print(f"{mix.name}: {mix.ellipsoidal} % ellipsoidal and {mix.gan} % GAN defects")
+        run = finished_run(mix_config(experiment, mix))
+        rows.append(_record(mix.name, mix, run, _validation_accuracy(run)))
         write_table(rows, experiment.out)
     if per_series:
         rows.insert(0, _run_series(experiment, series))
@@ -99,11 +101,11 @@ def _by_series(dataset: CocoDataset) -> dict[str, list[int]]:
 
 
 def _run_series(experiment: Experiment, series: dict[str, Experiment]) -> dict[str, Any]:
-    """Train and judge a model a series; pool their detections and return their record."""
+    """Train and evaluate a model for each series; pool their detections and return their record."""
     results, runs = [], []
     for name, part in series.items():
         console.print(f"{SERIES.name}*: series {name}")
-        runs.append(finished_run(share_config(part, SERIES)))
+        runs.append(finished_run(mix_config(part, SERIES)))
         results += read_results(runs[-1] / "detections.json")
     dataset, images = load_source(experiment.test)
     folder = experiment.out / SERIES_FOLDER
@@ -112,9 +114,9 @@ def _run_series(experiment: Experiment, series: dict[str, Experiment]) -> dict[s
     return _record(f"{SERIES.name}*", SERIES, folder, float(np.mean([_validation_accuracy(run) for run in runs])))
 
 
-def _record(name: str, share: Share, run: Path, accuracy: float) -> dict[str, Any]:
+def _record(name: str, mix: DefectMix, run: Path, accuracy: float) -> dict[str, Any]:
     """Return what is known of one model, or of those of all series."""
-    return {"name": name, **share._asdict(), "run": str(run), "validation_accuracy": accuracy, **read_metrics(run)}
+    return {"name": name, **mix._asdict(), "run": str(run), "validation_accuracy": accuracy, **read_metrics(run)}
 
 
 def _validation_accuracy(run: Path) -> float:

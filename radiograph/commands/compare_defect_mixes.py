@@ -74,11 +74,11 @@ def main(
     continues after the finished models, in the middle of the one that was interrupted.
     """
     from detectors.config.files import read_config
-    from detectors.experiments.defect_mix_data import Experiment, exgy_config, origins_of, parse_shares
-    from detectors.experiments.defect_mixes import results_table, run_exgy
+    from detectors.experiments.defect_mix_data import Experiment, defect_mix_config, origins_of, parse_mixes
+    from detectors.experiments.defect_mixes import compare_defect_mixes, results_table
 
     origins = origins_of(coco_train, images, test, test_images, phantoms)
-    config = exgy_config(read_config(cfg, overrides), *origins, epochs, patches, seed)
-    rows = run_exgy(Experiment(config, out, gan, gan_epochs), parse_shares(mixes), per_series)
+    config = defect_mix_config(read_config(cfg, overrides), *origins, epochs, patches, seed)
+    rows = compare_defect_mixes(Experiment(config, out, gan, gan_epochs), parse_mixes(mixes), per_series)
     console.print(results_table(rows))
     console.print(f"wrote table.md, metrics.json and precision_recall_50.png into {out}")

@@ -18,12 +18,12 @@ def main(run: Path, boxes: int) -> None:
     validation radiographs, not on those that the detector is evaluated on. A detector trained on simulated boxes with
     box_padding fits the annotators' boxes with box_padding plus the value printed here.
     """
-    from detectors.evaluation.box_padding import fit_box_margin
+    from detectors.evaluation.box_padding import estimate_box_padding
     from detectors.evaluation.runs import read_run
 
-    found = fit_box_margin(read_run(run).overlaps, boxes)
+    found = estimate_box_padding(read_run(run).overlaps, boxes)
     low, high = found.quartiles
     console.print(
-        f"true boxes lie {found.margin:+.1f} px a side outside of the detections "
+        f"true boxes lie {found.padding:+.1f} px a side outside of the detections "
         f"(quartiles {low:+.1f} to {high:+.1f}, {found.boxes} boxes): add it to box_padding"
     )

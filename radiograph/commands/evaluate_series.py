@@ -50,16 +50,23 @@ def main(
         evaluate_series,
         parse_runs,
         parse_series,
-        table_rows,
     )
 
     series = [parse_series(text) for text in folders]
     outcome = evaluate_series(parse_runs(runs, series), series, protocol, out, resamples)
     table = Table("series", "images", "objects", *(METRICS[name].heading for name in COMPARED), title=protocol)
-    for name, *values in table_rows(outcome):
-        table.add_row(name, *(display(value) for value in values))
+    counted = ("images", "objects")
+    for row in outcome.rows:
+        table.add_row(row["series"], *(display(row[name]) for name in (*counted, *COMPARED)))
+    table.add_section()
+    for which, values in (("mean", outcome.mean), ("pooled", outcome.pooled)):
+        cells = [display(values[name]) for name in COMPARED]
+        for place, bounds in enumerate(outcome.bands[which][name] for name in COMPARED):
+            cells[place] += f"\n{bounds[0]:.2f}-{bounds[1]:.2f}" if bounds else ""
+        table.add_row(which, *(display(outcome.pooled[name]) for name in counted), *cells)
     console.print(table)
-    console.print("AP: average precision; s@n: sensitivity by center point at n false calls an image")
+    console.print("AP: average precision; s@n: sensitivity by center point at n false calls an image;")
+    console.print("mean: of the series; below: 95 % bootstrap intervals that draw whole series")
     for note in outcome.notes:
         console.print(f"not checked: {note}", style="yellow")
     console.print(f"wrote {out}")

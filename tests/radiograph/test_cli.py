@@ -104,7 +104,7 @@ def test_choices_and_defaults_are_those_of_the_library() -> None:
     from data.patch_files import ORIGINS
     from data.splits import FRACTIONS, METHODS
     from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS, STYLES
-    from detectors.experiments.defect_mixes import SHARES
+    from detectors.experiments.defect_mixes import MIXES
 
     def parameter(command_name: str, name: str) -> click.Parameter:
         command = main.get_command(click.Context(main), command_name)
@@ -122,7 +122,7 @@ def test_choices_and_defaults_are_those_of_the_library() -> None:
     assert choices("make-phantoms", "kind") == list(PHANTOM_KINDS)
     assert choices("make-phantoms", "style") == list(STYLES)
     assert parameter("make-phantoms", "style").type.former == FORMER_STYLES  # type: ignore[attr-defined]
-    assert parameter("compare-defect-mixes", "mixes").default == SHARES
+    assert parameter("compare-defect-mixes", "mixes").default == MIXES
 
 
 def test_data_imports_no_torch() -> None:

@@ -1,4 +1,4 @@
-// The gallery of faults, and the dialog that zooms into a radiograph.
+// The gallery of errors, and the dialog that zooms into a radiograph.
 
 function makeGallery(data) {
   const get = (id) => document.getElementById(id);
@@ -78,13 +78,13 @@ function makeGallery(data) {
   }
 
   const describe = (item) =>
-    `${item.fault}, ${item.kind}: ${data.kinds[item.fault][item.kind]}. Class ${item.class}, size ${number(item.size, 1)} px, ` +
-    `${item.fault === "miss" ? "best" : "nearest"} IoU ${number(item.iou, 2)}, score ${number(item.score)}.`;
+    `${item.error}, ${item.kind}: ${data.kinds[item.error][item.kind]}. Class ${item.class}, size ${number(item.size, 1)} px, ` +
+    `${item.error === "miss" ? "best" : "nearest"} IoU ${number(item.iou, 2)}, score ${number(item.score)}.`;
 
   function card(item) {
     const canvas = element("canvas", { width: 400, height: 300 });
-    const button = element("button", { type: "button", className: "fault", title: "zoom" }, canvas,
-      element("span", {}, element("b", {}, `${item.fault}: ${item.kind}`), element("br"),
+    const button = element("button", { type: "button", className: "error", title: "zoom" }, canvas,
+      element("span", {}, element("b", {}, `${item.error}: ${item.kind}`), element("br"),
         `${number(item.size, 0)} px, score ${number(item.score, 2)}, IoU ${number(item.iou, 2)}`, element("br"),
         `${item.file}${data.runs.length > 1 ? ` (${item.run.name})` : ""}`));
     if (!available(item)) {
@@ -104,10 +104,10 @@ function makeGallery(data) {
   }
 
   function refresh() {
-    const [run, fault, kind, sort] = ["run", "fault", "kind", "sort"].map((name) => get(`gallery-${name}`).value);
+    const [run, error, kind, sort] = ["run", "error", "kind", "sort"].map((name) => get(`gallery-${name}`).value);
     const items = data.runs
       .flatMap((record) => record.gallery.map((item) => Object.assign(item, { run: record })))
-      .filter((item) => (!run || item.run.name === run) && (!fault || item.fault === fault) && (!kind || item.kind === kind));
+      .filter((item) => (!run || item.run.name === run) && (!error || item.error === error) && (!kind || item.kind === kind));
     const worth = { rank: (item) => -item.rank, score: (item) => item.score ?? -1, size: (item) => item.size, iou: (item) => item.iou };
     items.sort(sort === "file" ? (a, b) => a.file.localeCompare(b.file, "en", { numeric: true }) : (a, b) => worth[sort](b) - worth[sort](a));
     zoom.items = items.filter(available);
@@ -174,7 +174,7 @@ function makeGallery(data) {
   get("gallery-run").append(option("", "all"), ...data.runs.map((run) => option(run.name, run.name)));
   const kinds = new Set([...Object.keys(data.kinds.miss), ...Object.keys(data.kinds["false call"])]);
   get("gallery-kind").append(option("", "all"), ...[...kinds].map((kind) => option(kind, kind)));
-  for (const name of ["run", "fault", "kind", "sort"]) get(`gallery-${name}`).addEventListener("change", refresh);
+  for (const name of ["run", "error", "kind", "sort"]) get(`gallery-${name}`).addEventListener("change", refresh);
   const presses = { previous: () => step(-1), next: () => step(1), in: () => scaleBy(1.5), out: () => scaleBy(1 / 1.5), whole, close: () => get("zoom").close() };
   for (const [name, action] of Object.entries(presses)) get(`zoom-${name}`).addEventListener("click", action);
   get("zoom-contrast").addEventListener("input", redraw);

@@ -30,7 +30,7 @@
     get("tested").replaceChildren(byRun(visible(), [
       ["ground truth", (run) => (run.tested_on.source || "n/a").split("/").slice(-2).join("/"), "text"],
       ["its SHA-256", (run) => short(run.tested_on.sha256), "hash"],
-      ["radiographs (clean ones)", (run) => `${run.tested_on.images} (${run.tested_on.clean_images})`],
+      ["radiographs (defect-free ones)", (run) => `${run.tested_on.images} (${run.tested_on.defect_free_images})`],
       ["objects", on("objects")],
       ["series", on("series")],
       ["classes", (run) => run.tested_on.classes.join(", ")],
@@ -61,11 +61,11 @@
     const units = [...new Set(visible().map((run) => run.criteria[state.criterion].band_unit))].join(", ");
     get("headline-note").textContent =
       `Bands hold 95 % of bootstrap draws of ${units}. They tell how far the figures may wander with other radiographs ` +
-      "of the same kind; near-equal frames of one part make them too narrow. Clean radiographs count in false calls.";
+      "of the same kind; near-equal frames of one part make them too narrow. Defect-free radiographs count in false calls.";
   }
 
-  const KIND_COLORS = { "box differs": "#5a9bd4", "low score": "#e0a030", unseen: "#c0392b", duplicate: "#9a7fb8",
-    "other class": "#4f9d87", background: "#d9603b", "clean image": "#8c2d19" };
+  const KIND_COLORS = { "localization error": "#5a9bd4", "low score": "#e0a030", "not detected": "#c0392b", duplicate: "#9a7fb8",
+    "classification error": "#4f9d87", background: "#d9603b", "defect-free image": "#8c2d19" };
 
   function bar(counts) {
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
@@ -77,15 +77,15 @@
     return element("div", { className: "bar" }, ...(total ? parts : [element("i", {}, " none")]));
   }
 
-  function faults() {
+  function errors() {
     const runs = visible();
-    const area = get("faults");
+    const area = get("errors");
     const columns = data.criteria.map((criterion) => [`AP, ${criterion}`, (run) => number(run.criteria[criterion].figures.ap)]);
     area.replaceChildren(element("div", { className: "wide" }, byRun(runs, columns)));
     for (const [name, key] of [["misses", "miss"], ["false_calls", "false call"]]) {
       const bars = element("div", { className: "bars" });
       for (const run of runs) {
-        const counts = run.criteria[state.criterion].faults[name];
+        const counts = run.criteria[state.criterion].errors[name];
         bars.append(element("span", {}, ...named(run)), bar(counts));
       }
       const legend = element("div", { className: "legend" });
@@ -101,15 +101,15 @@
   }
 
   function verdict(run) {
-    const missed = Object.values(run.criteria["IoU 0.5"].faults.misses).reduce((sum, count) => sum + count, 0);
-    const center = Object.values(run.criteria["center hit"].faults.misses).reduce((sum, count) => sum + count, 0);
-    const differs = run.criteria["IoU 0.5"].faults.misses["box differs"];
+    const missed = Object.values(run.criteria["IoU 0.5"].errors.misses).reduce((sum, count) => sum + count, 0);
+    const center = Object.values(run.criteria["center point"].errors.misses).reduce((sum, count) => sum + count, 0);
+    const differs = run.criteria["IoU 0.5"].errors.misses["localization error"];
     if (!missed) return `${run.name} misses nothing at IoU 0.5.`;
     const boxes = differs === 0
-      ? "No call lies on any of them: they were not seen, or not surely enough."
-      : `On ${differs} of the first a call lies, drawn differently from the annotation: a matter of boxes. ` +
-        "The others were not seen, or not surely enough.";
-    return `${run.name} misses ${missed} objects at IoU 0.5, and ${center} by center hit. ${boxes}`;
+      ? "No call lies on any of them: they were not detected, or with too low a score."
+      : `On ${differs} of the first a call lies, drawn differently from the annotation: a localization error. ` +
+        "The others were not detected, or with too low a score.";
+    return `${run.name} misses ${missed} objects at IoU 0.5, and ${center} by center point. ${boxes}`;
   }
 
   function curves() {
@@ -134,7 +134,7 @@
       x: { label: "threshold", low: Math.min(0, ...scores), high: Math.max(1, ...scores) },
       lines: lines("f1", (run) => ({ dot: [run.threshold, at(run).f1] })) });
     chart(area, { title: "ROC of radiographs, any defect or none", diagonal: true, thresholdIs: "highest score",
-      x: { label: "clean ones called", ...unit }, y: { label: "defective ones called", ...unit }, lines: lines("roc") });
+      x: { label: "defect-free ones called", ...unit }, y: { label: "defective ones called", ...unit }, lines: lines("roc") });
   }
 
   function pod() {
@@ -168,7 +168,7 @@
       ["a90/95, likelihood ratio", size("a90_95")], ["a90/95, Wald", size("a90_95_wald")],
       ["Hosmer-Lemeshow p", (run) => number(run.pod[state.criterion].hosmer_lemeshow_p)],
       ["false calls a radiograph", rate("false_calls_per_image")],
-      ["share of clean radiographs called", rate("clean_images_called_share")],
+      ["share of defect-free radiographs with false calls", rate("defect_free_images_called_share")],
     ]));
     const notes = [element("p", { className: "quiet" },
       "Logit on log size. a90/95 is the one-sided 95 % upper bound of the size found nine times in ten; the band is two-sided 90 %. " +
@@ -215,7 +215,7 @@
   function refresh() {
     tested();
     headline();
-    faults();
+    errors();
     curves();
     pod();
     groups();

@@ -48,7 +48,7 @@ def test_table_joins_accuracy_and_speed(tmp_path: Path) -> None:
              (out / "comparison.md").read_text().splitlines()]  # fmt: skip
     assert lines == [
         ["method", "CPU s/image", "GPU s/image", "s/image when evaluated", "AP at IoU 0.5", "AP at IoU 0.3", "pixel F1",
-         "million parameters", "billion multiply-adds", "judged on"],
+         "million parameters", "billion multiply-adds", "evaluated on"],
         ["---"] * 10,
         ["small_rcnn", "0.250", "0.125", "0.500", "0.750", "0.800", "n/a", "1.50", "2.25", "14 images, 35 objects"],
         ["weld", "n/a", "n/a", "n/a", "n/a", "n/a", "0.700", "n/a", "n/a", "14 images, 35 objects"],
@@ -66,7 +66,7 @@ def test_a_run_prefers_times_of_its_own_weights(tmp_path: Path) -> None:
     assert [row["cpu_seconds"] for row in rows] == [1.0, 0.5]
 
 
-def test_runs_judged_on_different_radiographs_are_said_to_be(tmp_path: Path) -> None:
+def test_runs_evaluated_on_different_radiographs_are_said_to_be(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "a", "a", ap50=0.5), make_run(tmp_path / "b", "b", ap50=0.9, images=100)]
     assert "different radiographs" in compare(*runs, "--out", tmp_path / "out").output
     assert "different radiographs" not in compare(runs[0], "--out", tmp_path / "out").output

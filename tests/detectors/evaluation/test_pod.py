@@ -123,7 +123,7 @@ def _phantom_like(count: int = 80, depth: bool = True, pixel: float | None = 0.2
     for k in range(1, count + 1):
         images.append({"id": k, "file_name": f"{k}.png", "width": 128, "height": 96, "pixel_size_mm": pixel})
         if k % 8 == 0:
-            continue  # clean
+            continue  # defect-free
         side = float(rng.uniform(4, 30))
         box = [10.0, 10.0, side, side]
         annotations.append({"id": k, "image_id": k, "category_id": 1, "bbox": box, "area": side**2, "iscrowd": 0})
@@ -161,9 +161,9 @@ def test_missing_depth_or_pixel_size_is_said() -> None:
 
 def test_false_call_rates_by_hand() -> None:
     rates = false_call_rates(match_detections(*_phantom_like()), 0.5)
-    assert (rates["clean_images"], rates["clean_images_called"], rates["false_calls"]) == (10, 1, 1)
+    assert (rates["defect_free_images"], rates["defect_free_images_called"], rates["false_calls"]) == (10, 1, 1)
     # Clopper-Pearson for 1 of 10, one-sided 95 %.
-    assert rates["clean_images_called_bounds"] == pytest.approx((0.00512, 0.39416), abs=1e-5)
+    assert rates["defect_free_images_called_bounds"] == pytest.approx((0.00512, 0.39416), abs=1e-5)
     assert rates["false_calls_per_image"] == pytest.approx(1 / 80)
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from data.coco import CocoDataset, write_results
 from data.files import write_json
 from data.radiograph import write_radiograph
-from detectors.evaluation.faults import find_faults
+from detectors.evaluation.error_analysis import analyze_errors
 from detectors.evaluation.matching import match_detections
 from detectors.evaluation.metrics import METRICS, compute_metrics
 from detectors.evaluation.report import write_report
@@ -72,7 +72,7 @@ def page_data(page: Path) -> dict:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     runs = make_runs(folder)
-    return write_report(name_runs([read_run(run) for run in runs]), folder / "report.html", faults=12, resamples=60)
+    return write_report(name_runs([read_run(run) for run in runs]), folder / "report.html", errors=12, resamples=60)
 
 
 def test_page_says_what_the_table_says_and_loads_nothing(report: Path) -> None:
@@ -86,15 +86,15 @@ def test_page_says_what_the_table_says_and_loads_nothing(report: Path) -> None:
         assert criterion["figures"]["false_calls"] == run.metrics["false_calls_per_image"]
         low, high = criterion["bands"]["ap"]
         assert low < run.metrics["ap50"] < high
-        assert record["criteria"]["center hit"]["figures"]["ap"] == run.metrics["ap_center"]
-        center = record["criteria"]["center hit"]
+        assert record["criteria"]["center point"]["figures"]["ap"] == run.metrics["ap_center"]
+        center = record["criteria"]["center point"]
         for name, title in data["sensitivities"].items():
             assert title == METRICS[name].title
             low, high = center["bands"][name]
             assert low <= center["figures"][name] == run.metrics[name] <= high
-        missed = sum(criterion["faults"]["misses"].values())
+        missed = sum(criterion["errors"]["misses"].values())
         assert missed == round(run.metrics["objects"] * (1 - criterion["figures"]["recall"]))
-        assert record["tested_on"]["clean_images"] == 4
+        assert record["tested_on"]["defect_free_images"] == 4
         assert "faster_rcnn" in record["config"]
     small, large = (record["pod"]["IoU 0.5"] for record in data["runs"])
     assert 5 < large["a50"] < small["a50"] < 20
@@ -103,7 +103,7 @@ def test_page_says_what_the_table_says_and_loads_nothing(report: Path) -> None:
     assert not outside
 
 
-def test_faults_by_hand() -> None:
+def test_errors_by_hand() -> None:
     images = [{"id": k, "file_name": f"{k}.png", "width": 300, "height": 100} for k in (1, 2)]
     boxes = [[0, 0, 20, 20], [50, 0, 20, 20], [100, 0, 10, 10], [150, 0, 30, 30]]
     annotations = [
@@ -114,17 +114,23 @@ def test_faults_by_hand() -> None:
     found = [
         (1, 1, [0, 0, 20, 20], 0.9),  # hit
         (1, 1, [1, 0, 20, 20], 0.8),  # duplicate
-        (1, 1, [56, 6, 8, 8], 0.7),  # its center in the second object, which is missed: box differs
+        (1, 1, [56, 6, 8, 8], 0.7),  # its center in the second object, which is missed: localization error
         (1, 1, [100, 0, 10, 10], 0.2),  # the third object, under the threshold: low score
-        (1, 2, [150, 0, 30, 30], 0.6),  # other class; the fourth object stays unseen
+        (1, 2, [150, 0, 30, 30], 0.6),  # classification error; the fourth object stays unseen
         (1, 1, [250, 50, 10, 10], 0.55),  # background
-        (2, 1, [0, 0, 10, 10], 0.5),  # clean image
+        (2, 1, [0, 0, 10, 10], 0.5),  # defect-free image
     ]
     results = [{"image_id": i, "category_id": c, "bbox": b, "score": s} for i, c, b, s in found]
-    faults = find_faults(match_detections(dataset, results), 0.5)
-    assert faults.miss_kinds == ["unseen", "box differs", "low score"]  # the largest first
-    assert faults.false_call_kinds == ["duplicate", "box differs", "other class", "background", "clean image"]
-    assert sum(faults.counts()["misses"].values()) == 3
+    errors = analyze_errors(match_detections(dataset, results), 0.5)
+    assert errors.miss_kinds == ["not detected", "localization error", "low score"]  # the largest first
+    assert errors.false_call_kinds == [
+        "duplicate",
+        "localization error",
+        "classification error",
+        "background",
+        "defect-free image",
+    ]
+    assert sum(errors.counts()["misses"].values()) == 3
 
 
 EMPTY = {"nothing": (0, 0, 0), "clean": (0, 0, 2), "false": (0, 2, 2), "blind": (3, 0, 2), "perfect": (3, 3, 2)}
@@ -245,17 +251,17 @@ EXERCISE = """
     for (const { value } of get("group").options) { change(get("group"), value); seen.groups[value] = column(1); }
     const sorter = get("groups").querySelectorAll("th button")[3];
     sorter.click(); seen.falling = column(4); sorter.click(); seen.rising = column(4);
-    const cards = () => [...document.querySelectorAll(".fault")];
+    const cards = () => [...document.querySelectorAll(".error")];
     await Promise.all(cards().map((card) => card.painted));
     seen.cards = [cards().length];
     const first = cards()[0].querySelector("canvas");
     const painted = first.getContext("2d").getImageData(0, 0, first.width, first.height).data;
     seen.grays = new Set(painted).size;
-    change(get("gallery-fault"), "miss"); seen.cards.push(cards().length);
+    change(get("gallery-error"), "miss"); seen.cards.push(cards().length);
     seen.titles = [...new Set(cards().map((card) => card.querySelector("b").textContent.split(":")[0]))];
-    change(get("gallery-kind"), "unseen"); seen.cards.push(cards().length);
+    change(get("gallery-kind"), "not detected"); seen.cards.push(cards().length);
     change(get("gallery-run"), "large"); seen.cards.push(cards().length);
-    change(get("gallery-run"), ""); change(get("gallery-kind"), ""); change(get("gallery-fault"), "false call");
+    change(get("gallery-run"), ""); change(get("gallery-kind"), ""); change(get("gallery-error"), "false call");
     change(get("gallery-sort"), "score");
     seen.scores = cards().map((card) => Number(/score ([0-9.]+)/.exec(card.textContent)[1]));
     for (const sort of ["size", "iou", "file", "rank"]) change(get("gallery-sort"), sort);

@@ -59,10 +59,10 @@ def test_matches_csv_by_hand(tmp_path: Path) -> None:
     rows = list(csv.DictReader((run / "matches.csv").open()))
     assert [row["kind"] for row in rows] == ["detection", "detection", "object"]
     hit, false, pore = rows
-    assert (hit["outcome"], hit["partner"], hit["id"], float(hit["match_iou"])) == ("hit", "5", "1", 1.0)
-    assert (false["outcome"], false["partner"], false["image_id"]) == ("false call", "", "2")
+    assert (hit["outcome"], hit["match"], hit["id"], float(hit["match_iou"])) == ("hit", "5", "1", 1.0)
+    assert (false["outcome"], false["match"], false["image_id"]) == ("false call", "", "2")
     assert (float(false["size_px"]), float(false["size_mm"])) == (6.0, 3.0)
-    assert (pore["outcome"], pore["partner"], float(pore["depth_mm"])) == ("found", "1", 1.25)
+    assert (pore["outcome"], pore["match"], float(pore["depth_mm"])) == ("found", "1", 1.25)
     assert (float(pore["size_px"]), pore["series"], pore["class"]) == (12.0, "C9", "pore")
 
 

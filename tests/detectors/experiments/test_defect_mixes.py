@@ -1,4 +1,4 @@
-"""The ExGy experiment: shares as asked for, models that are done not trained again, one table at the end."""
+"""Comparing defect mixes: percentages as asked for, models that are done not trained again, one table at the end."""
 
 import json
 from dataclasses import replace
@@ -21,15 +21,15 @@ from detectors.config.experiment import SourceConfig
 from detectors.config.files import check_config, read_config
 from detectors.experiments import defect_mix_data
 from detectors.experiments.defect_mix_data import (
+    DefectMix,
     Experiment,
-    Share,
-    exgy_config,
+    defect_mix_config,
     gan_files,
+    mix_config,
     origins_of,
-    parse_shares,
-    share_config,
+    parse_mixes,
 )
-from detectors.experiments.defect_mixes import run_exgy
+from detectors.experiments.defect_mixes import compare_defect_mixes
 from detectors.schema import ModelSection
 from detectors.training.patches import PatchTask
 
@@ -99,15 +99,17 @@ def experiment(coco: Path, folder: Path, gan: Path | None, test: Path | None = N
         }
     )  # fmt: skip
     sources = [SourceConfig(json=str(path), images=str(folder)) for path in (coco, test or coco)]
-    return Experiment(exgy_config(config, *sources, **{"patches": 80, "seed": 7} | changes), coco.parent / "exgy", gan)
+    return Experiment(
+        defect_mix_config(config, *sources, **{"patches": 80, "seed": 7} | changes), coco.parent / "exgy", gan
+    )
 
 
 def test_shares_are_read() -> None:
-    assert parse_shares("100/0, 75/25,0/100,75/25") == [Share(100, 0), Share(75, 25), Share(0, 100)]
-    assert Share(75, 25).name == "E075G025"
+    assert parse_mixes("100/0, 75/25,0/100,75/25") == [DefectMix(100, 0), DefectMix(75, 25), DefectMix(0, 100)]
+    assert DefectMix(75, 25).name == "E075G025"
     for text in ("100", "60/50", "a/b", "-10/110", ""):
-        with pytest.raises(InputError, match="is not a share of ellipsoidal"):
-            parse_shares(text)
+        with pytest.raises(InputError, match="is not a percentage of ellipsoidal"):
+            parse_mixes(text)
 
 
 def test_the_configuration_simulates_over_inpainted_radiographs(castings: Path) -> None:
@@ -126,8 +128,8 @@ def test_the_configuration_simulates_over_inpainted_radiographs(castings: Path) 
 def test_defects_come_in_the_shares_asked_for(two_series: Path, castings: Path, gan: Path, percent: int,
                                               from_gan: int) -> None:  # fmt: skip
     everything = experiment(two_series, castings.parent, gan)
-    share = Share(100 - percent, percent)
-    config = share_config(everything, share)
+    mix = DefectMix(100 - percent, percent)
+    config = mix_config(everything, mix)
     # A quarter of 80 patches, 10 of each class; GAN samples for validation are none of the training's.
     validation = read_patches(config.data.val.patches)
     names, counts = np.unique(validation.origins, return_counts=True)
@@ -151,7 +153,7 @@ def test_one_model_a_share_and_a_series_and_nothing_is_trained_twice(
     two_series: Path, castings: Path, gan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = experiment(two_series, castings.parent, gan)
-    shares, trained = parse_shares("100/0,50/50"), []
+    mixes, trained = parse_mixes("100/0,50/50"), []
     train = defect_mix_data.train
 
     def interrupted(config: object, resume: Path | None) -> tuple:
@@ -164,15 +166,15 @@ def test_one_model_a_share_and_a_series_and_nothing_is_trained_twice(
 
     monkeypatch.setattr(defect_mix_data, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_exgy(everything, shares, per_series=True)
+        compare_defect_mixes(everything, mixes, per_series=True)
     assert [row["name"] for row in json.loads((everything.out / "metrics.json").read_text())["models"]] == ["E100G000"]
 
-    rows = run_exgy(everything, shares, per_series=True)
+    rows = compare_defect_mixes(everything, mixes, per_series=True)
     assert [row["name"] for row in rows] == ["E100G000*", "E100G000", "E050G050"]
     names, resumed = zip(*trained, strict=True)
     assert names == ("E100G000", "E050G050", "E050G050", "E100G000", "E100G000")
     assert [bool(resume) for resume in resumed] == [False, False, True, False, False]
-    assert run_exgy(everything, shares, per_series=True) == rows
+    assert compare_defect_mixes(everything, mixes, per_series=True) == rows
     assert len(trained) == 5
 
     assert all(row["images"] == 6 and row["objects"] == rows[1]["objects"] > 0 for row in rows)
@@ -188,7 +190,7 @@ def test_one_model_a_share_and_a_series_and_nothing_is_trained_twice(
 
     other = experiment(two_series, castings.parent, gan, seed=8)
     with pytest.raises(InputError, match=r"experiment\.json: is of another experiment; choose another --out"):
-        run_exgy(other, shares)
+        compare_defect_mixes(other, mixes)
 
 
 def test_a_series_without_training_radiographs_is_named(two_series: Path, castings: Path, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_a_series_without_training_radiographs_is_named(two_series: Path, castin
     write_coco(tmp_path / "odd.json", dataset.subset([1, 3, 5]))
     few = experiment(tmp_path / "odd.json", castings.parent, None, test=two_series)
     with pytest.raises(InputError, match=r"series\.json: series C0100 has no radiograph in .*odd\.json"):
-        run_exgy(few, [Share(100, 0)], per_series=True)
+        compare_defect_mixes(few, [DefectMix(100, 0)], per_series=True)
 
 
 def test_origins_and_their_faults(castings: Path) -> None:
@@ -221,13 +223,13 @@ def test_what_the_experiment_has_no_use_for_is_refused(castings: Path, data: dic
     config = check_config({"model": {"name": "tiny_patches"}, "data": {"patches": {"size": SIZE}} | data})
     source = SourceConfig(json=str(castings), images=str(castings.parent))
     with pytest.raises(InputError, match=r"data\.window.*data\.patches\.validation_fold; leave both out"):
-        exgy_config(config, source, source)
+        defect_mix_config(config, source, source)
 
 
 def test_a_gan_file_with_too_few_defects_is_named(two_series: Path, castings: Path, gan: Path) -> None:
     write_patches(gan, read_patches(gan).subset(np.arange(4)))
     with pytest.raises(InputError, match=r"gan\.npz: 4 patches of defects are too few; give at least 5"):
-        run_exgy(experiment(two_series, castings.parent, gan), [Share(0, 100)])
+        compare_defect_mixes(experiment(two_series, castings.parent, gan), [DefectMix(0, 100)])
 
 
 def test_radiographs_with_defects_alone_are_counted_where_a_gan_learns(

@@ -1,4 +1,4 @@
-"""Why an object was missed and why a call was false: what is the detector's fault and what the annotation's."""
+"""Error analysis: why an object was missed, and why a detection is a false call."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from detectors.evaluation.matching import MatchTable
 
 NEAR_IOU = 0.1  # a call that overlaps an object by this much was made because of it
 MISSES = {
-    "box differs": "a call lies on it, but the boxes overlap too little: detector and annotator see the same defect",
+    "localization error": "a detection lies on it, but the boxes overlap too little: the defect was found",
     "low score": "a detection lies on it, but scores below the threshold",
-    "unseen": "no detection lies on it at any score",
+    "not detected": "no detection lies on it at any score",
 }
 FALSE_CALLS = {
-    "box differs": "it lies on an object that no other call has found, but the boxes overlap too little",
-    "duplicate": "it lies on an object that another call has found",
-    "other class": "it lies on an object of another class",
+    "localization error": "it lies on an object that no other detection has found, but the boxes overlap too little",
+    "duplicate": "it lies on an object that another detection has found",
+    "classification error": "it lies on an object of another class",
     "background": "nothing is annotated there",
-    "clean image": "nothing is annotated on the whole image",
+    "defect-free image": "nothing is annotated on the whole image",
 }
 
 
 @dataclass(frozen=True)
-class Faults:
+class ErrorAnalysis:
     """Rows of missed objects and of false calls at one threshold, worst first, each with its kind.
 
     `misses` int64 [M] rows of truths, the largest first; `false_calls` int64 [F] rows of detections, the highest
@@ -43,7 +43,7 @@ class Faults:
         }
 
 
-def find_faults(table: MatchTable, threshold: float) -> Faults:
+def analyze_errors(table: MatchTable, threshold: float) -> ErrorAnalysis:
     """Return every missed object and false call at `threshold`, and why."""
     pairs = table.overlaps
     reported = table.detections.score[pairs.pair_detection] >= threshold
@@ -58,7 +58,9 @@ def find_faults(table: MatchTable, threshold: float) -> Faults:
     misses = missed[np.argsort(-table.truths.size[missed], kind="stable")]
     seen = np.zeros(len(table.truths), dtype=bool)
     seen[pairs.pair_truth[close & pairs.pair_same_class]] = True
-    miss_kinds = ["box differs" if touched[row] else "low score" if seen[row] else "unseen" for row in misses]
+    miss_kinds = [
+        "localization error" if touched[row] else "low score" if seen[row] else "not detected" for row in misses
+    ]
 
     defective = np.zeros(len(table.images), dtype=bool)
     defective[table.truths.image] = True
@@ -72,14 +74,14 @@ def find_faults(table: MatchTable, threshold: float) -> Faults:
     )
     false_calls = np.flatnonzero(table.false_call & (table.detections.score >= threshold))
     false_call_kinds = [
-        "box differs" if on_missed[row]
+        "localization error" if on_missed[row]
         else "duplicate" if on_found[row]
-        else "other class" if on_other[row]
+        else "classification error" if on_other[row]
         else "background" if defective[table.detections.image[row]]
-        else "clean image"
+        else "defect-free image"
         for row in false_calls
     ]  # fmt: skip
-    return Faults(misses, miss_kinds, false_calls, false_call_kinds)
+    return ErrorAnalysis(misses, miss_kinds, false_calls, false_call_kinds)
 
 
 def _marked(table: MatchTable, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
