@@ -47,7 +47,7 @@ def save_checkpoint(
         "metrics": metrics,
         "training": training,
     }
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=True) as temporary:
         torch.save(state, temporary)
 
 

@@ -1,7 +1,5 @@
 """New radiographs in; COCO results, overlays and heat maps out."""
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +9,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data.console import progress
-from data.errors import InputError
 from data.files import write_json
 from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
 from data.pictures import write_picture
@@ -23,6 +20,7 @@ from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.checkpoint import load_model
 from detectors.runs.inference import coco_results, detect_in_pixels, read_pixels
+from detectors.runs.output_folder import picture_names, staged_folder
 
 
 class Predictor:
@@ -97,12 +95,10 @@ def predict_files(
 
     """
     files = find_radiographs(paths)
-    names = _picture_names(files) if overlays or heat_maps else [file.name for file in files]
+    names = picture_names(files)
     images, results = [], []
-    out.parent.mkdir(parents=True, exist_ok=True)
     # The last radiograph may be the broken one: everything lies beside `out` until all are done.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder, progress() as bar:
-        staged = Path(folder)
+    with staged_folder(out, last="detections.json") as staged, progress() as bar:
         task = bar.add_task("detecting", total=len(files))
         for index, (file, name) in enumerate(zip(files, names, strict=True), start=1):
             pixels = read_pixels(file)
@@ -119,28 +115,7 @@ def predict_files(
             bar.advance(task)
         write_json(staged / "images.json", {"images": images, "categories": predictor.categories}, indent=1)
         write_json(staged / "detections.json", results)
-        _move(staged, out)
     return images, results
-
-
-def _move(staged: Path, out: Path) -> None:
-    """Move every file of a folder to its place in another, over what is there."""
-    for file in sorted(path for path in staged.rglob("*") if path.is_file()):
-        target = out / file.relative_to(staged)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, target)
-
-
-def _picture_names(files: Sequence[Path]) -> list[str]:
-    """Return one picture name a file; equal stems get their folder's name in front."""
-    stems = [file.stem for file in files]
-    names = [
-        f"{file.stem}.png" if stems.count(file.stem) == 1 else f"{file.parent.name}_{file.name}.png" for file in files
-    ]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"two radiographs would both be drawn as {twice}; predict their folders one by one")
-    return names
 
 
 def _write_overlay(

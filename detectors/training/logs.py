@@ -31,7 +31,10 @@ class RunLog:
     def write(self, rows: Sequence[Row]) -> None:
         """Write the table of all epochs, and the losses and metrics of the last; None stands for 'not measured'."""
         names = list(dict.fromkeys(name for row in rows for name in row))
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_path(self.path, durable=True) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             table = csv.DictWriter(file, names, restval="")
             table.writeheader()
             table.writerows({name: "" if value is None else value for name, value in row.items()} for row in rows)

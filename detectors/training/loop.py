@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from data.console import console, progress
 from data.datasets import limit_threads
 from data.errors import InputError
+from data.locks import FolderLock
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.files import write_config
@@ -31,7 +32,7 @@ from detectors.training.optimization import averaged_model, build_optimizer, bui
 from detectors.training.patches import PatchTask
 from detectors.training.processes import make_accelerator, random_states, restore_random_states, seed_process
 from detectors.training.resume import check_categories, check_schedule, read_resumable
-from detectors.training.run_folder import RunLock, new_run_folder, remove_leftovers
+from detectors.training.run_folder import lock_run, new_run_folder, remove_leftovers
 from detectors.training.segmentation import SegmentationTask
 from detectors.training.task import Batch, Task
 
@@ -82,7 +83,7 @@ class Trainer:
         self.accelerator = make_accelerator(config.train)
         self.state = TrainState()
         self.log: RunLog | None = None
-        self._lock: RunLock | None = None
+        self._lock: FolderLock | None = None
         try:
             self._set_up(self.config, resume)
         except BaseException:
@@ -118,7 +119,7 @@ class Trainer:
     def _set_up(self, config: ExperimentConfig, resume: Path | None) -> None:
         train = config.train
         if resume and resume.is_dir() and self.accelerator.is_main_process:
-            self._lock = RunLock(resume)
+            self._lock = lock_run(resume)
         seed_process(config.seed)
         checkpoint = read_resumable(resume, config) if resume else None
         # The first process makes phantoms that are not there yet; the others then find them.
@@ -149,7 +150,7 @@ class Trainer:
             self._restore(checkpoint, resume)
         self.folder = resume or self._new_folder()
         if self.accelerator.is_main_process:
-            self._lock = self._lock or RunLock(self.folder)
+            self._lock = self._lock or lock_run(self.folder)
             remove_leftovers(self.folder)
             write_config(self.folder / "config.yaml", config)
             self.log = RunLog(self.folder, max(self.state.epoch - 1, 0))

@@ -1,16 +1,11 @@
 """The folder of a run: made once, locked while it is trained, cleared of what a killed process left."""
 
-import os
 import re
 from datetime import datetime
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # a system without file locks
-    fcntl = None  # type: ignore[assignment]
-
 from data.errors import InputError
+from data.locks import FolderLock
 
 ATTEMPTS = 1000
 # What an atomic write leaves behind where the process is killed: ".last-abcdefgh.ckpt".
@@ -44,28 +39,9 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink()
 
 
-class RunLock:
-    """Holds a run's folder against a second training of the same run; a process that dies lets go of it.
-
-    Raises InputError where another process trains the run.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._handle: int | None = None
-        if fcntl is None:
-            return
-        # The folder itself, so that no file is left behind and none can be removed under the lock.
-        self._handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.release()
-            raise InputError(f"{folder}: another process is training this run; wait for it, or stop it") from error
-        except OSError:  # a file system without locks
-            self.release()
-
-    def release(self) -> None:
-        """Let others train the run."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+def lock_run(folder: Path) -> FolderLock:
+    """Hold a run's folder against a second training of the same run. Raises InputError where another is at it."""
+    try:
+        return FolderLock(folder)
+    except BlockingIOError as error:
+        raise InputError(f"{folder}: another process is training this run; wait for it, or stop it") from error

@@ -31,9 +31,12 @@ def main(
     lowest = default_threshold(run) if threshold is None else threshold
     images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps)
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
+    scores: dict[int, list[float]] = {image["id"]: [] for image in images}
+    for result in results:
+        scores[result["image_id"]].append(result["score"])
     for image in images:
-        scores = [r["score"] for r in results if r["image_id"] == image["id"]]
-        count = sum(score >= lowest for score in scores)
-        table.add_row(image["file_name"], str(count), f"{max(scores):.3f}" if scores else "n/a")
+        found = scores[image["id"]]
+        count = sum(score >= lowest for score in found)
+        table.add_row(image["file_name"], str(count), f"{max(found):.3f}" if found else "n/a")
     console.print(table)
     console.print(f"wrote {out}")

@@ -111,3 +111,21 @@ def test_a_broken_file_leaves_what_was_there(radiographs: Path, tmp_path: Path) 
         predict_files(make_predictor(BrightIsHot()), [radiographs], out, 0.2)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
     assert {p.name for p in tmp_path.iterdir()} == {"in", "out"}
+
+
+def test_its_own_pictures_are_no_radiographs(radiographs: Path) -> None:
+    """Predicted into the folder of the radiographs, and then once more."""
+    predictor = make_predictor(BrightIsHot())
+    for _ in range(2):
+        images, _ = predict_files(predictor, [radiographs], radiographs / "found", 0.2)
+        assert sorted(Path(image["file_name"]).name for image in images) == ["upright.png", "wide.png"]
+    assert len(list((radiographs / "found").rglob("*.png"))) == 4
+
+
+def test_radiographs_of_one_name_get_pictures_of_their_own(radiographs: Path, tmp_path: Path) -> None:
+    for folder in ("a/x", "b/x"):
+        (radiographs / folder).mkdir(parents=True)
+        (radiographs / folder / "wide.png").write_bytes((radiographs / "wide.png").read_bytes())
+    predict_files(make_predictor(BrightIsHot()), [radiographs], tmp_path / "out", 0.2, heat_maps=False)
+    names = {path.name for path in (tmp_path / "out" / "overlays").iterdir()}
+    assert names == {"upright.png", "wide.png.png", "a_x_wide.png.png", "b_x_wide.png.png"}

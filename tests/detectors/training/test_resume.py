@@ -14,7 +14,7 @@ from detectors.backbones.weights import read_checkpoint
 from detectors.training import train
 from detectors.training.logs import RunLog
 from detectors.training.processes import restore_random_states, seed_process
-from detectors.training.run_folder import RunLock, new_run_folder
+from detectors.training.run_folder import lock_run, new_run_folder
 from tests.detectors.training.line_task import LineTask, line_config, log_rows
 
 FIGURES = [{"ap50": 0.1 * k} for k in (1, 3, 2, 4)]
@@ -159,8 +159,8 @@ def test_a_mutated_checkpoint_is_one_line(line: type[LineTask], tmp_path: Path, 
 def test_one_process_at_a_time_trains_a_run(line: type[LineTask], tmp_path: Path) -> None:
     folder = whole_run(line, tmp_path)
     code = (
-        "import time; from pathlib import Path; from detectors.training.run_folder import RunLock; "
-        f"lock = RunLock(Path({str(folder)!r})); print('held', flush=True); time.sleep(60)"
+        "import time; from pathlib import Path; from detectors.training.run_folder import lock_run; "
+        f"lock = lock_run(Path({str(folder)!r})); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
@@ -168,7 +168,7 @@ def test_one_process_at_a_time_trains_a_run(line: type[LineTask], tmp_path: Path
             train(line_config(tmp_path, epochs=4), resume=folder)
         other.kill()
     train(line_config(tmp_path, epochs=4), resume=folder)
-    RunLock(folder).release()
+    lock_run(folder).release()
 
 
 def test_runs_of_one_second_do_not_share_a_folder(tmp_path: Path) -> None:
