@@ -10,7 +10,7 @@ import pytest
 
 from detectors.build import MODELS
 from detectors.config.files import CONFIGS, read_config
-from detectors.config.reference import configuration_schema, section_classes
+from detectors.config.reference import configuration_schema, section_classes, undescribed_fields
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -68,3 +68,8 @@ def test_packaged_configurations_fit_the_schema(path: Path) -> None:
     """Resolved, so that what a file inherits is there too."""
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.validate(json.loads(json.dumps(read_config(path).as_dict())), configuration_schema())
+
+
+@pytest.mark.xfail(reason="the fields of augmentation and patches are being described", strict=False)
+def test_every_field_is_described() -> None:
+    assert undescribed_fields() == []

@@ -25,9 +25,9 @@ class Distribution(StrictModel):
     `loguniform` stay inside it. All values have the unit of the field that they stand for.
     """
 
-    kind: Literal["lognormal", "uniform", "loguniform"] = "lognormal"
-    low: float = Field(gt=0, allow_inf_nan=False)
-    high: float = Field(gt=0, allow_inf_nan=False)
+    kind: Literal["lognormal", "uniform", "loguniform"] = Field("lognormal", description="The shape.")
+    low: float = Field(gt=0, allow_inf_nan=False, description="Lower end of the range.")
+    high: float = Field(gt=0, allow_inf_nan=False, description="Upper end of the range.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Distribution":

@@ -1,4 +1,4 @@
-"""The experiment's schema: what a YAML file in configs/ may say."""
+"""The experiment's schema: what a YAML file may say."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,8 +19,8 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 class WindowConfig(StrictModel):
     """An explicit stretch of gray values between two percentiles of each radiograph."""
 
-    low: float = Field(0.5, ge=0, lt=100)
-    high: float = Field(99.5, gt=0, le=100)
+    low: float = Field(0.5, ge=0, lt=100, description="Percentile of a radiograph's gray values that becomes 0.")
+    high: float = Field(99.5, gt=0, le=100, description="Percentile of a radiograph's gray values that becomes 1.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "WindowConfig":
@@ -101,7 +101,7 @@ class TrainConfig(StrictModel):
 
 
 class ExperimentConfig(StrictModel):
-    """One experiment: what one YAML file of configs/ describes."""
+    """One experiment: what one YAML file describes."""
 
     name: str = Field("experiment", min_length=1, description="Folder of its runs within `output`; the file's name.")
     seed: int = Field(0, ge=0, lt=2**32, description="Of every random number: weights, samples, order, noise.")

@@ -27,10 +27,25 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(text, str(path))
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which stops at a nesting that no configuration has instead of following it to the end."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node and what is in it. Raises RecursionError for one that lies too deep."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH + 1:
+            raise RecursionError
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def parse_yaml(text: str, origin: str) -> Any:
     """Return the plain values of YAML text. Raises InputError that begins with `origin`."""
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is None:
