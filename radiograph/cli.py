@@ -11,7 +11,7 @@ from radiograph import __version__
 STEPS = {
     "Prepare data": ("prepare-gdxray", "check-data", "make-patches"),
     "Simulate": ("make-phantoms", "simulate-defects", "sample-gan"),
-    "Train": ("show-config", "train", "measure-learning-curve", "compare-defect-mixes"),
+    "Train": ("show-config", "train", "adapt", "measure-learning-curve", "compare-defect-mixes"),
     "Evaluate": (
         "evaluate",
         "evaluate-series",

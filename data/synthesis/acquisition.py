@@ -194,7 +194,7 @@ def acquire(signal: np.ndarray, acquisition: Acquisition, rng: np.random.Generat
         noisy = _shift_lines(noisy, acquisition, rng)
     image = acquisition.display(noisy)
     visible = visibility(shape, acquisition)
-    image = image * visible + np.float32(acquisition.black) * (1 - visible)
+    image = image * visible + _surround(shape, acquisition, rng) * (1 - visible)
     if acquisition.halo:
         smooth = cv2.GaussianBlur(image, (0, 0), 2.2)
         image = image + np.float32(acquisition.halo) * (image - smooth)
@@ -205,6 +205,23 @@ def acquire(signal: np.ndarray, acquisition: Acquisition, rng: np.random.Generat
     image = np.clip(image, np.float32(acquisition.black), np.float32(acquisition.white))
     levels = np.float32(2**acquisition.bits - 1)
     return np.round(np.clip(image, 0, 1) * levels) / levels
+
+
+def _surround(shape: tuple[int, int], acquisition: Acquisition, rng: np.random.Generator) -> np.ndarray:
+    """Return the dark surround of a round field float32 [H, W]: specks, scratches and a reflected ring on black."""
+    dark = np.full(shape, np.float32(acquisition.black))
+    if acquisition.field is None or rng.random() < 0.3:
+        return dark
+    flaws = np.zeros(shape, np.float32)
+    for _ in range(int(rng.integers(0, 40))):  # they look like pores, but there is no metal here
+        x, y = int(rng.uniform(0, shape[1])), int(rng.uniform(0, shape[0]))
+        end = (x + int(rng.normal(0, 10)), y + int(rng.normal(0, 10))) if rng.random() < 0.4 else (x, y)
+        cv2.line(flaws, (x, y), end, log_uniform(rng, 0.004, 0.15), int(rng.integers(1, 7)))
+    if rng.random() < 0.5:
+        center, radius = acquisition.field[:2], acquisition.field[2] * rng.uniform(1.02, 1.2)
+        middle = (int(center[0] + rng.normal(0, 6)), int(center[1] + rng.normal(0, 6)))
+        cv2.circle(flaws, middle, int(radius), float(rng.uniform(0.01, 0.08)), int(rng.integers(2, 7)))
+    return dark + cv2.GaussianBlur(flaws, (0, 0), float(rng.uniform(0.7, 2.0)))
 
 
 def _shift_lines(image: np.ndarray, acquisition: Acquisition, rng: np.random.Generator) -> np.ndarray:

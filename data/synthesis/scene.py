@@ -23,9 +23,10 @@ from data.synthesis.defect_shapes import cluster, crack, dendritic_shrinkage, po
 from data.synthesis.solids import Shape, log_uniform, make_part, smooth_noise
 
 MASK_THRESHOLD = 0.25  # a pixel belongs to a defect where its contrast exceeds this share of the defect's peak
-LEAST_DETECTABILITY = 8.0  # of an ideal observer who knows shape and place; Rose's criterion asks for 5
+LEAST_DETECTABILITY = 14.0  # of an ideal observer who knows shape and place; Rose asks for 5, annotators see more
 LEAST_PEAK = 2.5 / 255
 LARGEST_FRAME = 3.5  # of a part, over the sides of the view
+FLAT = 0.03  # of the open beam; a view that varies less is laid out once more
 DEEPEST = 0.85  # largest share of the metal that a defect may take
 DEFECT_FREE_SHARE = 0.12
 
@@ -129,6 +130,8 @@ def make_scene(rng: np.random.Generator, shape: Shape, config: AcquisitionConfig
     """
     config = config or AcquisitionConfig()
     thickness = make_part(rng, shape, leading, LARGEST_FRAME)
+    if float(np.ptp(np.quantile(np.exp(-thickness[::8, ::8]), [0.05, 0.95]))) < FLAT:  # a close-up of nothing
+        thickness = make_part(rng, shape, leading, LARGEST_FRAME)
     blur = log_uniform(rng, *config.blur)
     blurs = (blur * rng.uniform(1.0, 1.3), blur)
     scatter, glare = rng.uniform(0, config.scatter), rng.uniform(0, config.glare)
@@ -208,7 +211,7 @@ def _implant_one(rng: np.random.Generator, kind: str, chord: np.ndarray, center:
 
     core = chord > 0.5 * chord.max()
     sigma = acquisition.sigma(float(local[core].mean()))
-    wanted = log_uniform(rng, max(LEAST_PEAK, 1.2 * sigma), min(0.65, 0.12 + 14 * sigma))
+    wanted = log_uniform(rng, max(LEAST_PEAK, 1.5 * sigma), min(0.65, 0.12 + 14 * sigma))
     depth = 0.1
     for _ in range(5):
         change, shown = effect(depth)

@@ -41,11 +41,15 @@ class Background(NamedTuple):
 
 
 class SimulatedMask(NamedTuple):
-    """The pixels of one simulated defect: bool `[h, w]`, its first pixel at (`x0`, `y0`)."""
+    """The pixels of one simulated defect: bool `[h, w]`, its first pixel at (`x0`, `y0`).
+
+    `contrast_to_noise` is its peak contrast over the local noise, None where it was not measured.
+    """
 
     x0: int
     y0: int
     mask: np.ndarray
+    contrast_to_noise: float | None = None
 
     @property
     def box(self) -> tuple[int, int, int, int]:

@@ -200,7 +200,7 @@ def _pair(pixels: np.ndarray, boxes: np.ndarray, simulated: Simulated) -> np.nda
 def _annotations(simulated: Simulated, image: ImageRecord, category: int) -> list[Annotation]:
     """Return the COCO annotations of the simulated defects of one radiograph, without ids."""
     found: list[Annotation] = []
-    for (x, y, mask), box in zip(simulated.masks, simulated.boxes, strict=True):
+    for (x, y, mask, contrast), box in zip(simulated.masks, simulated.boxes, strict=True):
         footprint = np.zeros(simulated.pixels.shape, np.uint8, order="F")
         footprint[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
         counts = coco_mask.encode(footprint)["counts"].decode("ascii")
@@ -209,6 +209,8 @@ def _annotations(simulated: Simulated, image: ImageRecord, category: int) -> lis
             "bbox": [float(v) for v in (*box[:2], *(box[2:] - box[:2]))], "simulated": True,
             "segmentation": {"size": list(footprint.shape), "counts": counts},
         })  # fmt: skip
+        if contrast is not None:
+            found[-1]["contrast_to_noise"] = round(contrast, 4)
     return found
 
 

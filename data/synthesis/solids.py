@@ -376,6 +376,19 @@ def _flash(rng: np.random.Generator, canvas: Canvas, total: np.ndarray) -> np.nd
     return np.maximum(total + np.float32(rng.normal(0, 0.12)) * line * np.minimum(total * 5, 1), 0)
 
 
+def _teeth(rng: np.random.Generator, canvas: Canvas, total: np.ndarray) -> np.ndarray:
+    """Add a ring of teeth, such as a serrated or knurled edge: rows of bumps as large as pores."""
+    x, y = canvas.turned(_somewhere(rng, canvas, 0.4), rng.uniform(0, 2 * np.pi))
+    radius, angle = np.hypot(x, y / np.float32(rng.uniform(0.85, 1.0))), np.arctan2(y, x)
+    mean = canvas.side * log_uniform(rng, 0.06, 0.6)
+    pitch = log_uniform(rng, 6, 30)
+    wave = np.cos(angle * np.float32(max(round(2 * np.pi * mean / pitch), 3)))
+    wave = step(-wave - np.float32(rng.uniform(-0.5, 0.6)), log_uniform(rng, 0.2, 2.0))
+    band = np.exp(-0.5 * ((radius - np.float32(mean)) / np.float32(pitch * rng.uniform(0.25, 0.8))) ** 2)
+    height = np.float32(rng.choice([-1, 1]) * log_uniform(rng, 0.03, 0.8))
+    return np.maximum(total * (1 + height * wave * band), 0)
+
+
 DETAILS: dict[str, Callable[[np.random.Generator, Canvas, np.ndarray], np.ndarray]] = {
     "hole": _hole,
     "boss": _boss,
@@ -384,4 +397,5 @@ DETAILS: dict[str, Callable[[np.random.Generator, Canvas, np.ndarray], np.ndarra
     "grid": _grid,
     "machining": _machining,
     "flash": _flash,
+    "teeth": _teeth,
 }

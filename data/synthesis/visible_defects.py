@@ -184,5 +184,5 @@ class VisibleDefectSimulator:
             chosen = rng.random() < self.config.image_fraction
             count = int(rng.integers(*self.config.per_image, endpoint=True)) if chosen else 0
         image, defects = implant_visible(image, offer, rng, count, levels or 65535)
-        masks = [SimulatedMask(d.box[0], d.box[1], d.mask) for d in defects]
+        masks = [SimulatedMask(d.box[0], d.box[1], d.mask, d.cnr) for d in defects]
         return Simulated(image, np.array([d.box for d in defects], np.float32).reshape(-1, 4), masks)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
+from detectors.backbones.packaged import find_packaged, read_packaged
 
 MAX_CATEGORIES = 10_000
 FORMER_PARAMETERS = {
@@ -22,11 +23,16 @@ FORMER_PARAMETERS = {
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the checkpoint at `path`, a file or a run's folder (then its best.ckpt), on the CPU.
 
-    It holds `model` (tensors by name), `config` (plain values), `categories` (COCO records with id and name), `epoch`,
+    `path` may also name weights that come with the toolkit, such as casting, or be a file of that kind. The checkpoint
+    holds `model` (tensors by name), `config` (plain values), `categories` (COCO records with id and name), `epoch`,
     `metrics` and `training`; the last three may be None. Raises InputError for a missing file and for one that is not
     a whole checkpoint of this toolkit.
     """
+    packaged = find_packaged(path)
     file = path / "best.ckpt" if path.is_dir() else path
+    if packaged is not None:
+        checkpoint: Any = read_packaged(packaged)
+        return _checked(packaged, checkpoint)
     if not file.is_file():
         raise InputError(f"{file}: no such checkpoint; give a .ckpt file or the folder of a run that has best.ckpt")
     try:
@@ -39,6 +45,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: not a readable checkpoint ({words or type(error).__name__}); train again or copy it anew"
         ) from error
+    return _checked(file, checkpoint)
+
+
+def _checked(file: Path, checkpoint: Any) -> dict[str, Any]:
+    """Return what a file held, with the names of today. Raises InputError unless it is a checkpoint."""
     if not isinstance(checkpoint, dict) or not {"model", "config", "categories"} <= checkpoint.keys():
         raise InputError(f"{file}: no checkpoint of this toolkit: it lacks 'model', 'config' or 'categories'")
     checkpoint = {"epoch": 0, "metrics": None, "training": None} | checkpoint

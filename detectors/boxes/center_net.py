@@ -31,7 +31,7 @@ class CenterNetConfig(ModelSection):
 
     name: Literal["center_net"] = "center_net"
     input_encoding: Literal["gray", "local_contrast", "noise_contrast", "both_contrasts"] = Field(
-        "gray",
+        "both_contrasts",
         description="What the first layer sees: the gray value; contrast to the surroundings; contrast over the local "
         "noise; or both. See `detectors.boxes.center_net_layers.DefectChannels`.",
     )
@@ -126,5 +126,5 @@ def _batch(images: list[Tensor]) -> Tensor:
 
 
 def build_center_net(config: CenterNetConfig, num_classes: int) -> CenterNet:
-    """Return a CenterNet for `num_classes` foreground classes."""
+    """Return the model for `num_classes` foreground classes, at its random start."""
     return CenterNet(config, num_classes)

@@ -73,6 +73,11 @@ class ScheduleConfig(StrictModel):
     gamma: float = Field(0.1, gt=0, le=1, description="Step: the factor at each milestone.")
 
 
+DetectionMetric = Literal[
+    "ap50", "ap30", "ap_center", "sensitivity_at_half_call", "sensitivity_at_1_call", "sensitivity_at_2_calls"
+]
+
+
 class TrainConfig(StrictModel):
     """How a model is trained."""
 
@@ -95,6 +100,11 @@ class TrainConfig(StrictModel):
     )
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="Decay of the averaged weights that are validated and saved; null keeps none."
+    )
+    best_by: DetectionMetric | None = Field(
+        None,
+        description="The validation metric of a detector whose highest value makes best.ckpt; ap50 if null. On parts "
+        "never seen, what counts is sensitivity at a number of false calls.",
     )
     validate_every: int = Field(1, ge=1, description="Epochs between validations; the last epoch always has one.")
     device: Literal["auto", "cpu"] = Field("auto", description="'auto' takes the GPU if there is one.")

@@ -13,6 +13,7 @@ from data.files import write_json
 from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
 from data.pictures import write_picture
 from data.radiograph import PercentileWindow, find_radiographs
+from detectors.backbones.packaged import find_packaged, read_packaged
 from detectors.config.sources import percentile_window
 from detectors.evaluation.runs import read_object
 from detectors.evaluation.threshold import load_threshold
@@ -56,9 +57,12 @@ class Predictor:
 def default_threshold(run: Path) -> float:
     """Return the score above which a detection is shown.
 
-    The threshold chosen for the run if there is one, else that of the best F1 in its evaluation, else 0.5.
-    Raises InputError for a faulty file.
+    The threshold chosen for the run if there is one, else that of the best F1 in its evaluation, else 0.5; of weights
+    that come with the toolkit, the one on their card. Raises InputError for a faulty file.
     """
+    packaged = find_packaged(run)
+    if packaged is not None:
+        return float(read_packaged(packaged)["threshold"] or 0.5)
     run = run if run.is_dir() else run.parent
     chosen = load_threshold(run)
     if chosen is None and (run / "metrics.json").is_file():

@@ -27,10 +27,12 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 class DetectionTask(Task):
     """Detectors of boxes: validated and tested on whole radiographs, each process its share of them."""
 
-    metrics = ("ap50", "ap30")
+    metrics: tuple[str, ...] = ("ap50", "ap30")
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
+        if config.train.best_by is not None:
+            self.metrics = (config.train.best_by, "ap30")
         self.window = percentile_window(config.data)
         self.train_set, self.categories = training_dataset(config)
         data = config.data

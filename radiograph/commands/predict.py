@@ -10,7 +10,10 @@ from radiograph.command import PATH, Command
 
 
 @click.command(cls=Command)
-@click.option("--run", required=True, type=PATH, metavar="RUN", help="Folder of a run, or a checkpoint.")
+@click.option(
+    "--run", default=Path("casting"), show_default=True, type=PATH, metavar="RUN",
+    help="Folder of a run, a checkpoint, or weights that come with the toolkit.",
+)  # fmt: skip
 @click.option("--out", type=PATH, default=Path("predictions"), show_default=True)
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score drawn; by default that of the run.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Draw the boxes on the radiographs.")
