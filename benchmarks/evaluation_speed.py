@@ -22,7 +22,7 @@ from data.console import console
 from detectors.evaluation.bootstrap import bootstrap
 from detectors.evaluation.breakdown import by_class, by_series, by_size, confusion_matrix
 from detectors.evaluation.curves import image_roc, precision_recall, score_curve
-from detectors.evaluation.faults import find_faults
+from detectors.evaluation.error_analysis import analyze_errors
 from detectors.evaluation.hit_miss import false_call_rates, hit_miss
 from detectors.evaluation.matching import Overlaps, find_overlaps
 from detectors.evaluation.metrics import metrics_of
@@ -89,7 +89,7 @@ def all_figures(overlaps: Overlaps) -> None:
     score_curve(table), image_roc(table), precision_recall(table)
     bootstrap(table, threshold, resamples=100)
     by_class(table, threshold), by_size(table, threshold), by_series(table, threshold)
-    confusion_matrix(table, threshold), find_faults(table, threshold), false_call_rates(table, threshold)
+    confusion_matrix(table, threshold), analyze_errors(table, threshold), false_call_rates(table, threshold)
     data = hit_miss(table, threshold)
     fit_pod(data.size, data.hit)
 

@@ -129,9 +129,9 @@ def plot_speed_accuracy(rows: Sequence[Mapping[str, Any]], path: str | Path, fig
     The time is the first of CPU, GPU and evaluation that the most runs have; a run without time or accuracy is
     left out.
     """
-    judged = [row for row in rows if row.get(figure_name) is not None]
-    clock = max(SPEEDS, key=lambda key: sum(row.get(key) is not None for row in judged))
-    points = [(row["run"], row[clock], row[figure_name]) for row in judged if row.get(clock)]
+    shown = [row for row in rows if row.get(figure_name) is not None]
+    clock = max(SPEEDS, key=lambda key: sum(row.get(key) is not None for row in shown))
+    points = [(row["run"], row[clock], row[figure_name]) for row in shown if row.get(clock)]
     figure = Figure(figsize=(6.8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for number, (name, seconds, accuracy) in enumerate(points):

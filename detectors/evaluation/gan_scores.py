@@ -1,4 +1,4 @@
-"""How good generated patches are: whether a classifier tells them from real ones, whether they were learnt by heart."""
+"""How good generated patches are: whether a classifier tells them from real ones, whether they are memorized."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
 STEPS, BATCH, RATE = 300, 64, 2e-3  # of the two-sample classifier's training
 DETAIL = 10.0  # by how much a patch's deviations from its own mean are enlarged beside it
 CHUNK, CHUNK_PIXELS = 512, 2**21  # patches compared at once, at most, and their pixels
-LOW = 0.05  # quantile of the held-out patches' distances below which a sample counts as memorised
+LOW = 0.05  # quantile of the held-out patches' distances below which a sample counts as memorized
 PAIRS = 30
 COPY = 1e-6  # a smaller distance is rounding
 
@@ -42,7 +42,7 @@ class TwoSampleTest:
 
 
 @dataclass(frozen=True)
-class Memorisation:
+class Memorization:
     """How near samples come to training patches, beside how near held-out real patches come.
 
     A distance is the root mean square of the difference of gray values, each patch without its mean, to the
@@ -67,9 +67,9 @@ class Memorisation:
 
 def two_sample_test(
     real: np.ndarray,
-    made: np.ndarray,
+    generated: np.ndarray,
     real_half: np.ndarray | None = None,
-    made_half: np.ndarray | None = None,
+    generated_half: np.ndarray | None = None,
     seed: int = 0,
 ) -> TwoSampleTest:
     """Train a small classifier on one half of real and generated patches, test it on the other.
@@ -78,23 +78,23 @@ def two_sample_test(
 
     Args:
         real: float [N, S, S] in [0, 1], S at least 16 and N at least 2.
-        made: float [M, S, S], M at least 2.
+        generated: float [M, S, S], M at least 2.
         real_half: bool [N], the patches to train with; views of one place must not lie on both sides. Every second
             one if None.
-        made_half: bool [M], likewise.
+        generated_half: bool [M], likewise.
         seed: of the choice, the classifier's start and its batches; nothing else is random.
 
     """
     rng = np.random.default_rng(seed)
     halves = [
         np.arange(len(patches)) % 2 == 0 if half is None else half
-        for patches, half in ((real, real_half), (made, made_half))
+        for patches, half in ((real, real_half), (generated, generated_half))
     ]
     pairs = []
     for side in (True, False):
         count = min(int((half == side).sum()) for half in halves)
         chosen = [rng.permutation(np.flatnonzero(half == side))[:count] for half in halves]
-        pairs.append(_labeled(real[chosen[0]], made[chosen[1]]))
+        pairs.append(_labeled(real[chosen[0]], generated[chosen[1]]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _trained_classifier(*pairs[0])
@@ -110,7 +110,7 @@ def two_sample_test(
 def find_nearest(patches: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return distance float64 [N], position int64 [N] and flip int64 [N] of each patch's nearest reference.
 
-    See `Memorisation` for the distance and `flipped` for the flips of the reference. `patches` is float [N, S, S],
+    See `Memorization` for the distance and `flipped` for the flips of the reference. `patches` is float [N, S, S],
     `reference` [M, S, S], float32 best: beside it the search takes as much memory again, and about 100 MB.
     """
     known = _centered(reference, np.float32)
@@ -147,16 +147,16 @@ def flipped(patches: np.ndarray, flip: int) -> np.ndarray:
     return patches[..., ::-1, :] if flip >= 2 else patches
 
 
-def find_memorised(samples: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> Memorisation:
+def find_memorized(samples: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> Memorization:
     """Compare the distances of samples and of held-out real patches, float [., S, S], to the training patches."""
     distance, neighbor, flip = find_nearest(samples, training)
     usual = find_nearest(held_out, training)[0]
     nearest = float(np.median(usual))
     ratio = float(np.median(distance)) / nearest if nearest > COPY else None
-    return Memorisation(float((distance < np.quantile(usual, LOW)).mean()), ratio, distance, neighbor, flip)
+    return Memorization(float((distance < np.quantile(usual, LOW)).mean()), ratio, distance, neighbor, flip)
 
 
-def write_nearest(path: Path, samples: np.ndarray, training: np.ndarray, found: Memorisation) -> None:
+def write_nearest(path: Path, samples: np.ndarray, training: np.ndarray, found: Memorization) -> None:
     """Write a sheet of the samples that come nearest to a training patch, each beside it, and their distance."""
     pictures, captions = [], []
     for k in np.argsort(found.distance, kind="stable")[:PAIRS]:
@@ -165,7 +165,7 @@ def write_nearest(path: Path, samples: np.ndarray, training: np.ndarray, found: 
     write_patch_sheet(path, np.stack(pictures), captions)
 
 
-def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: float | None = None) -> Metrics:
+def gan_metrics(test: TwoSampleTest, memorized: Memorization, reference: float | None = None) -> Metrics:
     """Return the figures as `metrics.json` holds them; those of detection are null.
 
     `two_sample_loss` is cut at 1, for a classifier that does worse than a coin proves no more. It still tells
@@ -183,15 +183,15 @@ def gan_metrics(test: TwoSampleTest, memorised: Memorisation, reference: float |
         "two_sample_reference": reference,
         "two_sample_loss": min(test.loss, 1.0),
         "indistinguishability": min(test.loss, 1.0) + 1 - abs(2 * test.accuracy - 1),
-        "memorization_rate": memorised.share,
-        "nearest_ratio": memorised.ratio,
-        "nearest_median": float(np.median(memorised.distance)),
+        "memorization_rate": memorized.share,
+        "nearest_ratio": memorized.ratio,
+        "nearest_median": float(np.median(memorized.distance)),
     }
 
 
-def _labeled(real: np.ndarray, made: np.ndarray) -> tuple[Tensor, Tensor]:
-    patches = torch.from_numpy(np.concatenate([real, made]).astype(np.float32))[:, None]
-    return patches, torch.cat([torch.ones(len(real)), torch.zeros(len(made))])
+def _labeled(real: np.ndarray, generated: np.ndarray) -> tuple[Tensor, Tensor]:
+    patches = torch.from_numpy(np.concatenate([real, generated]).astype(np.float32))[:, None]
+    return patches, torch.cat([torch.ones(len(real)), torch.zeros(len(generated))])
 
 
 class _Classifier(nn.Module):

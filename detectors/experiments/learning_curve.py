@@ -38,7 +38,9 @@ def learning_curve(
         if not 0 < fraction <= 1:
             raise InputError(f"fraction {fraction}: must be above 0 and at most 1, such as 0.25")
     if config.data.test is None and config.data.val is None:
-        raise InputError("the configuration has neither data.test nor data.val; a learning curve needs one to judge by")
+        raise InputError(
+            "the configuration has neither data.test nor data.val; a learning curve needs one to evaluate on"
+        )
     samples = config.train.samples_per_epoch or _count(config)
     path = out / "learning_curve.json"
     points = _finished(path, config)

@@ -1,4 +1,4 @@
-"""Judge any model on any source of radiographs: one way in for the end of a training and for tools/eval.py."""
+"""Evaluate any model on any source of radiographs: one way in for the end of a training and for tools/eval.py."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from detectors.maps.heat_map import HeatMap
 from detectors.runs.inference import detect_dataset
 
 
-def judge(
+def evaluate_source(
     model: nn.Module,
     source: SourceConfig,
     categories: list[dict],
@@ -32,11 +32,11 @@ def judge(
     folder: Path,
     pixel_threshold: float | None = None,
 ) -> Metrics:
-    """Run a model over a source and write figures, detections and plots into `folder`.
+    """Run a model over a source and write metrics, detections and plots into `folder`.
 
     Args:
         model: on `device`.
-        source: what to judge on.
+        source: what to evaluate on.
         categories: COCO categories of the model's labels 1..K.
         config: the run's configuration; its window is applied before the model.
         device: where the model lies.
@@ -44,7 +44,7 @@ def judge(
         pixel_threshold: where a segmentation marks a pixel, chosen on validation data; 0.5 without.
 
     Returns:
-        The figures that `metrics.json` then holds.
+        The metrics that `metrics.json` then holds.
 
     Raises InputError for bad data.
 
@@ -53,7 +53,7 @@ def judge(
         patches = read_patch_source(source, config.data)
         return write_patch_evaluation(folder, patches, classify_patches(model, patches, device), config.name)
     dataset, images = load_evaluation_source(source, categories)
-    maps = MapJudge(dataset, pixel_threshold) if _has_masks(config, dataset) else None
+    maps = MapEvaluator(dataset, pixel_threshold) if _has_masks(config, dataset) else None
     with progress() as bar:
         task = bar.add_task("detecting", total=len(dataset.images))
         results, seconds = detect_dataset(
@@ -76,12 +76,12 @@ def validated_pixel_threshold(run: Path) -> float | None:
 
 
 def _has_masks(config: ExperimentConfig, dataset: CocoDataset) -> bool:
-    """Return whether pixels can be judged: data of boxes alone is judged by boxes alone."""
+    """Return whether there are masks to evaluate pixels on: data of boxes alone is evaluated by boxes alone."""
     return config.model.task == "segmentation" and all(a.get("segmentation") for a in dataset.annotations)
 
 
-class MapJudge:
-    """Judges heat maps by the masks of a data set, one radiograph at a time.
+class MapEvaluator:
+    """Evaluates heat maps by the masks of a data set, one radiograph at a time.
 
     Args:
         dataset: its segmentations are the masks.
@@ -106,11 +106,11 @@ class MapJudge:
         self._worst.add(Path(image["file_name"]).name, pixels, values, labels)
 
     def metrics(self) -> Metrics:
-        """Return the pixel figures of `metrics.json`."""
+        """Return the pixel metrics of `metrics.json`."""
         return self._counts.metrics()
 
     def write(self, folder: Path, name: str = "") -> Metrics:
-        """Write `plots/pixel_curves.png` and `plots/worst_maps.png` into `folder`; return the pixel figures."""
+        """Write `plots/pixel_curves.png` and `plots/worst_maps.png` into `folder`; return the pixel metrics."""
         curve, defects = self._counts.curve(), self._counts.defect_curve()
         plot_pixel_curves(curve, defects, self._threshold, folder / "plots" / "pixel_curves.png", name)
         self._worst.write(folder / "plots" / "worst_maps.png")

@@ -63,8 +63,12 @@ def detect_in_pixels(
     if window is not None:
         pixels = window(pixels)
     image = torch.from_numpy(pixels)[None].to(device)
-    heat_map = model.heat_map(image) if isinstance(model, HeatMapModel) else None
-    output = model([image])[0] if heat_map is None else model.detections(image, heat_map)
+    heat_map: HeatMap | None = None
+    if isinstance(model, HeatMapModel):
+        heat_map = model.heat_map(image)
+        output = model.detections(image, heat_map)
+    else:
+        output = model([image])[0]
     return {name: value.cpu() for name, value in output.items()}, heat_map
 
 

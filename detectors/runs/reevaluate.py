@@ -15,7 +15,7 @@ from detectors.config.source import source_at
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.runs import read_object
 from detectors.runs.checkpoint import load_model
-from detectors.runs.evaluate import judge, validated_pixel_threshold
+from detectors.runs.evaluate import evaluate_source, validated_pixel_threshold
 
 DATA_FILE = "evaluated.json"  # says which data a folder of <run>/eval is about
 
@@ -90,4 +90,4 @@ def _evaluate(
     if source is None:
         raise InputError("the configuration has neither data.test nor data.val; name a COCO file with --data")
     device = torch.device("cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu")
-    return judge(model.to(device), source, categories, config, device, folder, pixel_threshold)
+    return evaluate_source(model.to(device), source, categories, config, device, folder, pixel_threshold)

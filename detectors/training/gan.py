@@ -18,7 +18,7 @@ from data.patches import DEFECT
 from data.pictures import write_picture
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.sources import refuse_simulation
-from detectors.evaluation.gan_scores import Memorisation, find_memorised, gan_metrics, two_sample_test, write_nearest
+from detectors.evaluation.gan_scores import Memorization, find_memorized, gan_metrics, two_sample_test, write_nearest
 from detectors.evaluation.metrics import Metrics
 from detectors.gan.networks import sample_patches
 from detectors.training.patches import Batch, PatchTask
@@ -75,10 +75,10 @@ class GANTask(PatchTask):
             return None
         held_out = self._held_out if test is None else _HeldOut(self._validation_patches(test))
         samples, known = self._samples(model, held_out), self._known.floats(slice(None))
-        metrics, memorised = self._figures(samples, held_out)
+        metrics, memorized = self._figures(samples, held_out)
         metrics["two_sample_reference"] = self._reference(held_out)
         write_picture(folder / "plots" / "samples.png", patch_grid(samples[:SHOWN]))
-        write_nearest(folder / "plots" / "nearest.png", samples, known, memorised)
+        write_nearest(folder / "plots" / "nearest.png", samples, known, memorized)
         write_json(folder / "metrics.json", metrics, indent=2)
         return metrics
 
@@ -94,10 +94,10 @@ class GANTask(PatchTask):
         samples = sample_patches(model.generator, max(len(held_out.pixels), SAMPLES), self.config.seed)
         return scaled(to_levels(samples, held_out.bits))
 
-    def _figures(self, samples: np.ndarray, held_out: "_HeldOut") -> tuple[Metrics, Memorisation]:
+    def _figures(self, samples: np.ndarray, held_out: "_HeldOut") -> tuple[Metrics, Memorization]:
         test = two_sample_test(held_out.pixels, samples, held_out.half, None, self.config.seed)
-        memorised = find_memorised(samples, self._known.floats(slice(None)), held_out.pixels)
-        return gan_metrics(test, memorised), memorised
+        memorized = find_memorized(samples, self._known.floats(slice(None)), held_out.pixels)
+        return gan_metrics(test, memorized), memorized
 
     def _reference(self, held_out: "_HeldOut") -> float | None:
         """Return how well training patches are told from held-out ones, None where they are all of one place."""

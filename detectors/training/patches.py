@@ -25,7 +25,7 @@ from detectors.config.sources import (
 )
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, patch_metrics, score_patches, write_patch_evaluation
-from detectors.runs.evaluate import judge
+from detectors.runs.evaluate import evaluate_source
 from detectors.training.task import Task
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -98,7 +98,7 @@ class PatchTask(Task):
             return None
         source = self.config.data.test or self.config.data.val
         if source is not None:
-            return judge(model, source, self.categories, self.config, accelerator.device, folder)
+            return evaluate_source(model, source, self.categories, self.config, accelerator.device, folder)
         if self._val is None:
             return None
         probabilities = classify_patches(model, self._val, accelerator.device)

@@ -18,7 +18,7 @@ from detectors.config.sources import check_radiographs, load_evaluation_source, 
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.pixel_scores import PixelCounts
 from detectors.maps.heat_map import HeatMap
-from detectors.runs.evaluate import judge, validated_pixel_threshold
+from detectors.runs.evaluate import evaluate_source, validated_pixel_threshold
 from detectors.runs.inference import detect_dataset
 from detectors.training.task import Task
 
@@ -79,7 +79,9 @@ class SegmentationTask(Task):
         if self._evaluated is None or not accelerator.is_main_process:
             return None
         threshold = validated_pixel_threshold(folder)
-        return judge(model, self._evaluated, self.categories, self.config, accelerator.device, folder, threshold)
+        return evaluate_source(
+            model, self._evaluated, self.categories, self.config, accelerator.device, folder, threshold
+        )
 
     def preview(self, batch: SegmentationBatch, count: int = 4) -> np.ndarray:
         """Return some training samples side by side, their masks below them, uint8 [H, W, 3]."""

@@ -10,7 +10,7 @@ import torch
 from data.radiograph import read_radiograph
 from detectors.evaluation import gan_scores
 from detectors.evaluation.gan_scores import (
-    find_memorised,
+    find_memorized,
     find_nearest,
     flipped,
     gan_metrics,
@@ -90,32 +90,32 @@ def test_the_search_takes_little_more_memory_than_the_patches() -> None:
 def test_copies_are_memorised_and_fresh_draws_are_not() -> None:
     training, held_out, fresh = discs(300, 5), discs(400, 6), discs(400, 7)
     copies = flipped(training[::-1], 3) + 0.1  # turned, brighter, in another order
-    found = find_memorised(copies, training, held_out)
+    found = find_memorized(copies, training, held_out)
     assert found.share == 1
     assert found.ratio < 0.01
-    new = find_memorised(fresh, training, held_out)
+    new = find_memorized(fresh, training, held_out)
     assert 0.01 <= new.share <= 0.11
     assert new.ratio == pytest.approx(1, abs=0.1)
     # Held-out patches that are copies themselves are no measure.
-    assert find_memorised(fresh, training, flipped(training, 1)).ratio is None
-    half = find_memorised(np.concatenate([copies, fresh[:300]]), training, held_out)
+    assert find_memorized(fresh, training, flipped(training, 1)).ratio is None
+    half = find_memorized(np.concatenate([copies, fresh[:300]]), training, held_out)
     assert 0.5 <= half.share <= 0.58
 
 
 def test_figures_are_flat_and_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan_scores, "STEPS", 5)
     real = discs(40, 8)
-    memorised = find_memorised(real[:5], real, real[20:])
-    metrics = gan_metrics(two_sample_test(real, discs(40, 9)), memorised, 0.53)
+    memorized = find_memorized(real[:5], real, real[20:])
+    metrics = gan_metrics(two_sample_test(real, discs(40, 9)), memorized, 0.53)
     assert metrics["ap50"] is None
     assert metrics["two_sample_reference"] == 0.53
     assert 0 <= metrics["two_sample_loss"] <= 1
     for accuracy, loss, doubt in ((1.0, 0.25, 0.25), (0.75, 3.0, 1.5), (0.25, 3.0, 1.5), (0.5, 3.0, 2.0)):
         test = gan_scores.TwoSampleTest(accuracy, 0, 1, loss, 8)
-        assert gan_metrics(test, memorised)["indistinguishability"] == doubt
+        assert gan_metrics(test, memorized)["indistinguishability"] == doubt
     assert metrics["two_sample_low"] <= metrics["two_sample_accuracy"] <= metrics["two_sample_high"]
     assert all(value is None or isinstance(value, int | float) for value in metrics.values())
-    write_nearest(tmp_path / "nearest.png", real[:5], real, memorised)
+    write_nearest(tmp_path / "nearest.png", real[:5], real, memorized)
     sheet = read_radiograph(tmp_path / "nearest.png").pixels
     cell = sheet[28 : 28 + 48, 6 : 6 + 48]  # under the first caption: the first copy, beside what it is a copy of
     np.testing.assert_array_equal(cell, sheet[28 : 28 + 48, 6 + 78 : 6 + 78 + 48])

@@ -17,7 +17,7 @@ from detectors.config.source import source_at
 from detectors.config.sources import segmentation_dataset
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
-from detectors.runs.evaluate import MapJudge, judge
+from detectors.runs.evaluate import MapEvaluator, evaluate_source
 from detectors.schema import ModelSection
 
 CATEGORIES = [{"id": 1, "name": "defect"}]
@@ -63,9 +63,9 @@ def config() -> ExperimentConfig:
     return ExperimentConfig(name="negative", model=NegativeSection(name="negative"))
 
 
-def test_maps_are_judged_by_pixels_and_boxes_in_one_go(welds: Path, tmp_path: Path) -> None:
+def test_maps_are_evaluated_by_pixels_and_boxes_in_one_go(welds: Path, tmp_path: Path) -> None:
     source = SourceConfig(masks=str(welds), images=str(welds))
-    metrics = judge(Negative(), source, CATEGORIES, config(), CPU, tmp_path / "run")
+    metrics = evaluate_source(Negative(), source, CATEGORIES, config(), CPU, tmp_path / "run")
     assert metrics == json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["pixel_precision"] == pytest.approx(36 / 54)
     assert metrics["pixel_recall"] == 1
@@ -81,7 +81,7 @@ def test_maps_are_judged_by_pixels_and_boxes_in_one_go(welds: Path, tmp_path: Pa
 
 def test_the_threshold_is_the_one_given(welds: Path) -> None:
     dataset = read_mask_folder(welds, welds)
-    maps = MapJudge(dataset, threshold=0.9)
+    maps = MapEvaluator(dataset, threshold=0.9)
     for image in dataset.images:
         pixels = read_radiograph(welds / image["file_name"]).pixels
         maps.add(image, Negative().heat_map(torch.from_numpy(pixels)[None]), pixels)
@@ -90,13 +90,13 @@ def test_the_threshold_is_the_one_given(welds: Path) -> None:
     assert metrics["pixel_f1_max"] == pytest.approx(72 / 90)
 
 
-def test_data_of_boxes_alone_is_judged_by_boxes(welds: Path, tmp_path: Path) -> None:
+def test_data_of_boxes_alone_is_evaluated_by_boxes(welds: Path, tmp_path: Path) -> None:
     coco = read_mask_folder(welds, welds)
     for annotation in coco.annotations:
         del annotation["segmentation"]
     write_coco(welds / "boxes.json", coco)
     source = SourceConfig(json=str(welds / "boxes.json"))
-    metrics = judge(Negative(), source, CATEGORIES, config(), CPU, tmp_path / "run")
+    metrics = evaluate_source(Negative(), source, CATEGORIES, config(), CPU, tmp_path / "run")
     assert (metrics["ap50"], metrics["pixel_f1"], metrics["pixel_threshold"]) == (1, None, None)
     assert len(read_coco(welds / "boxes.json").annotations) == 1
 

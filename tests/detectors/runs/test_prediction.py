@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data.coco import CocoDataset
 from data.errors import InputError
 from data.radiograph import Radiograph, read_radiograph, write_radiograph
 from detectors.interface import Detections
@@ -69,6 +70,20 @@ def test_a_radiograph_is_read_once_and_pixels_do_as_well(
     assert sorted(read) == [radiographs / "upright.png", radiographs / "wide.png"]
     of_file, of_pixels = predictor(read[0]), predictor(read_radiograph(read[0]).pixels)
     assert all(torch.equal(of_file[key], of_pixels[key]) for key in ("boxes", "scores", "labels"))
+
+
+def test_the_window_of_the_run_is_applied_before_the_model(radiographs: Path) -> None:
+    pixels = read_radiograph(radiographs / "wide.png").pixels
+    predictor = make_predictor(WholeImage())  # answers with half the brightest value
+    assert float(predictor(pixels)["scores"][0]) == pytest.approx(0.5)
+    predictor.window = lambda values: values * np.float32(0.25)
+    assert float(predictor(pixels)["scores"][0]) == pytest.approx(0.125)
+    record = {"id": 1, "file_name": "wide.png", "width": 41, "height": 20}
+    dataset = CocoDataset([record], [], predictor.categories)
+    results, _ = inference.detect_dataset(
+        predictor.model, dataset, radiographs, predictor.categories, predictor.window, predictor.device
+    )
+    assert results[0]["score"] == pytest.approx(0.125)
 
 
 def test_heat_maps_are_written_as_16_bit_probabilities(radiographs: Path, tmp_path: Path) -> None:
