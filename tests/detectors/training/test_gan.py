@@ -77,7 +77,7 @@ def test_generated_patches_count_once_in_the_running_statistics(model: DCGAN) ->
 
 
 def test_it_detects_nothing(model: DCGAN) -> None:
-    with pytest.raises(InputError, match="finds none"):
+    with pytest.raises(InputError, match="detects none"):
         model.eval()([torch.rand(1, 64, 64)])
     with pytest.raises(InputError, match="power of two"):
         check_config({"model": {"name": "dcgan", "size": 24}})
