@@ -10,7 +10,9 @@ from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, pars
 
 
 @click.command(cls=Command)
-@click.option("--kind", type=click.Choice(["castings", "varied_castings", "welds"]), default="castings", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(["castings", "varied_castings", "welds"]), default="castings", show_default=True
+)
 @click.option(
     "--count",
     "--n",

@@ -179,6 +179,7 @@ def test_features_have_not_changed(model: nn.Module, section: ModelSection, requ
     assert (features.mean().item(), features.std().item()) == pytest.approx(REFERENCE_FEATURES[name], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_four_images_are_learned_by_heart(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(3)
     images, targets = [], []

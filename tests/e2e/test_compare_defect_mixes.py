@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from data.patch_files import PatchSet, write_patches
 
@@ -17,6 +18,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_coco_files_and_gan_patches_give_a_table(castings: Path, tmp_path: Path) -> None:
     count = 40
     pixels = np.random.default_rng(0).integers(60, 200, (count, 32, 32)).astype(np.uint8)

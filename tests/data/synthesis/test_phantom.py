@@ -134,6 +134,7 @@ def test_where_pixels_are_labeled_a_defect_like_its_background_is_left_out_or_ma
     assert depths[0.02, 1.5] > 1.3 * depths[0.02, 0.0]
 
 
+@pytest.mark.slow
 def test_written_set_is_the_same_with_one_and_two_workers(tmp_path):
     for workers in (1, 2):
         write_phantoms("castings", 9, tmp_path / str(workers), 7, style="easy", size=(96, 96), workers=workers)

@@ -56,6 +56,7 @@ def record(method: str = "rfcn_r101", device: str = "cpu", **changes: object) ->
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_tiny_detector_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     configuration = tiny(tmp_path)
     (found,) = benchmark([configuration], [], Conditions(size=(96, 64), repeats=2, threads=1))

@@ -149,6 +149,7 @@ def test_defects_come_in_the_shares_asked_for(two_series: Path, castings: Path, 
     assert abs(sum(fake) - 40 * percent / 100) <= (0 if percent in (0, 100) else 9)
 
 
+@pytest.mark.slow
 def test_one_model_a_share_and_a_series_and_nothing_is_trained_twice(
     two_series: Path, castings: Path, gan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +259,7 @@ def test_radiographs_with_defects_alone_are_counted_where_a_gan_learns(
         assert not held_out or len(set(read_patches(other).files)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [10, 5])
 def test_a_gan_is_trained_on_real_defects_where_none_is_given(
     two_series: Path, castings: Path, monkeypatch: pytest.MonkeyPatch, least: int

@@ -115,6 +115,7 @@ def gan_config(output: Path, training: dict | None = None, **data: object) -> Ex
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_tiny_one_learns_bright_discs(stored: Path, tmp_path: Path) -> None:
     config = gan_config(
         tmp_path,

@@ -72,6 +72,7 @@ def mixed_config(json_file: Path, output: Path) -> ExperimentConfig:
     return config.model_copy(update={"data": data, "train": config.train.model_copy(update={"schedule": schedule})})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_config", [tiny_config, mixed_config])
 def test_two_epochs_killed_and_two_resumed_equal_four(
     make_config: Callable[[Path, Path], ExperimentConfig],
@@ -165,6 +166,7 @@ def test_without_validation_the_last_weights_are_the_best(castings: Path, tmp_pa
     assert read_checkpoint(folder / "best.ckpt")["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(castings: Path, tmp_path: Path) -> None:
     write_config(tmp_path / "tiny.yaml", tiny_config(castings, tmp_path / "runs", epochs=1))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

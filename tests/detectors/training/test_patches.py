@@ -84,6 +84,7 @@ def patch_config(
     )
 
 
+@pytest.mark.slow
 def test_radiographs_teach_a_classifier_that_is_right_on_other_patches(
     castings: Path, stored: Path, tmp_path: Path
 ) -> None:
