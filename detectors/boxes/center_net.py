@@ -23,6 +23,8 @@ from detectors.caps import grown, raised
 from detectors.interface import Detections, Target, check_images, check_targets
 from detectors.schema import ModelSection
 
+PRIOR_SIZE = 60  # pixels; from there on the size of a defect says nothing about its score
+
 
 class CenterNetConfig(ModelSection):
     """The `model` section for CenterNet; defaults are the small net for a CPU (0.6 million parameters)."""
@@ -42,6 +44,14 @@ class CenterNetConfig(ModelSection):
     stage_blocks: tuple[int, int, int, int] = Field((1, 2, 2, 1), description="Residual blocks of each stage.")
     neck_channels: int = Field(32, ge=4, le=1024, description="Channels of the top-down neck and of the head.")
     box_weight: float = Field(2.0, ge=0, description="Weight of the box loss (GIoU) against the heat map's.")
+    size_prior: float = Field(
+        0.5,
+        ge=0,
+        le=2,
+        description="Scores are multiplied by (size / 60 px) to this power, up to 60 px, the size being the root of "
+        "the box's area: small peaks in noise and at edges are the most frequent false calls on parts never seen. 0 "
+        "leaves the scores.",
+    )
     score_threshold: float = Field(0.01, ge=0, lt=1, description="Peaks below this score are no detections.")
     nms_iou: float = Field(
         0.5, gt=0, le=1, description="Of two boxes that overlap by more, the one with the lower score is dropped."
@@ -108,6 +118,8 @@ class CenterNet(nn.Module):
         heat, sides = self.maps(_batch([image]))
         boxes, scores, labels = (found[0] for found in find_peaks(heat, sides, self.detection_cap(height, width)))
         boxes = clip_boxes_to_image(boxes, (height, width))
+        sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
+        scores = scores * (sizes / PRIOR_SIZE).clamp(max=1) ** config.size_prior
         keep = (scores > config.score_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         kept = batched_nms(boxes, scores, labels, config.nms_iou)

@@ -136,6 +136,24 @@ def test_large_radiographs_may_have_more_detections() -> None:
     assert len(large["boxes"]) == 20
 
 
+def test_the_size_prior_takes_from_small_boxes_alone() -> None:
+    torch.manual_seed(0)
+    outputs = []
+    for prior in (0.0, 0.5):
+        torch.manual_seed(0)
+        model = CenterNet(SMALL.model_copy(update={"size_prior": prior, "score_threshold": 0.0, "nms_iou": 1.0}), 1)
+        with torch.no_grad():
+            model.sides.weight.zero_()
+            model.sides.bias.copy_(torch.log(torch.tensor([7.5 / 4, 7.5 / 4, 7.5 / 4, 7.5 / 4])))  # 15 px wide
+        with torch.inference_mode():
+            outputs.append(model.eval()([torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(1))])[0])
+    inside = (outputs[0]["boxes"][:, 0] > 0) & (outputs[0]["boxes"][:, 3] < 64) & (outputs[0]["boxes"][:, 1] > 0)
+    inside &= outputs[0]["boxes"][:, 2] < 64
+    assert inside.any()
+    before, after = outputs[0]["scores"][inside].max(), outputs[1]["scores"].max()
+    assert float(after) == pytest.approx(float(before) * (15 / 60) ** 0.5, rel=0.05)
+
+
 def test_the_small_net_is_small() -> None:
     model = build_center_net(CenterNetConfig(), 1)
     assert sum(p.numel() for p in model.parameters()) < 0.65e6
