@@ -25,7 +25,7 @@ from radiograph.command import Command
 
 HEIGHT, WIDTH, DEFECTS, EDGE = 572, 768, 5, 22
 AUGMENTATION = AugmentationConfig(
-    crop=CropConfig(size=256, around_defect=0.5),
+    crop=CropConfig(size=256, defect_crop_fraction=0.5),
     horizontal_flip=0.5,
     vertical_flip=0.5,
     contrast=0.1,

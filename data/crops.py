@@ -1,11 +1,11 @@
-"""Crops of radiographs with their boxes and masks, upright or turned.
+"""Crops of radiographs with their boxes and masks, upright or rotated.
 
-No visible defect is ever without its box. A random crop may cut a box; where less than `min_visible` of it
+No visible defect is ever without its box. A random crop may cut a box; where less than `min_visibility` of it
 would remain, the crop is drawn again. Where no draw helps, the draw with the fewest such remains is taken and
-they keep their (small) boxes: a sliver is hard to find, but a defect labeled as background is wrong.
+they keep their (small) boxes: a truncated box is hard to find, but a defect labeled as background is wrong.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,29 +14,34 @@ from pydantic import Field
 from data.boxes import MIN_BOX_SIDE
 from data.schema import StrictModel
 
-DRAWS = 32
-"""Crops drawn at once; the first without slivers is taken."""
+MAX_ATTEMPTS = 32
+"""Crops drawn at once; the first without truncated boxes is taken."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class CropConfig(StrictModel):
-    """A random square crop, `size` x `size` pixels.
+    """A random square crop. A radiograph smaller than it is continued by reflection, its defects' boxes too."""
 
-    `around_defect` is the share of crops placed so that a random defect lies wholly inside, at a random
-    position; the rest lies anywhere. With `keep_empty` false, crops that show no defect are drawn again, as
-    long as the radiograph has defects. `min_visible` is the share of a box (of as much of it as fits into the
-    crop) that has to remain for a cut to be accepted. Radiographs smaller than the crop are continued by
-    reflection, and the reflected defects have boxes too.
-    """
+    former_names: ClassVar = {
+        "around_defect": "defect_crop_fraction",
+        "keep_empty": "allow_empty",
+        "min_visible": "min_visibility",
+    }
 
-    size: int = Field(gt=0)
-    around_defect: Probability = 0.0
-    keep_empty: bool = True
-    min_visible: Probability = 0.4
+    size: int = Field(gt=0, description="Side of the crop in pixels.")
+    defect_crop_fraction: Probability = Field(
+        0.0, description="Share of crops that hold a random defect wholly, at a random position; the rest lie anywhere."
+    )
+    allow_empty: bool = Field(
+        True, description="Whether a crop may show no defect; if not, it is drawn again where the radiograph has any."
+    )
+    min_visibility: Probability = Field(
+        0.4, description="Least share of a box (of as much of it as fits into the crop) that a cut may leave of it."
+    )
 
 
-class Augmented(NamedTuple):
+class AugmentedSample(NamedTuple):
     """Pixels float32 `[H, W]` in [0, 1], boxes float32 `[N, 4]` xyxy, labels int64 `[N]`, masks as given."""
 
     pixels: np.ndarray
@@ -52,42 +57,44 @@ class Augmented(NamedTuple):
         return self.masks
 
 
-class Turn(NamedTuple):
-    """How a crop lies: turned about its center by `angle` in radians, moved by `shift` (x, y) in its pixels."""
+class RigidMotion(NamedTuple):
+    """How a crop lies: rotated about its center by `angle` in radians, moved by `shift` (x, y) in its pixels."""
 
     angle: float
     shift: np.ndarray
 
 
-def crop(scene: Augmented, config: CropConfig, factor: float, turn: Turn | None, rng: np.random.Generator) -> Augmented:
+def crop(
+    sample: AugmentedSample, config: CropConfig, factor: float, motion: RigidMotion | None, rng: np.random.Generator
+) -> AugmentedSample:
     """Cut a window out of the radiograph and resize it to the crop's size, so that `factor` is the scale.
 
     The window's place is drawn from `rng` as for an upright one, and then turned and moved.
     """
     side = max(round(config.size / factor), 1)
-    shape = scene.pixels.shape
+    shape = sample.pixels.shape
     tiles = _reach(shape, side)
-    boxes, _ = _reflected_boxes(scene.boxes, shape, *tiles)
-    corners = _draw_corners(scene.boxes, shape, side, config, rng)
+    boxes, _ = _reflected_boxes(sample.boxes, shape, *tiles)
+    corners = _sample_corners(sample.boxes, shape, side, config, rng)
     x, y = _best_corner(corners, boxes, side, config)
-    if turn is None:
-        cut = _clipped(_cut(scene, x, y, side, tiles), side)
+    if motion is None:
+        cut = _clipped(_cut(sample, x, y, side, tiles), side)
     else:
-        cut = _turned_window(scene, np.array([x, y]) + side / 2 + turn.shift / factor, side, turn.angle)
+        cut = _rotated_window(sample, np.array([x, y]) + side / 2 + motion.shift / factor, side, motion.angle)
     return cut if side == config.size else resize(cut, (config.size, config.size))
 
 
-def _turned_window(scene: Augmented, center: np.ndarray, side: int, angle: float) -> Augmented:
+def _rotated_window(sample: AugmentedSample, center: np.ndarray, side: int, angle: float) -> AugmentedSample:
     """Return the window of `side` pixels around `center` (x, y), turned by `angle` in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     # The upright window that holds the turned one, and a pixel to interpolate with.
     wide = int(np.ceil(side * (abs(cos) + abs(sin)))) + 3
     x, y = np.floor(center - wide / 2).astype(int)
-    height, width = scene.pixels.shape
+    height, width = sample.pixels.shape
     columns, rows = (
         range(start // length, -(-(start + wide) // length)) for start, length in ((x, width), (y, height))
     )
-    cut = _cut(scene, x, y, wide, (columns, rows))
+    cut = _cut(sample, x, y, wide, (columns, rows))
     turn = np.array([[cos, -sin], [sin, cos]])
     offset = side / 2 - turn @ (center - [x, y])
     # Boxes are measured from the corner of the first pixel, images from its middle.
@@ -107,15 +114,15 @@ def _turned_window(scene: Augmented, center: np.ndarray, side: int, angle: float
     # Linear interpolation would take a good part of the noise away, and test images keep theirs.
     pixels = turned(cut.pixels, cv2.INTER_CUBIC).clip(0, 1)
     boxes = np.concatenate([middle - reach, middle + reach], axis=1)
-    return _clipped(Augmented(pixels, boxes, cut.labels, masks), side)
+    return _clipped(AugmentedSample(pixels, boxes, cut.labels, masks), side)
 
 
-def _cut(scene: Augmented, x: int, y: int, side: int, tiles: tuple[range, range]) -> Augmented:
+def _cut(sample: AugmentedSample, x: int, y: int, side: int, tiles: tuple[range, range]) -> AugmentedSample:
     """Return the window at (x, y) with the boxes of `tiles` that it shows, not clipped yet."""
-    boxes, origin = _reflected_boxes(scene.boxes, scene.pixels.shape, *tiles)
+    boxes, origin = _reflected_boxes(sample.boxes, sample.pixels.shape, *tiles)
     seen = _overlap(np.array([[x, y]]), boxes, side)[0] > 0
     boxes, origin = boxes[seen] - [x, y, x, y], origin[seen]
-    masks = scene.masks
+    masks = sample.masks
     if masks is not None and masks.ndim == 2:
         masks = _window(masks, x, y, side)
     elif masks is not None:
@@ -126,14 +133,14 @@ def _cut(scene: Augmented, x: int, y: int, side: int, tiles: tuple[range, range]
             outside = np.ones(mask.shape, dtype=bool)
             outside[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = False
             mask[outside] = 0
-    return Augmented(_window(scene.pixels, x, y, side), boxes, scene.labels[origin], masks)
+    return AugmentedSample(_window(sample.pixels, x, y, side), boxes, sample.labels[origin], masks)
 
 
-def _clipped(scene: Augmented, side: int) -> Augmented:
+def _clipped(sample: AugmentedSample, side: int) -> AugmentedSample:
     """Return a window with its boxes clipped to it, without those that it does not show."""
-    seen = _overlap(np.zeros((1, 2)), scene.boxes, side)[0] > 0
-    masks = scene.masks if scene.masks is None or scene.masks.ndim == 2 else scene.masks[seen]
-    return Augmented(scene.pixels, scene.boxes[seen].clip(0, side), scene.labels[seen], masks)
+    seen = _overlap(np.zeros((1, 2)), sample.boxes, side)[0] > 0
+    masks = sample.masks if sample.masks is None or sample.masks.ndim == 2 else sample.masks[seen]
+    return AugmentedSample(sample.pixels, sample.boxes[seen].clip(0, side), sample.labels[seen], masks)
 
 
 def _reach(shape: tuple[int, int], side: int) -> tuple[range, range]:
@@ -163,14 +170,14 @@ def _reflected_boxes(
     return boxes, origin
 
 
-def _draw_corners(
+def _sample_corners(
     boxes: np.ndarray, shape: tuple[int, int], side: int, config: CropConfig, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return upper left corners (x, y) of candidate windows, `[DRAWS or more, 2]`, first choice first."""
+    """Return upper left corners (x, y) of candidate windows, `[MAX_ATTEMPTS or more, 2]`, first choice first."""
     # An image smaller than the window lies wholly inside it.
     last = np.array([shape[1], shape[0]]) - side
     lowest, highest = np.minimum(last, 0), np.maximum(last, 0)
-    anywhere = rng.integers(lowest, highest, size=(DRAWS, 2), endpoint=True)
+    anywhere = rng.integers(lowest, highest, size=(MAX_ATTEMPTS, 2), endpoint=True)
     if not len(boxes):
         return anywhere
     chosen = boxes[rng.integers(len(boxes))]
@@ -178,20 +185,20 @@ def _draw_corners(
     # window the order turns, and the window lies inside the box.
     ends = np.stack([np.ceil(chosen[2:] - side), np.floor(chosen[:2])])
     low, high = (edge.clip(lowest, highest).astype(np.int64) for edge in (ends.min(axis=0), ends.max(axis=0)))
-    around = rng.integers(low, high, size=(DRAWS, 2), endpoint=True)
-    if rng.random() < config.around_defect:
+    around = rng.integers(low, high, size=(MAX_ATTEMPTS, 2), endpoint=True)
+    if rng.random() < config.defect_crop_fraction:
         return around
-    return anywhere if config.keep_empty else np.concatenate([anywhere, around])
+    return anywhere if config.allow_empty else np.concatenate([anywhere, around])
 
 
 def _best_corner(corners: np.ndarray, boxes: np.ndarray, side: int, config: CropConfig) -> tuple[int, int]:
-    """Return the first corner whose window leaves no sliver (and is not empty, where that is asked for)."""
+    """Return the first corner whose window leaves no truncated box (and is not empty, where that is asked for)."""
     if len(boxes):
         extent = np.minimum(boxes[:, 2:] - boxes[:, :2], side).prod(axis=1)
         visible = _overlap(corners, boxes, side) / extent
-        whole = visible >= config.min_visible
+        whole = visible >= config.min_visibility
         faults = ((visible > 0) & ~whole).sum(axis=1)
-        if not config.keep_empty:
+        if not config.allow_empty:
             faults += (len(boxes) + 1) * ~((visible > 0) & whole).any(axis=1)
         corners = corners[np.argmin(faults)][None]
     return int(corners[0, 0]), int(corners[0, 1])
@@ -210,26 +217,26 @@ def _window(image: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
     height, width = image.shape
     if x >= 0 and y >= 0 and x + side <= width and y + side <= height:
         return image[y : y + side, x : x + side]
-    return image[np.ix_(_reflected_places(y, side, height), _reflected_places(x, side, width))]
+    return image[np.ix_(_reflected_indices(y, side, height), _reflected_indices(x, side, width))]
 
 
-def _reflected_places(start: int, count: int, length: int) -> np.ndarray:
+def _reflected_indices(start: int, count: int, length: int) -> np.ndarray:
     """Return where along an axis of `length` the places `start`, `start` + 1, ... lie, reflected at both ends."""
     places = np.arange(start, start + count) % (2 * length)
     return np.minimum(places, 2 * length - 1 - places)
 
 
-def resize(scene: Augmented, shape: tuple[int, int]) -> Augmented:
+def resize(sample: AugmentedSample, shape: tuple[int, int]) -> AugmentedSample:
     """Resize to (height, width): areas averaged on the way down, linear on the way up, masks by nearest."""
-    height, width = scene.pixels.shape
+    height, width = sample.pixels.shape
     size = (shape[1], shape[0])
     shrinks = shape[0] < height
-    pixels = cv2.resize(scene.pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    boxes = scene.boxes * np.tile([shape[1] / width, shape[0] / height], 2)
-    masks = scene.masks
+    pixels = cv2.resize(sample.pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    boxes = sample.boxes * np.tile([shape[1] / width, shape[0] / height], 2)
+    masks = sample.masks
     if masks is not None and masks.ndim == 2:
         masks = cv2.resize(masks, size, interpolation=cv2.INTER_NEAREST_EXACT)
     elif masks is not None:
         resized = [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) for mask in masks]
         masks = np.array(resized, dtype=masks.dtype).reshape(-1, *shape)
-    return Augmented(pixels, boxes, scene.labels, masks)
+    return AugmentedSample(pixels, boxes, sample.labels, masks)

@@ -28,8 +28,8 @@ class PatchSource(Protocol):
         """Return whether there are patches of this class."""
         ...
 
-    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None, epoch: int = 0) -> np.ndarray:
-        """Return a patch of a class, float32 [S, S]; the one whose `turn` it is, where the source keeps an order.
+    def sample(self, label: int, rng: np.random.Generator, order: int | None = None, epoch: int = 0) -> np.ndarray:
+        """Return a patch of a class, float32 [S, S]; number `order`, where the source keeps one.
 
         `epoch` is for sources that change from one epoch to the next.
         """
@@ -51,10 +51,10 @@ class StoredPatches:
         """Return whether there are patches of this class."""
         return len(self._of[label]) > 0
 
-    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None, epoch: int = 0) -> np.ndarray:
-        """Return a patch of a class, float32 [S, S]: the one whose `turn` it is, or a random one."""
+    def sample(self, label: int, rng: np.random.Generator, order: int | None = None, epoch: int = 0) -> np.ndarray:
+        """Return a patch of a class, float32 [S, S]: number `order` of them, or a random one."""
         of = self._of[label]
-        place = int(rng.integers(len(of))) if turn is None else turn % len(of)
+        place = int(rng.integers(len(of))) if order is None else order % len(of)
         return self.patches.floats(int(of[place]))
 
 
@@ -110,11 +110,11 @@ class PatchDataset(EpochDataset[PatchSample]):
         label = self._classes[k]
         if len(self._sources) == 1:
             # Epochs that are shorter than the source go on where the last one stopped.
-            turn = index // count + epoch * ((self._length + count - 1 - k) // count)
-            pixels = self._sources[0].draw(label, rng, turn, epoch)
+            order = index // count + epoch * ((self._length + count - 1 - k) // count)
+            pixels = self._sources[0].sample(label, rng, order, epoch)
         else:
             source = int(rng.choice(len(self._sources), p=self._shares[k]))
-            pixels = self._sources[source].draw(label, rng, epoch=epoch)
+            pixels = self._sources[source].sample(label, rng, epoch=epoch)
         pixels = jittered(pixels, self._config, rng)
         if self._transform is not None:
             pixels = self._transform(pixels, np.zeros((0, 4)), np.zeros(0), rng).pixels

@@ -27,17 +27,17 @@ def parse_fold(text: str) -> tuple[int, int]:
     return k, n
 
 
-def split_folds(patches: PatchSet, n: int, views_together: bool = True) -> np.ndarray:
+def split_folds(patches: PatchSet, n: int, group_views: bool = True) -> np.ndarray:
     """Return the fold 1 ... n of every patch, int64 [N], with about as many of each class in each.
 
     Patches cut from one radiograph stay together. So do pictures whose names differ only in how a patch was turned
-    or flipped (a_r60.png, a_flip.png), and, unless `views_together` is false, those that look the same when flipped
+    or flipped (a_r60.png, a_flip.png), and, unless `group_views` is false, those that look the same when flipped
     or turned by quarters. The split depends on the patches alone, not on a run's seed. Raises InputError where there
     are fewer groups than folds.
     """
     names = np.array([VIEW.sub("", str(Path(name).with_suffix(""))) for name in patches.files])
     _, group = np.unique(names, return_inverse=True)
-    if views_together:
+    if group_views:
         first, second = same_views(patches.floats(slice(None)))
         group = _joined(group, group[first], group[second])
     count = int(group.max()) + 1

@@ -1,13 +1,8 @@
-"""Patches out of radiographs, by the labeling rules of the patch classifiers' papers.
-
-A window is a *defect* patch if it holds at least a third of a defect: of as much of the defect's box as fits into a
-window, so that for a defect larger than the window it is a third of the window. It is a *no-defect* patch if it
-holds no annotated pixel and lies on the test object. All other windows are neither, and are never used.
-"""
+"""Patches out of radiographs, by the labeling rules of the patch classifiers' papers (see `data.patch_windows`)."""
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -15,46 +10,53 @@ from pydantic import Field, field_validator
 
 from data.coco import CocoDataset
 from data.part_mask import segment_test_object
-from data.patch_files import PatchSet, check_classes, scaled, stack_levels, to_levels
+from data.patch_files import PatchSet, check_classes, stack_levels, to_levels
 from data.patch_folds import parse_fold
+from data.patch_windows import DEFECT, NEGATIVE, WindowPose, cut_window, extent, label_window
 from data.radiograph_store import RadiographStore, Window
 from data.schema import StrictModel
 from data.streams import stream
 from data.targets import read_targets
 
-DEFECT, CLEAN, NEITHER = 1, 0, -1
-ROUNDING = 1e-6  # of a window: a share of exactly a third counts in spite of rounding
-DRAWS = 64
+MAX_ATTEMPTS = 64
 
 
 class PatchConfig(StrictModel):
     """How patches are cut, labeled and varied.
 
-    `size` is the side of a window in pixels, `share` the least part of a defect in a *defect* patch. `per_image` is
-    the number of patches of each class an epoch (or in a file) for every radiograph. Windows are turned by a
-    random multiple of `rotation_step` degrees (None: upright) and mirrored at random if `mirror`. A *no-defect*
-    window has its center and at least `on_object` of its pixels on the test object, for a sliding window meets the
-    part's edges too, and at most `saturated` of its pixels at full scale, as unattenuated air is.
-
     Patches from files and folders, and those cut from radiographs, are varied alike by `data.augmentation` and by
-    small movements, continued by reflection: `jitter_rotation` (degrees), `jitter_shift` (pixels) and `jitter_zoom`
-    (share) are half-ranges. `validation_fold` "k/n" holds out fold k of n of the training patches for validation;
-    `views_together` keeps flipped and turned views of one place in one fold, without which a classifier is judged on
-    defects it has seen.
+    small movements, continued by reflection: the fields `jitter_...`, which are half-ranges.
     """
 
-    size: int = Field(32, ge=4)
-    share: float = Field(1 / 3, gt=0, le=1)
-    per_image: int = Field(100, ge=1)
-    rotation_step: float | None = Field(60.0, gt=0, le=360)
-    mirror: bool = True
-    on_object: float = Field(0.5, ge=0, le=1)
-    saturated: float = Field(0.25, ge=0, le=1)
-    jitter_rotation: float = Field(0.0, ge=0, le=180)
-    jitter_shift: float = Field(0.0, ge=0)
-    jitter_zoom: float = Field(0.0, ge=0, lt=1)
-    validation_fold: str | None = None
-    views_together: bool = True
+    former_names: ClassVar = {"share": "min_defect_fraction", "views_together": "group_views"}
+
+    size: int = Field(32, ge=4, description="Side of a patch in pixels.")
+    min_defect_fraction: float = Field(
+        1 / 3, gt=0, le=1, description="Least part of a defect, or of as much of it as fits, in a *defect* patch."
+    )
+    per_image: int = Field(100, ge=1, description="Patches of each class an epoch (or in a file) for every radiograph.")
+    rotation_step: float | None = Field(
+        60.0, gt=0, le=360, description="Windows are rotated by a random multiple of so many degrees; null: upright."
+    )
+    mirror: bool = Field(True, description="Whether windows are mirrored at random.")
+    on_object: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Least share of a *no-defect* window on the test object; a sliding window meets its edges, too.",
+    )
+    saturated: float = Field(
+        0.25, ge=0, le=1, description="Most of a *no-defect* window at full scale, as unattenuated air is."
+    )
+    jitter_rotation: float = Field(0.0, ge=0, le=180, description="Small rotations, in degrees.")
+    jitter_shift: float = Field(0.0, ge=0, description="Small shifts, in pixels.")
+    jitter_zoom: float = Field(0.0, ge=0, lt=1, description="Small changes of scale, as a share.")
+    validation_fold: str | None = Field(
+        None, description="'k/n' holds out fold k of n of the training patches for validation."
+    )
+    group_views: bool = Field(
+        True, description="Whether flipped and rotated views of one place stay in one fold, so that none is tested on."
+    )
 
     @field_validator("validation_fold")
     @classmethod
@@ -62,64 +64,6 @@ class PatchConfig(StrictModel):
         if value is not None:
             parse_fold(value)
         return value
-
-
-class Place(NamedTuple):
-    """Where a window lies: radiograph, center in pixels, degrees turned, whether mirrored."""
-
-    image: int
-    x: float
-    y: float
-    angle: float = 0.0
-    mirrored: bool = False
-
-
-def label_window(
-    place: Place, boxes: np.ndarray, size: int, share: float = 1 / 3, ignored: np.ndarray | None = None
-) -> int:
-    """Return DEFECT, CLEAN (no annotated pixel) or NEITHER for a window of `size` pixels.
-
-    Args:
-        place: center and angle of the window.
-        boxes: [N, 4] x1 y1 x2 y2 of the defects in pixels.
-        size: side of the window.
-        share: least part of a defect, or of as much of it as fits into a window.
-        ignored: bool [N], boxes (crowds) that are no defect to learn, but no sound material either.
-
-    """
-    inside = _areas_inside(place, boxes, size)
-    fitting = np.minimum(boxes[:, 2] - boxes[:, 0], size) * np.minimum(boxes[:, 3] - boxes[:, 1], size)
-    held = inside >= share * fitting - ROUNDING * size**2
-    if ignored is not None:
-        held &= ~ignored
-    if (held & (inside > 0)).any():
-        return DEFECT
-    return NEITHER if (inside > 0).any() else CLEAN
-
-
-def cut_window(levels: np.ndarray, place: Place, size: int) -> np.ndarray:
-    """Return the window at `place`, float32 [size, size] in [0, 1].
-
-    Turned windows are interpolated linearly from the radiograph around them; what lies beyond its edge is
-    reflected. An upright window at whole pixels keeps its values.
-    """
-    left, top = place.x - size / 2, place.y - size / 2
-    height, width = levels.shape
-    if place.angle % 180 == 0 and left == int(left) and top == int(top):
-        x, y = int(left), int(top)
-        if 0 <= x <= width - size and 0 <= y <= height - size:
-            patch = scaled(levels[y : y + size, x : x + size])
-            patch = patch[::-1, ::-1] if place.angle % 360 else patch
-            return np.ascontiguousarray(patch[:, ::-1] if place.mirrored else patch)
-    reach = math.ceil(size * 0.71) + 2
-    x0, y0 = max(int(place.x) - reach, 0), max(int(place.y) - reach, 0)
-    around = scaled(levels[y0 : int(place.y) + reach + 1, x0 : int(place.x) + reach + 1])
-    cos, sin = math.cos(math.radians(place.angle)), math.sin(math.radians(place.angle))
-    sign = -1.0 if place.mirrored else 1.0
-    matrix = np.array([[sign * cos, -sin, 0.0], [sign * sin, cos, 0.0]])
-    matrix[:, 2] = [place.x - x0 - 0.5, place.y - y0 - 0.5] - matrix[:, :2] @ np.full(2, (size - 1) / 2)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(around, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
 class RadiographPatches:
@@ -147,20 +91,20 @@ class RadiographPatches:
         self._crowds = [targets.iscrowd.astype(bool) for targets in read_targets(dataset, store)]
         self._levels: list[np.ndarray] = []
         self._boxes: list[np.ndarray] = []
-        self._clean: list[dict[int, np.ndarray]] = []
+        self._negative: list[dict[int, np.ndarray]] = []
         for position, image in enumerate(store.images):
             radiograph = store.read(position)
             height, width = store.shape(position)
             boxes = dataset.boxes_xyxy(image["id"]).clip(0, [width, height, width, height])
             self._boxes.append(boxes)
-            self._clean.append(clean_starts(radiograph.pixels, boxes, config))
+            self._negative.append(negative_starts(radiograph.pixels, boxes, config))
             pixels, full = store.windowed(radiograph), store.full_scale(radiograph)
             self._levels.append(to_levels(pixels, radiograph.gray_bits if full > 1 else 16))
-            self._study(position, pixels, full)
+            self._analyze(position, pixels, full)
         self._defects = [
             (image, k) for image, crowds in enumerate(self._crowds) for k in np.flatnonzero(~crowds).tolist()
         ]
-        self._sound = [k for k, clean in enumerate(self._clean) if any(len(rows) for rows in clean.values())]
+        self._with_negatives = [k for k, starts in enumerate(self._negative) if any(map(len, starts.values()))]
         self._length = 2 * config.per_image * len(self.files) * repeat
 
     def __len__(self) -> int:
@@ -169,16 +113,19 @@ class RadiographPatches:
 
     def has(self, label: int) -> bool:
         """Return whether there is a place for patches of this class."""
-        return bool(self._defects if label else self._sound)
+        return bool(self._defects if label else self._with_negatives)
 
-    def draw(self, label: int, rng: np.random.Generator, turn: int | None = None, epoch: int = 0) -> np.ndarray:
-        """Return a patch of a class, float32 [S, S]; `turn` is of no use here."""
-        return self.draw_placed(label, rng, epoch)[0]
+    def sample(self, label: int, rng: np.random.Generator, order: int | None = None, epoch: int = 0) -> np.ndarray:
+        """Return a patch of a class, float32 [S, S]; `order` is of no use here."""
+        return self.sample_posed(label, rng, epoch)[0]
 
-    def draw_placed(self, label: int, rng: np.random.Generator, epoch: int = 0) -> tuple[np.ndarray, Place]:
+    def sample_posed(self, label: int, rng: np.random.Generator, epoch: int = 0) -> tuple[np.ndarray, WindowPose]:
         """Return a patch of a class and where it lies."""
-        place = self._place_clean(rng) if label == CLEAN else self._place_defect(*self._draw_defect(rng, epoch), rng)
-        return cut_window(self._shown(place.image, label, epoch), place, self.config.size), place
+        if label == NEGATIVE:
+            pose = self._sample_negative(rng)
+        else:
+            pose = self._sample_defect(*self._choose_defect(rng, epoch), rng)
+        return cut_window(self._levels_for(pose.image, label, epoch), pose, self.config.size), pose
 
     def sample_set(self, seed: int, origin: str = "real", per_class: int | None = None) -> PatchSet:
         """Return a balanced, fixed choice of patches, as many as an epoch has or `per_class` of each class.
@@ -191,7 +138,7 @@ class RadiographPatches:
         patches, places = [], []
         for index in range(count):
             rng = stream(seed, "sample", 0, index)
-            pixels, place = self.draw_placed(index % 2, rng, index // len(self))
+            pixels, place = self.sample_posed(index % 2, rng, index // len(self))
             patches.append(to_levels(pixels, 16 if deep else 8))
             places.append(place)
         labels = np.arange(count) % 2
@@ -199,40 +146,40 @@ class RadiographPatches:
         where = np.array([(place.x, place.y, place.angle) for place in places], dtype=np.float32)
         return PatchSet(stack_levels(patches), labels, files, where, np.full(count, origin), self.path)
 
-    def _study(self, image: int, pixels: np.ndarray, full: int) -> None:
+    def _analyze(self, image: int, pixels: np.ndarray, full: int) -> None:
         """Look at a radiograph that was added: its gray values after the window, their full scale in whole levels."""
 
-    def _shown(self, image: int, label: int, epoch: int) -> np.ndarray:
+    def _levels_for(self, image: int, label: int, epoch: int) -> np.ndarray:
         """Return the gray levels that patches of a class are cut from."""
         return self._levels[image]
 
-    def _draw_defect(self, rng: np.random.Generator, epoch: int) -> tuple[int, np.ndarray]:
+    def _choose_defect(self, rng: np.random.Generator, epoch: int) -> tuple[int, np.ndarray]:
         """Return a random defect: its radiograph and its box x1 y1 x2 y2."""
         image, k = self._defects[int(rng.integers(len(self._defects)))]
         return image, self._boxes[image][k]
 
-    def _turn(self, rng: np.random.Generator) -> tuple[float, bool]:
+    def _orientation(self, rng: np.random.Generator) -> tuple[float, bool]:
         step = self.config.rotation_step
         angle = step * int(rng.integers(max(round(360 / step), 1))) if step else 0.0
         return angle, self.config.mirror and bool(rng.random() < 0.5)
 
-    def _place_defect(self, image: int, box: np.ndarray, rng: np.random.Generator) -> Place:
+    def _sample_defect(self, image: int, box: np.ndarray, rng: np.random.Generator) -> WindowPose:
         """Draw a window that holds enough of a defect; upright where a turned one finds no room."""
-        size, share = self.config.size, self.config.share
-        angle, mirrored = self._turn(rng)
+        size, share = self.config.size, self.config.min_defect_fraction
+        angle, mirrored = self._orientation(rng)
         for turned in (angle, 0.0):
             least, most = self._room(image, turned)
             side = extent(size, turned)
             # No window further away holds its share, even if it filled the square around it.
             held = share * np.minimum(box[2:] - box[:2], size) * size / side
             low, high = box[:2] - side / 2 + held, box[2:] + side / 2 - held
-            for _ in range(DRAWS):
+            for _ in range(MAX_ATTEMPTS):
                 x, y = _whole(rng.uniform(low, high), size).clip(least, most).tolist()
-                place = Place(image, x, y, turned, mirrored)
+                place = WindowPose(image, x, y, turned, mirrored)
                 if label_window(place, box[None], size, share) == DEFECT:
                     return place
         x, y = _whole(box.reshape(2, 2).mean(axis=0), size).clip(least, most).tolist()
-        return Place(image, x, y, 0.0, mirrored)
+        return WindowPose(image, x, y, 0.0, mirrored)
 
     def _room(self, image: int, angle: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and greatest center of a window that shows nothing beyond the radiograph's edge."""
@@ -242,28 +189,19 @@ class RadiographPatches:
         least = np.where(shape >= 2 * half, half, np.floor(shape / 2))
         return least, np.where(shape >= 2 * half, shape - half, np.floor(shape / 2))
 
-    def _place_clean(self, rng: np.random.Generator) -> Place:
+    def _sample_negative(self, rng: np.random.Generator) -> WindowPose:
         """Draw a window without annotated pixels on the test object."""
-        image = self._sound[int(rng.integers(len(self._sound)))]
-        angle, mirrored = self._turn(rng)
-        clean = self._clean[image]
+        image = self._with_negatives[int(rng.integers(len(self._with_negatives)))]
+        angle, mirrored = self._orientation(rng)
+        clean = self._negative[image]
         side = extent(self.config.size, angle)
         if side not in clean or not len(clean[side]):
             angle, side = next((0.0 if s == self.config.size else angle, s) for s in clean if len(clean[s]))
         y, x = divmod(int(clean[side][int(rng.integers(len(clean[side])))]), self._levels[image].shape[1])
-        return Place(image, x + side / 2, y + side / 2, angle, mirrored)
+        return WindowPose(image, x + side / 2, y + side / 2, angle, mirrored)
 
 
-def extent(size: int, angle: float) -> int:
-    """Return the side, in whole pixels, of the upright square that holds a window turned by `angle` degrees."""
-    radians = math.radians(angle)
-    side = size * (abs(math.cos(radians)) + abs(math.sin(radians)))
-    # Even or odd as the window is, so that both have the same center.
-    whole = math.ceil(side - 1e-9)
-    return whole + (whole - size) % 2
-
-
-def clean_starts(pixels: np.ndarray, boxes: np.ndarray, config: PatchConfig) -> dict[int, np.ndarray]:
+def negative_starts(pixels: np.ndarray, boxes: np.ndarray, config: PatchConfig) -> dict[int, np.ndarray]:
     """Return where *no-defect* windows may start: for each side, flat positions int32 [K] of upper left pixels.
 
     The sides are those of the upright squares that hold a window at the angles of `config`; the rules hold for the
@@ -289,19 +227,6 @@ def clean_starts(pixels: np.ndarray, boxes: np.ndarray, config: PatchConfig) -> 
         y, x = np.nonzero(good)
         found[side] = (y * width + x).astype(np.int32)
     return found
-
-
-def _areas_inside(place: Place, boxes: np.ndarray, size: int) -> np.ndarray:
-    """Return the area of each box inside the window, float64 [N], in pixels squared."""
-    if place.angle % 180 == 0:
-        low = np.maximum(boxes[:, :2], np.array([place.x, place.y]) - size / 2)
-        high = np.minimum(boxes[:, 2:], np.array([place.x, place.y]) + size / 2)
-        return (high - low).clip(0).prod(axis=1)
-    # About the window's own center, where float32 is exact enough.
-    window = cv2.boxPoints(((0.0, 0.0), (float(size), float(size)), place.angle))
-    moved = boxes - [place.x, place.y, place.x, place.y]
-    quads = [np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float32) for x1, y1, x2, y2 in moved]
-    return np.array([cv2.intersectConvexConvex(window, quad)[0] for quad in quads], dtype=np.float64)
 
 
 def _window_sums(table: np.ndarray, side: int) -> np.ndarray:

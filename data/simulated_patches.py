@@ -8,16 +8,17 @@ import numpy as np
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.patch_files import PatchSet, scaled, to_levels
-from data.patches import CLEAN, DEFECT, DRAWS, PatchConfig, RadiographPatches
+from data.patch_windows import DEFECT, NEGATIVE
+from data.patches import MAX_ATTEMPTS, PatchConfig, RadiographPatches
 from data.radiograph_store import Window
 from data.streams import stream
 from data.synthesis.on_the_fly import OnTheFlyDefects
 from data.synthesis.simulation_config import SimulationConfig
 
-TURNS = 8  # simulations of a radiograph that shows no defect, before it is left without one
+MAX_SIMULATIONS = 8  # simulations of a radiograph that shows no defect, before it is left without one
 
 
-class Scene(NamedTuple):
+class SimulatedRadiograph(NamedTuple):
     """A radiograph with simulated defects: its gray levels and the boxes float64 [N, 4] x1 y1 x2 y2 to cut around."""
 
     levels: np.ndarray
@@ -57,13 +58,13 @@ class SimulatedPatches(RadiographPatches):
         self.seed = seed
         self._share = simulation.image_fraction
         wanted = simulation.image_fraction > 0 and simulation.per_image[1] > 0
-        self._fresh = OnTheFlyDefects(simulation.model_copy(update={"image_fraction": float(wanted)}), margin)
-        self._turns = TURNS if wanted else 1
-        self._scenes: dict[int, tuple[int, Scene]] = {}
-        self._first: tuple[int, Scene] | None = None  # a radiograph with defects, whatever a later epoch brings
+        self._simulator = OnTheFlyDefects(simulation.model_copy(update={"image_fraction": float(wanted)}), margin)
+        self._max_simulations = MAX_SIMULATIONS if wanted else 1
+        self._kept: dict[int, tuple[int, SimulatedRadiograph]] = {}
+        self._first: tuple[int, SimulatedRadiograph] | None = None  # one with defects, whatever a later epoch brings
         super().__init__(dataset, image_dir, config, window, repeat, keep_negatives)
-        scenes = ((image, self._scene(image, 0)) for image in range(len(self.files)))
-        self._first = next(((image, scene) for image, scene in scenes if len(scene.boxes)), None)
+        radiographs = ((image, self._radiograph(image, 0)) for image in range(len(self.files)))
+        self._first = next(((image, radiograph) for image, radiograph in radiographs if len(radiograph.boxes)), None)
         if wanted and self._first is None:
             raise InputError(
                 f"{self.path}: none of {len(self.files)} radiographs has room for a simulated defect; raise "
@@ -77,48 +78,48 @@ class SimulatedPatches(RadiographPatches):
     def sample_set(self, seed: int, origin: str = "ellipsoid", per_class: int | None = None) -> PatchSet:
         """Return a balanced, fixed choice of patches; `origin` is that of the defects, the others are real."""
         patches = super().sample_set(seed, origin, per_class)
-        patches.origins[patches.labels == CLEAN] = "real"
+        patches.origins[patches.labels == NEGATIVE] = "real"
         return patches
 
-    def _study(self, image: int, pixels: np.ndarray, full: int) -> None:
-        self._fresh.analyze(image, pixels, self._boxes[image], full)
+    def _analyze(self, image: int, pixels: np.ndarray, full: int) -> None:
+        self._simulator.analyze(image, pixels, self._boxes[image], full)
 
-    def _shown(self, image: int, label: int, epoch: int) -> np.ndarray:
-        return self._levels[image] if label == CLEAN else self._scene(image, epoch).levels
+    def _levels_for(self, image: int, label: int, epoch: int) -> np.ndarray:
+        return self._levels[image] if label == NEGATIVE else self._radiograph(image, epoch).levels
 
-    def _draw_defect(self, rng: np.random.Generator, epoch: int) -> tuple[int, np.ndarray]:
-        for _ in range(DRAWS):
+    def _choose_defect(self, rng: np.random.Generator, epoch: int) -> tuple[int, np.ndarray]:
+        for _ in range(MAX_ATTEMPTS):
             image = int(rng.integers(len(self.files)))
-            boxes = self._scene(image, epoch).boxes
+            boxes = self._radiograph(image, epoch).boxes
             if len(boxes):
                 return image, boxes[int(rng.integers(len(boxes)))]
         if self._first is None:
             raise InputError(f"{self.path}: no radiograph with a defect; raise data.train.simulate.image_fraction")
         image = self._first[0]
-        boxes = self._scene(image, epoch).boxes
+        boxes = self._radiograph(image, epoch).boxes
         return image, boxes[int(rng.integers(len(boxes)))]
 
-    def _scene(self, image: int, epoch: int) -> Scene:
+    def _radiograph(self, image: int, epoch: int) -> SimulatedRadiograph:
         """Return a radiograph with the defects of an epoch; those of the first one where no other shows."""
-        known = self._scenes.get(image)
+        known = self._kept.get(image)
         if known is not None and known[0] == epoch:
             return known[1]
-        for turn in range(self._turns):
-            scene = self._simulated(image, stream(self.seed, "simulated radiograph", epoch, image, turn))
-            if len(scene.boxes):
+        for attempt in range(self._max_simulations):
+            radiograph = self._simulated(image, stream(self.seed, "simulated radiograph", epoch, image, attempt))
+            if len(radiograph.boxes):
                 break
         else:
             if self._first is not None and self._first[0] == image:
-                scene = self._first[1]
-        self._scenes[image] = epoch, scene
-        return scene
+                radiograph = self._first[1]
+        self._kept[image] = epoch, radiograph
+        return radiograph
 
-    def _simulated(self, image: int, rng: np.random.Generator) -> Scene:
+    def _simulated(self, image: int, rng: np.random.Generator) -> SimulatedRadiograph:
         """Return a radiograph with fresh defects, and with the real ones where they are kept."""
         levels = self._levels[image]
-        kept = self._boxes[image][~self._crowds[image]] if self._fresh.keeps_real else np.zeros((0, 4))
+        kept = self._boxes[image][~self._crowds[image]] if self._simulator.keeps_real else np.zeros((0, 4))
         if len(kept) and rng.random() >= self._share:
-            return Scene(levels, kept)
-        pixels, boxes, _ = self._fresh(image, scaled(levels), rng)
+            return SimulatedRadiograph(levels, kept)
+        pixels, boxes, _ = self._simulator(image, scaled(levels), rng)
         whole = to_levels(pixels, 8 if levels.dtype == np.uint8 else 16)
-        return Scene(whole, np.concatenate([kept, boxes.astype(np.float64)]))
+        return SimulatedRadiograph(whole, np.concatenate([kept, boxes.astype(np.float64)]))

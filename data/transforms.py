@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from data.boxes import MIN_BOX_SIDE, has_area
-from data.crops import Augmented, CropConfig, Probability, Turn, crop, resize
+from data.crops import AugmentedSample, CropConfig, Probability, RigidMotion, crop, resize
 from data.errors import InputError
 from data.schema import StrictModel
 
@@ -36,34 +36,42 @@ NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_or
 class AugmentationConfig(StrictModel):
     """What to vary; everything is off by default. Steps run in the order of the fields.
 
-    `scale` is a range of the isotropic factor by which the radiograph is resized before the crop.
-    `rotate` turns the crop about its center by an angle of U(-rotate, rotate) degrees, and `translate` moves it by
-    U(-translate, translate) pixels along either axis, for regions that would otherwise lie still; what comes into
-    sight is the radiograph around the crop, reflected at its borders. Both need a crop. A turned box is the one
-    around the ellipse that filled the box before, as pores do.
-    `horizontal_flip` and `vertical_flip` are probabilities; `rotate90` is the probability of turning by a
-    random one of 0, 90, 180 and 270 degrees. `blur_sigma` is a range in pixels. `contrast` and `brightness`
-    are half-ranges: g' = (1 + U(-contrast, contrast)) g + U(-brightness, brightness). `gamma` is a range of
-    the exponent. `negate` is the probability of g' = 1 - g, which turns a radiograph's polarity and leaves
-    masks alone. `noise` is the standard deviation of Gaussian noise, full scale being 1, fixed or a range.
+    A rotated crop shows the radiograph around it, reflected at its borders, and a rotated box is the one around the
+    ellipse that filled the box before, as pores do.
     """
 
-    scale: PositiveRange | None = None
-    crop: CropConfig | None = None
-    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    translate: NonNegative = 0.0
-    horizontal_flip: Probability = 0.0
-    vertical_flip: Probability = 0.0
-    rotate90: Probability = 0.0
-    blur_sigma: NonNegativeRange | None = None
-    contrast: Probability = 0.0
-    brightness: Probability = 0.0
-    gamma: PositiveRange | None = None
-    negate: Probability = 0.0
-    noise: Probability | Annotated[tuple[Probability, Probability], AfterValidator(_ordered)] = 0.0
+    scale: PositiveRange | None = Field(
+        None, description="Range of the isotropic factor by which the radiograph is resized before the crop."
+    )
+    crop: CropConfig | None = Field(None, description="A random square crop; whole radiographs without it.")
+    rotate: Annotated[float, Field(ge=0, le=180)] = Field(
+        0.0, description="The crop is rotated about its center by U(-rotate, rotate) degrees; needs 'crop'."
+    )
+    translate: NonNegative = Field(
+        0.0, description="The crop is moved by U(-translate, translate) pixels along either axis; needs 'crop'."
+    )
+    horizontal_flip: Probability = Field(0.0, description="Probability of a mirror image, left to right.")
+    vertical_flip: Probability = Field(0.0, description="Probability of a mirror image, top to bottom.")
+    rotate90: Probability = Field(
+        0.0, description="Probability of a rotation by a random one of 0, 90, 180, 270 degrees."
+    )
+    blur_sigma: NonNegativeRange | None = Field(
+        None, description="Range of the standard deviation of a Gaussian blur, in pixels."
+    )
+    contrast: Probability = Field(
+        0.0, description="Half-range c of the factor in g' = (1 + U(-c, c)) g + U(-b, b), for gray values g in [0, 1]."
+    )
+    brightness: Probability = Field(0.0, description="Half-range b of the offset in the same formula.")
+    gamma: PositiveRange | None = Field(None, description="Range of the exponent of gray values.")
+    negate: Probability = Field(
+        0.0, description="Probability of g' = 1 - g, which reverses a radiograph's polarity; masks stay as they are."
+    )
+    noise: Probability | Annotated[tuple[Probability, Probability], AfterValidator(_ordered)] = Field(
+        0.0, description="Standard deviation of Gaussian noise, full scale being 1: a number, or a range."
+    )
 
     @model_validator(mode="after")
-    def _crop_to_turn(self) -> "AugmentationConfig":
+    def _crop_to_move(self) -> "AugmentationConfig":
         if self.crop is None and (self.rotate or self.translate):
             raise ValueError("'rotate' and 'translate' need 'crop': a whole radiograph has nothing around it")
         return self
@@ -78,9 +86,9 @@ class Transform:
         # bit of float32 rounding, over which albumentations would otherwise stop.
         A = _albumentations()
         boxes = A.BboxParams(format="pascal_voc", clip=True, min_area=0, min_visibility=0)
-        turns, shades = _turns(config), _shades(config)
-        self._turn = A.Compose(turns, bbox_params=boxes) if turns else None
-        self._shade = A.Compose(shades) if shades else None
+        spatial, pixel = _spatial_transforms(config), _pixel_transforms(config)
+        self._spatial = A.Compose(spatial, bbox_params=boxes) if spatial else None
+        self._pixel = A.Compose(pixel) if pixel else None
 
     def __call__(
         self,
@@ -89,7 +97,7 @@ class Transform:
         labels: np.ndarray,
         rng: np.random.Generator,
         masks: np.ndarray | None = None,
-    ) -> Augmented:
+    ) -> AugmentedSample:
         """Augment one radiograph, every random choice from `rng`; the arguments are left as they are.
 
         `pixels` is float32 `[H, W]` in [0, 1], `boxes` `[N, 4]` xyxy in pixels inside the image, `labels`
@@ -100,34 +108,34 @@ class Transform:
         pixels = np.asarray(pixels, dtype=np.float32)
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         _check_boxes(boxes)
-        scene = Augmented(pixels, boxes, np.asarray(labels, dtype=np.int64).reshape(-1), masks)
+        sample = AugmentedSample(pixels, boxes, np.asarray(labels, dtype=np.int64).reshape(-1), masks)
         factor = rng.uniform(*self.config.scale) if self.config.scale is not None else 1.0
         if self.config.crop is not None:
-            scene = crop(scene, self.config.crop, factor, self._draw_turn(rng), rng)
+            sample = crop(sample, self.config.crop, factor, self._sample_motion(rng), rng)
         elif factor != 1.0:
             height, width = pixels.shape
-            scene = resize(scene, (max(round(height * factor), 1), max(round(width * factor), 1)))
+            sample = resize(sample, (max(round(height * factor), 1), max(round(width * factor), 1)))
         # Its set_random_seed would give every step a generator of the same seed, so that the flips always
         # coincide; here all steps draw from one.
         python_rng = random.Random(int(rng.integers(2**63)))
-        if self._turn is not None:
-            self._turn.set_random_state(rng, python_rng)
-            scene = _turned(scene, self._turn)
-        pixels = scene.pixels
-        if self._shade is not None:
-            self._shade.set_random_state(rng, python_rng)
-            pixels = self._shade(image=pixels)["image"]
-        return scene._replace(
-            pixels=np.ascontiguousarray(pixels, dtype=np.float32), boxes=scene.boxes.astype(np.float32)
+        if self._spatial is not None:
+            self._spatial.set_random_state(rng, python_rng)
+            sample = _moved(sample, self._spatial)
+        pixels = sample.pixels
+        if self._pixel is not None:
+            self._pixel.set_random_state(rng, python_rng)
+            pixels = self._pixel(image=pixels)["image"]
+        return sample._replace(
+            pixels=np.ascontiguousarray(pixels, dtype=np.float32), boxes=sample.boxes.astype(np.float32)
         )
 
-    def _draw_turn(self, rng: np.random.Generator) -> Turn | None:
+    def _sample_motion(self, rng: np.random.Generator) -> RigidMotion | None:
         """Draw how a crop is turned and moved; None, and nothing is drawn, where it lies upright and in place."""
         config = self.config
         if not (config.rotate or config.translate):
             return None
         angle = rng.uniform(-config.rotate, config.rotate)
-        return Turn(float(np.deg2rad(angle)), rng.uniform(-config.translate, config.translate, 2))
+        return RigidMotion(float(np.deg2rad(angle)), rng.uniform(-config.translate, config.translate, 2))
 
 
 def build_transform(config: AugmentationConfig) -> Transform:
@@ -144,7 +152,7 @@ def _albumentations() -> ModuleType:
     return albumentations
 
 
-def _turns(config: AugmentationConfig) -> "list[A.BasicTransform]":
+def _spatial_transforms(config: AugmentationConfig) -> "list[A.BasicTransform]":
     """Return the steps that move boxes, those that are on."""
     A = _albumentations()
     steps: list[Any] = []
@@ -157,7 +165,7 @@ def _turns(config: AugmentationConfig) -> "list[A.BasicTransform]":
     return steps
 
 
-def _shades(config: AugmentationConfig) -> "list[A.BasicTransform]":
+def _pixel_transforms(config: AugmentationConfig) -> "list[A.BasicTransform]":
     """Return the steps that change gray values, those that are on."""
     A = _albumentations()
     steps: list[Any] = []
@@ -176,16 +184,16 @@ def _shades(config: AugmentationConfig) -> "list[A.BasicTransform]":
     return steps
 
 
-def _turned(scene: Augmented, turn: "A.Compose") -> Augmented:
+def _moved(sample: AugmentedSample, turn: "A.Compose") -> AugmentedSample:
     """Flip and rotate."""
     # A fifth column carries the position of the box; label fields would come back as floats.
-    count, masks = len(scene.boxes), scene.masks
-    data: dict[str, Any] = {"image": scene.pixels, "bboxes": np.column_stack([scene.boxes, np.arange(count)])}
+    count, masks = len(sample.boxes), sample.masks
+    data: dict[str, Any] = {"image": sample.pixels, "bboxes": np.column_stack([sample.boxes, np.arange(count)])}
     if masks is not None and masks.ndim == 2:
         data["mask"] = masks
     elif masks is not None:
         # With at least one mask in the list, the empty stack gets the right height and width too.
-        data["masks"] = [*masks, np.zeros(scene.pixels.shape, dtype=masks.dtype)]
+        data["masks"] = [*masks, np.zeros(sample.pixels.shape, dtype=masks.dtype)]
     out = turn(**data)
     # Without boxes the array comes back with shape (0,).
     rows = np.asarray(out["bboxes"]).reshape(-1, 5)
@@ -195,7 +203,7 @@ def _turned(scene: Augmented, turn: "A.Compose") -> Augmented:
         masks = out["mask"] if masks.ndim == 2 else np.stack(out["masks"])[:-1]
     height, width = out["image"].shape
     boxes = rows[:, :4].clip(0, [width, height, width, height])
-    return Augmented(out["image"], boxes, scene.labels[rows[:, 4].astype(np.int64)], masks)
+    return AugmentedSample(out["image"], boxes, sample.labels[rows[:, 4].astype(np.int64)], masks)
 
 
 def _check_boxes(boxes: np.ndarray) -> None:

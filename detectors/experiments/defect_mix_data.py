@@ -9,7 +9,8 @@ import numpy as np
 from data.console import console
 from data.errors import InputError
 from data.patch_files import PatchSet, join_patches, read_patches, write_patches
-from data.patches import CLEAN, DEFECT, RadiographPatches
+from data.patch_windows import DEFECT, NEGATIVE
+from data.patches import RadiographPatches
 from data.simulated_patches import SimulatedPatches
 from data.synthesis.simulation_config import SimulationConfig
 from detectors.config.experiment import ExperimentConfig, PhantomConfig, SourceConfig
@@ -185,7 +186,7 @@ def validation_patches(experiment: Experiment, mix: DefectMix) -> PatchSet:
         dataset, images, config.data.patches, experiment.simulation, experiment.source.box_padding, seed
     ).sample_set(seed, per_class=count)
     ellipsoids = np.flatnonzero(drawn.labels == DEFECT)[: count - from_gan]
-    parts = [drawn.subset(np.r_[np.flatnonzero(drawn.labels == CLEAN), ellipsoids])]
+    parts = [drawn.subset(np.r_[np.flatnonzero(drawn.labels == NEGATIVE), ellipsoids])]
     if from_gan:
         made = read_patches(gan_files(experiment)[1], config.data.patches.size)
         parts.append(made.subset(np.arange(from_gan) % len(made)))

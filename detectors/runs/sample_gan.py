@@ -6,7 +6,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.patch_files import PatchSet, to_levels
-from data.patches import DEFECT
+from data.patch_windows import DEFECT
 from detectors.gan.model import DCGAN
 from detectors.gan.networks import sample_patches
 from detectors.runs.checkpoint import load_model

@@ -14,7 +14,7 @@ from data.files import write_json
 from data.patch_datasets import PatchSource, StoredPatches
 from data.patch_files import PatchSet, join_patches, scaled, to_levels
 from data.patch_folds import split_folds
-from data.patches import DEFECT
+from data.patch_windows import DEFECT
 from data.pictures import write_picture
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.sources import refuse_simulation

@@ -13,7 +13,8 @@ from data.montage import draw_boxes
 from data.patch_datasets import PatchDataset, PatchSample, PatchSource, StoredPatches, collate_patches
 from data.patch_files import PatchSet, check_classes, read_patches
 from data.patch_folds import parse_fold, split_folds
-from data.patches import CLEAN, DEFECT, RadiographPatches
+from data.patch_windows import DEFECT, NEGATIVE
+from data.patches import RadiographPatches
 from data.simulated_patches import SimulatedPatches
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.sources import (
@@ -41,7 +42,7 @@ class PatchTask(Task):
     """
 
     metrics: tuple[str, ...] = ("accuracy", "roc_auc")
-    classes: tuple[int, ...] = (CLEAN, DEFECT)  # that patches are drawn of
+    classes: tuple[int, ...] = (NEGATIVE, DEFECT)  # that patches are drawn of
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
@@ -144,7 +145,7 @@ class PatchTask(Task):
             raise InputError("data.patches.validation_fold splits one source of patches; data.train names several")
         patches = self.config.data.patches
         k, n = parse_fold(patches.validation_fold or "")
-        held_out = split_folds(stored, n, patches.views_together) == k
+        held_out = split_folds(stored, n, patches.group_views) == k
         self._val = stored.subset(held_out)
         return stored.subset(~held_out)
 

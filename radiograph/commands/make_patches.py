@@ -66,7 +66,11 @@ def main(
 
     dataset = read_coco(coco).with_margin(box_padding)
     config = PatchConfig(
-        size=size, share=min_defect_fraction, per_image=per_image, rotation_step=rotation_step or None, mirror=mirror
+        size=size,
+        min_defect_fraction=min_defect_fraction,
+        per_image=per_image,
+        rotation_step=rotation_step or None,
+        mirror=mirror,
     )
     patches = RadiographPatches(dataset, images or coco.parent, config).sample_set(seed, origin)
     write_patches(out, patches)

@@ -10,7 +10,11 @@ from data.radiograph import PercentileWindow, write_radiograph
 from data.transforms import AugmentationConfig, CropConfig
 
 VARIED = AugmentationConfig(
-    crop=CropConfig(size=12, around_defect=0.5), horizontal_flip=0.5, vertical_flip=0.5, brightness=0.1, noise=0.02
+    crop=CropConfig(size=12, defect_crop_fraction=0.5),
+    horizontal_flip=0.5,
+    vertical_flip=0.5,
+    brightness=0.1,
+    noise=0.02,
 )
 
 

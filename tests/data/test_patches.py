@@ -16,25 +16,15 @@ from data.errors import InputError
 from data.patch_datasets import PatchDataset, StoredPatches, collate_patches, jittered
 from data.patch_files import PatchSet, read_patches, to_levels, write_patches
 from data.patch_folds import parse_fold, same_views, split_folds
-from data.patches import (
-    CLEAN,
-    DEFECT,
-    NEITHER,
-    PatchConfig,
-    Place,
-    RadiographPatches,
-    clean_starts,
-    cut_window,
-    extent,
-    label_window,
-)
+from data.patch_windows import DEFECT, IGNORE, NEGATIVE, WindowPose, cut_window, extent, label_window
+from data.patches import PatchConfig, RadiographPatches, negative_starts
 from data.radiograph import read_radiograph, write_radiograph
 from data.transforms import AugmentationConfig
 
-WINDOW = Place(0, 16, 16)  # 32 x 32 pixels from (0, 0)
+WINDOW = WindowPose(0, 16, 16)  # 32 x 32 pixels from (0, 0)
 
 
-def label(*box: float, place: Place = WINDOW) -> int:
+def label(*box: float, place: WindowPose = WINDOW) -> int:
     return label_window(place, np.array([box], dtype=np.float64), 32)
 
 
@@ -51,30 +41,30 @@ def constant_set(levels: list[int], labels: list[int], files: list[str] | None =
 
 def test_a_third_of_a_defect_is_a_defect_and_less_is_neither() -> None:
     assert label(22, 5, 52, 15) == DEFECT  # 10 of 30 columns
-    assert label(22.5, 5, 52.5, 15) == NEITHER
+    assert label(22.5, 5, 52.5, 15) == IGNORE
     assert label(8, 8, 12, 12) == DEFECT
-    assert label(31, 31, 40, 40) == NEITHER  # one pixel of it
-    assert label(32, 0, 40, 8) == CLEAN  # touches the edge
+    assert label(31, 31, 40, 40) == IGNORE  # one pixel of it
+    assert label(32, 0, 40, 8) == NEGATIVE  # touches the edge
 
 
 def test_a_defect_larger_than_the_window_fills_a_third_of_it() -> None:
     assert label(21, -50, 300, 200) == DEFECT  # 352 of 1,024 pixels
-    assert label(22, -50, 300, 200) == NEITHER  # 320
+    assert label(22, -50, 300, 200) == IGNORE  # 320
     assert label(-100, -100, 100, 100) == DEFECT
     # Long and thin: a third of as much of it as fits, 32 x 5 pixels.
     assert label(21, 10, 166, 15) == DEFECT  # 55 of 160
-    assert label(22, 10, 167, 15) == NEITHER  # 50 of 160
+    assert label(22, 10, 167, 15) == IGNORE  # 50 of 160
 
 
 def test_crowds_are_neither_sound_nor_a_defect() -> None:
     boxes, crowd = np.array([[4.0, 4, 20, 20]]), np.array([True])
-    assert label_window(WINDOW, boxes, 32, ignored=crowd) == NEITHER
+    assert label_window(WINDOW, boxes, 32, ignored=crowd) == IGNORE
 
 
 def test_one_of_several_defects_is_enough() -> None:
     boxes = np.array([[31.0, 31, 50, 50], [4, 4, 8, 8]])
     assert label_window(WINDOW, boxes, 32) == DEFECT
-    assert label_window(WINDOW, np.zeros((0, 4)), 32) == CLEAN
+    assert label_window(WINDOW, np.zeros((0, 4)), 32) == NEGATIVE
 
 
 @settings(max_examples=30, deadline=None)
@@ -86,7 +76,7 @@ def test_a_turned_window_holds_what_its_label_says(
     box = np.array([[40.0, 35, 40 + width, 35 + height]])
     levels = np.zeros((96, 96), dtype=np.uint8)
     levels[35 : 35 + height, 40 : 40 + width] = 255
-    place = Place(0, x, y, angle, mirrored)
+    place = WindowPose(0, x, y, angle, mirrored)
     held = cut_window(levels, place, 32).sum() / min(width, 32) / min(height, 32)
     blurred = 2 * (width + height) / min(width, 32) / min(height, 32)  # half a pixel around the box's edge
     found = label_window(place, box, 32)
@@ -99,14 +89,14 @@ def test_a_turned_window_holds_what_its_label_says(
 def test_upright_windows_keep_their_values_and_turned_ones_show_no_black_corner() -> None:
     levels = np.random.default_rng(0).integers(0, 65536, (50, 40)).astype(np.uint16)
     inside = levels[10:26, 5:21].astype(np.float32) / 65535
-    assert np.array_equal(cut_window(levels, Place(0, 13, 18), 16), inside)
-    assert np.array_equal(cut_window(levels, Place(0, 13, 18, 0, True), 16), inside[:, ::-1])
-    assert np.array_equal(cut_window(levels, Place(0, 13, 18, 180), 16), inside[::-1, ::-1])
+    assert np.array_equal(cut_window(levels, WindowPose(0, 13, 18), 16), inside)
+    assert np.array_equal(cut_window(levels, WindowPose(0, 13, 18, 0, True), 16), inside[:, ::-1])
+    assert np.array_equal(cut_window(levels, WindowPose(0, 13, 18, 180), 16), inside[::-1, ::-1])
     # The window is turned clockwise, so that what it shows turns the other way.
-    assert np.abs(cut_window(levels, Place(0, 13, 18, 90), 16) - np.rot90(inside)).max() < 1e-4
+    assert np.abs(cut_window(levels, WindowPose(0, 13, 18, 90), 16) - np.rot90(inside)).max() < 1e-4
     bright = np.full((40, 40), 200, dtype=np.uint8)
     for angle in range(0, 360, 30):
-        patch = cut_window(bright, Place(0, 16, 24, angle), 32)
+        patch = cut_window(bright, WindowPose(0, 16, 24, angle), 32)
         assert np.abs(patch - 200 / 255).max() < 1e-6
 
 
@@ -125,7 +115,7 @@ def test_sound_windows_hold_no_annotated_pixel_and_lie_on_the_part(monkeypatch: 
     monkeypatch.setattr("data.patches.segment_test_object", lambda _: part)
     box = np.array([[3.4, 12.2, 6.6, 15.0]])
     config = PatchConfig(size=8, rotation_step=None, on_object=0.75, saturated=0.25)
-    found = clean_starts(pixels, box, config)
+    found = negative_starts(pixels, box, config)
     expected = []
     for y in range(24 - 8 + 1):
         for x in range(30 - 8 + 1):
@@ -154,7 +144,7 @@ def test_patches_of_radiographs_keep_the_rules(on_castings: RadiographPatches, c
     assert np.bincount(patches.labels).tolist() == [60, 60]
     assert len(np.unique(patches.places[:, 2])) == 6
     for name, (x, y, angle), truth in zip(patches.files, patches.places.tolist(), patches.labels, strict=True):
-        assert label_window(Place(0, x, y, angle), boxes[str(name)], 16) == truth
+        assert label_window(WindowPose(0, x, y, angle), boxes[str(name)], 16) == truth
     upright = (patches.places[:, 2] == 0) & (patches.labels == 1)
     first = int(np.flatnonzero(upright)[0])
     x, y = (patches.places[first, :2] - 8).astype(int)
@@ -183,7 +173,7 @@ def test_radiographs_smaller_than_a_window_and_defects_larger_than_it(tmp_path: 
     assert source.has(1)
     assert not source.has(0)
     for seed in range(20):
-        patch = source.draw(1, np.random.default_rng(seed))
+        patch = source.sample(1, np.random.default_rng(seed))
         assert patch.shape == (32, 32)
         assert patch.max() > 0
     with pytest.raises(InputError, match="no no-defect patch"):
@@ -244,8 +234,8 @@ def test_what_is_wrong_with_patches_is_said_in_words(tmp_path: Path) -> None:
 def test_folds_are_balanced_and_keep_views_of_one_place_together() -> None:
     files = [f"class_{k % 2}/p{k // 6}_r{60 * (k % 6)}.png" for k in range(240)]
     patches = constant_set([k % 256 for k in range(240)], [k % 2 for k in range(240)], files)
-    fold = split_folds(patches, 5, views_together=False)
-    assert np.array_equal(fold, split_folds(patches, 5, views_together=False))
+    fold = split_folds(patches, 5, group_views=False)
+    assert np.array_equal(fold, split_folds(patches, 5, group_views=False))
     for k in range(1, 6):
         assert np.bincount(patches.labels[fold == k]).tolist() == [24, 24]
     for place in {name.split("_r")[0] for name in files}:
@@ -274,7 +264,7 @@ def test_views_of_one_place_are_found_in_the_pixels_and_share_a_fold() -> None:
     fold = split_folds(patches, 3)
     assert {len(set(fold[k : k + 8])) for k in range(0, 96, 8)} == {1}
     assert np.bincount(fold)[1:].tolist() == [32, 32, 32]
-    apart = split_folds(patches, 3, views_together=False)
+    apart = split_folds(patches, 3, group_views=False)
     assert max(len(set(apart[k : k + 8])) for k in range(0, 96, 8)) == 3
 
 

@@ -5,6 +5,8 @@ from typing import ClassVar
 import pytest
 from pydantic import ValidationError
 
+from data.crops import CropConfig
+from data.patches import PatchConfig
 from data.schema import StrictModel
 
 
@@ -74,3 +76,11 @@ def test_unknown_fields_and_numbers_without_end_are_refused(values: dict) -> Non
 def test_values_do_not_change_after_reading() -> None:
     with pytest.raises(ValidationError):
         Base().nms_iou = 0.1
+
+
+def test_former_names_of_crops_and_patches_are_read() -> None:
+    former = {"size": 8, "around_defect": 0.5, "keep_empty": False, "min_visible": 0.2}
+    present = {"size": 8, "defect_crop_fraction": 0.5, "allow_empty": False, "min_visibility": 0.2}
+    assert CropConfig(**former).model_dump() == CropConfig(**present).model_dump() == present
+    patches = PatchConfig(**{"share": 0.5, "views_together": False})
+    assert (patches.min_defect_fraction, patches.group_views) == (0.5, False)

@@ -17,7 +17,7 @@ from data.synthesis.simulation_config import SimulationConfig
 from data.transforms import AugmentationConfig
 
 SHAPE = (90, 120)
-CROP = {"size": 48, "around_defect": 0.7}
+CROP = {"size": 48, "defect_crop_fraction": 0.7}
 
 
 def discs(centers: list[tuple[int, int]], radius: int = 9) -> np.ndarray:
@@ -62,7 +62,7 @@ AUGMENTATIONS = {
     "scale": {"crop": CROP, "scale": (0.6, 1.7)},
     "turned and moved": {"crop": CROP, "rotate": 180, "translate": 20},
     "gray values": {"crop": CROP, "contrast": 0.1, "brightness": 0.1, "gamma": (0.9, 1.1), "noise": 0.02},
-    "beyond the border": {"crop": {"size": 150, "around_defect": 1}},
+    "beyond the border": {"crop": {"size": 150, "defect_crop_fraction": 1}},
 }
 
 
@@ -208,7 +208,7 @@ def test_boxes_without_masks_will_do_where_real_defects_are_inpainted(folder: Pa
 def test_simulated_defects_depend_on_seed_epoch_and_index(folder: Path, regions: int | None) -> None:
     def draw(seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
         simulation = SimulationConfig(**FRESH, real_defects="inpaint")
-        crop = {"crop": {"size": 90, "around_defect": 1}}
+        crop = {"crop": {"size": 90, "defect_crop_fraction": 1}}
         samples = dataset(folder, crop, seed=seed, regions=regions, simulation=simulation)
         samples.set_epoch(epoch)
         return samples[1][:2]

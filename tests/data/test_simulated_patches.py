@@ -10,7 +10,8 @@ from data.coco import CocoDataset
 from data.datasets import limit_threads
 from data.errors import InputError
 from data.patch_datasets import PatchDataset, collate_patches
-from data.patches import CLEAN, DEFECT, PatchConfig
+from data.patch_windows import DEFECT, NEGATIVE
+from data.patches import PatchConfig
 from data.radiograph import write_radiograph
 from data.simulated_patches import SimulatedPatches
 from data.synthesis.simulation_config import SimulationConfig
@@ -47,10 +48,10 @@ def test_patches_hold_a_defect_where_their_label_says_so(parts: tuple[CocoDatase
     drawn = source(parts).sample_set(0)
     assert np.bincount(drawn.labels).tolist() == [30, 30]
     assert set(drawn.origins[drawn.labels == DEFECT]) == {"ellipsoid"}
-    assert set(drawn.origins[drawn.labels == CLEAN]) == {"real"}
+    assert set(drawn.origins[drawn.labels == NEGATIVE]) == {"real"}
     # The part is flat, so that every other gray level is a defect; a real one stands 100 levels out.
     above = drawn.pixels.astype(int) - GRAY
-    assert not above[drawn.labels == CLEAN].any()
+    assert not above[drawn.labels == NEGATIVE].any()
     strongest = above[drawn.labels == DEFECT].max(axis=(1, 2))
     assert strongest.min() >= 3
     assert np.mean(strongest) > 8
@@ -65,21 +66,21 @@ def test_inpainted_real_defects_are_in_no_patch(parts: tuple[CocoDataset, Path])
     reach = 8 * (abs(np.cos(np.radians(drawn.places[:, 2]))) + abs(np.sin(np.radians(drawn.places[:, 2]))))
     x, y = drawn.places[:, 0], drawn.places[:, 1]
     met = (x + reach > 60) & (x - reach < 90) & (y + reach > 40) & (y - reach < 60) & (drawn.files != "c.png")
-    assert not (met & (drawn.labels == CLEAN)).any()
+    assert not (met & (drawn.labels == NEGATIVE)).any()
     assert drawn.pixels.max() < BRIGHT - 25
 
 
 def test_real_defects_that_are_kept_are_drawn_too(parts: tuple[CocoDataset, Path]) -> None:
     drawn = source(parts, real_defects="keep").sample_set(0)
     real = (drawn.pixels >= BRIGHT - 1).sum(axis=(1, 2)) >= 16 * 16 // 3
-    assert not real[drawn.labels == CLEAN].any()
+    assert not real[drawn.labels == NEGATIVE].any()
     # One of four or five defects, in two of three radiographs.
     assert 1 <= real.sum() <= 15
 
 
-def test_without_simulated_defects_sound_patches_alone_remain(parts: tuple[CocoDataset, Path]) -> None:
+def test_without_simulated_defects_negative_patches_alone_remain(parts: tuple[CocoDataset, Path]) -> None:
     nothing = source(parts, image_fraction=0.0)
-    assert nothing.has(CLEAN)
+    assert nothing.has(NEGATIVE)
     assert not nothing.has(DEFECT)
     both = PatchDataset([nothing, source(parts)], [3.0, 1.0], UPRIGHT, length=40)
     assert all((both[k][0] * 255 > GRAY + 2).any() == k % 2 for k in range(40))
@@ -100,18 +101,18 @@ def test_few_radiographs_have_defects_in_every_epoch(parts: tuple[CocoDataset, P
         drawn = source(parts, seed=seed, **settings)
         assert drawn.has(DEFECT)
         for epoch in range(10):
-            assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=epoch).max() > (GRAY + 2) / 255
+            assert drawn.sample(DEFECT, np.random.default_rng(0), epoch=epoch).max() > (GRAY + 2) / 255
 
 
 def test_an_epoch_in_which_nothing_shows_has_the_defects_of_the_first(parts: tuple[CocoDataset, Path]) -> None:
     drawn = source(parts)
-    drawn._fresh._simulator.config = drawn._fresh.config.model_copy(update={"image_fraction": 0.0})
-    assert drawn.draw(DEFECT, np.random.default_rng(0), epoch=7).max() > (GRAY + 2) / 255
+    drawn._simulator._simulator.config = drawn._simulator.config.model_copy(update={"image_fraction": 0.0})
+    assert drawn.sample(DEFECT, np.random.default_rng(0), epoch=7).max() > (GRAY + 2) / 255
 
 
 def test_a_share_of_the_radiographs_have_simulated_defects_beside_real_ones(parts: tuple[CocoDataset, Path]) -> None:
     drawn = source(parts, real_defects="keep", image_fraction=0.3)
-    counts = [[len(drawn._scene(image, epoch).boxes) for image in range(3)] for epoch in range(40)]
+    counts = [[len(drawn._radiograph(image, epoch).boxes) for image in range(3)] for epoch in range(40)]
     alone = np.array(counts)[:, :2] == 1
     assert 0.5 < alone.mean() < 0.9
     assert (np.array(counts)[:, 2] > 0).all()
@@ -121,12 +122,12 @@ def test_defects_are_fresh_each_epoch_and_depend_on_seed_epoch_and_radiograph(pa
     first, again, other = source(parts), source(parts), source(parts, seed=5)
 
     def draw(drawn: SimulatedPatches, epoch: int) -> np.ndarray:
-        return drawn.draw(DEFECT, np.random.default_rng(3), epoch=epoch)
+        return drawn.sample(DEFECT, np.random.default_rng(3), epoch=epoch)
 
     before = draw(first, 0)
     assert not np.array_equal(before, draw(first, 1))
     assert not np.array_equal(before, draw(other, 0))
-    again.draw(DEFECT, np.random.default_rng(8), epoch=6)  # what was drawn before does not matter
+    again.sample(DEFECT, np.random.default_rng(8), epoch=6)  # what was drawn before does not matter
     assert np.array_equal(before, draw(again, 0))
     assert np.array_equal(before, draw(first, 0))
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data.crops import Augmented, CropConfig, Turn, crop
+from data.crops import AugmentedSample, CropConfig, RigidMotion, crop
 from data.errors import InputError
 from data.transforms import AugmentationConfig, build_transform
 
@@ -94,9 +94,9 @@ def test_the_two_flips_are_independent():
 @given(
     scenes(), st.integers(3, 70), st.floats(0, 1), st.sampled_from([0.0, 0.4, 1.0]), st.booleans(), st.integers(0, 999)
 )
-def test_every_bright_pixel_of_a_crop_lies_in_a_box(scene, size, share, min_visible, keep_empty, seed):
+def test_every_bright_pixel_of_a_crop_lies_in_a_box(scene, size, share, min_visibility, allow_empty, seed):
     shape, boxes = scene
-    crop = {"size": size, "around_defect": share, "min_visible": min_visible, "keep_empty": keep_empty}
+    crop = {"size": size, "defect_crop_fraction": share, "min_visibility": min_visibility, "allow_empty": allow_empty}
     config = {"crop": crop, "horizontal_flip": 0.5, "vertical_flip": 0.5, "rotate90": 0.5}
     sample = augment(config, painted(shape, boxes), boxes, seed=seed)
     assert sample.pixels.shape == (size, size)
@@ -105,7 +105,7 @@ def test_every_bright_pixel_of_a_crop_lies_in_a_box(scene, size, share, min_visi
         assert x2 > x1
         assert y2 > y1
         assert (sample.pixels[y1:y2, x1:x2] == 1).all()
-    if boxes and not keep_empty:
+    if boxes and not allow_empty:
         assert len(sample.boxes) > 0
 
 
@@ -113,7 +113,7 @@ def test_every_bright_pixel_of_a_crop_lies_in_a_box(scene, size, share, min_visi
 @given(scenes(), st.one_of(st.none(), st.integers(8, 70)), st.floats(0.5, 2), st.integers(0, 999))
 def test_bright_pixels_stay_in_their_boxes_when_scaled(scene, size, factor, seed):
     shape, boxes = scene
-    crop = None if size is None else {"size": size, "around_defect": 0.5}
+    crop = None if size is None else {"size": size, "defect_crop_fraction": 0.5}
     config = {"scale": (factor, factor), "crop": crop, "horizontal_flip": 0.5, "rotate90": 0.5}
     assert bright_outside(augment(config, painted(shape, boxes), boxes, seed=seed), tolerance=0.75) == 0
 
@@ -132,7 +132,7 @@ def test_scaling_down_averages():
 
 
 def test_a_scaled_crop_shows_the_defect_at_the_scaled_size():
-    config = {"scale": (2, 2), "crop": {"size": 32, "around_defect": 1}}
+    config = {"scale": (2, 2), "crop": {"size": 32, "defect_crop_fraction": 1}}
     sample = augment(config, np.zeros((50, 50)), [[20, 22, 26, 30]])
     np.testing.assert_allclose(sample.boxes[0, 2:] - sample.boxes[0, :2], [12, 16], atol=1e-4)
 
@@ -141,7 +141,7 @@ def test_cut_boxes_keep_their_share():
     boxes = np.array([[20, 20, 30, 28], [70, 50, 90, 66]], dtype=np.float32)
     cut = 0
     for seed in range(200):
-        sample = augment({"crop": {"size": 40, "min_visible": 0.4}}, np.zeros((80, 100)), boxes, seed=seed)
+        sample = augment({"crop": {"size": 40, "min_visibility": 0.4}}, np.zeros((80, 100)), boxes, seed=seed)
         original = boxes[sample.labels - 1]
         share = np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], 1) / np.prod(original[:, 2:] - original[:, :2], 1)
         assert (share > 0.399).all()
@@ -152,13 +152,13 @@ def test_cut_boxes_keep_their_share():
 def test_slivers_that_no_crop_avoids_keep_their_boxes():
     # Stripes at every second column over the whole height: any 11 pixels of the height cut all of them.
     boxes = [[x, 0, x + 1, 100] for x in range(0, 40, 2)]
-    sample = augment({"crop": {"size": 5, "min_visible": 1}}, painted((100, 40), boxes), boxes)
+    sample = augment({"crop": {"size": 5, "min_visibility": 1}}, painted((100, 40), boxes), boxes)
     assert bright_outside(sample) == 0
     assert len(sample.boxes) in (2, 3)
 
 
 def test_a_defect_larger_than_the_crop_fills_it():
-    sample = augment({"crop": {"size": 16, "around_defect": 1}}, np.zeros((80, 80)), [[10, 10, 70, 70]])
+    sample = augment({"crop": {"size": 16, "defect_crop_fraction": 1}}, np.zeros((80, 80)), [[10, 10, 70, 70]])
     np.testing.assert_allclose(sample.boxes, [[0, 0, 16, 16]], atol=1e-5)
 
 
@@ -166,7 +166,7 @@ def test_around_defect_places_a_defect_wholly_inside_anywhere():
     box = [40.5, 31.25, 52.75, 40]
     corners = []
     for seed in range(100):
-        sample = augment({"crop": {"size": 32, "around_defect": 1}}, np.zeros((90, 110)), [box], seed=seed)
+        sample = augment({"crop": {"size": 32, "defect_crop_fraction": 1}}, np.zeros((90, 110)), [box], seed=seed)
         np.testing.assert_allclose(sample.boxes[0, 2:] - sample.boxes[0, :2], [12.25, 8.75], atol=1e-3)
         corners.append(sample.boxes[0, :2])
     # The box may start at 0 ... 32 less its size, and should use that room.
@@ -176,7 +176,7 @@ def test_around_defect_places_a_defect_wholly_inside_anywhere():
 
 def test_crops_anywhere_are_mostly_empty_unless_told_otherwise():
     def count(keep, seed):
-        config = {"crop": {"size": 16, "keep_empty": keep}}
+        config = {"crop": {"size": 16, "allow_empty": keep}}
         return len(augment(config, np.zeros((200, 200)), [[90, 90, 98, 98]], seed=seed).boxes)
 
     counts = {keep: [count(keep, seed) for seed in range(40)] for keep in (True, False)}
@@ -213,7 +213,7 @@ def discs(shape, centers):
 def test_turned_masks_and_boxes_follow_the_image(size, factor, rotate, translate, seed):
     image, boxes = discs((50, 70), [(12, 14, 6), (40, 30, 8), (60, 42, 5)])
     config = {
-        "crop": {"size": size, "around_defect": 0.5}, "scale": (factor, factor), "rotate": rotate,
+        "crop": {"size": size, "defect_crop_fraction": 0.5}, "scale": (factor, factor), "rotate": rotate,
         "translate": translate, "horizontal_flip": 0.5,
     }  # fmt: skip
     flat = augment(config, image, boxes, (image > 0).astype(np.uint8), seed)
@@ -234,10 +234,10 @@ def test_turned_masks_and_boxes_follow_the_image(size, factor, rotate, translate
 
 def test_a_quarter_turn_is_exact():
     image = np.random.default_rng(0).random((40, 50), dtype=np.float32)
-    scene = Augmented(image, np.array([[20.0, 12, 24, 18]]), np.array([7]), (image > 0.5).astype(np.uint8))
-    config = CropConfig(size=16, around_defect=1)
+    scene = AugmentedSample(image, np.array([[20.0, 12, 24, 18]]), np.array([7]), (image > 0.5).astype(np.uint8))
+    config = CropConfig(size=16, defect_crop_fraction=1)
     upright = crop(scene, config, 1, None, np.random.default_rng(3))
-    turned = crop(scene, config, 1, Turn(np.pi / 2, np.zeros(2)), np.random.default_rng(3))
+    turned = crop(scene, config, 1, RigidMotion(np.pi / 2, np.zeros(2)), np.random.default_rng(3))
     np.testing.assert_allclose(turned.pixels, np.rot90(upright.pixels, -1), atol=1e-5)
     np.testing.assert_array_equal(turned.masks, np.rot90(upright.masks, -1))
     (x1, y1, x2, y2), labels = upright.boxes[0], turned.labels.tolist()
@@ -247,9 +247,11 @@ def test_a_quarter_turn_is_exact():
 
 def test_a_moved_crop_shows_what_lies_beside_it():
     image = np.random.default_rng(0).random((60, 60), dtype=np.float32)
-    scene = Augmented(image, np.zeros((0, 4)), np.zeros(0, np.int64), None)
+    scene = AugmentedSample(image, np.zeros((0, 4)), np.zeros(0, np.int64), None)
     upright = crop(scene, CropConfig(size=20), 1, None, np.random.default_rng(4)).pixels
-    moved = crop(scene, CropConfig(size=20), 1, Turn(0.0, np.array([3.0, -5.0])), np.random.default_rng(4)).pixels
+    moved = crop(
+        scene, CropConfig(size=20), 1, RigidMotion(0.0, np.array([3.0, -5.0])), np.random.default_rng(4)
+    ).pixels
     np.testing.assert_allclose(moved[5:, :17], upright[:15, 3:], atol=1e-6)
 
 
@@ -342,7 +344,7 @@ def test_label_map_and_instance_masks_follow_the_image():
     boxes = [[3, 4, 9, 8], [20, 15, 26, 27], [12, 2, 15, 5]]
     stack = np.stack([painted((30, 28), [box]) for box in boxes]).astype(np.uint8)
     config = {
-        "crop": {"size": 24, "around_defect": 1},
+        "crop": {"size": 24, "defect_crop_fraction": 1},
         "horizontal_flip": 0.5,
         "vertical_flip": 0.5,
         "rotate90": 1,
@@ -368,7 +370,7 @@ def test_reflected_instance_masks_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"crop": {"size": 12, "around_defect": 1, "keep_empty": False}}, {"scale": (2, 2)}]
+    "config", [{}, {"crop": {"size": 12, "defect_crop_fraction": 1, "allow_empty": False}}, {"scale": (2, 2)}]
 )
 def test_images_without_boxes(config):
     sample = augment(config | {"horizontal_flip": 1}, np.zeros((17, 13)), masks=np.zeros((0, 17, 13), np.uint8))
@@ -398,7 +400,7 @@ def test_degenerate_box_is_named(box):
 def test_a_sample_depends_on_its_generator_alone():
     config = {
         "scale": (0.8, 1.2),
-        "crop": {"size": 20, "around_defect": 0.5},
+        "crop": {"size": 20, "defect_crop_fraction": 0.5},
         "horizontal_flip": 0.5,
         "vertical_flip": 0.5,
         "rotate90": 0.5,

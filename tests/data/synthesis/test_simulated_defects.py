@@ -225,7 +225,7 @@ def test_padding_is_for_simulated_boxes_alone(dataset):
 
 
 def test_simulation_goes_through_augmentation(dataset):
-    augmentation = AugmentationConfig(crop=CropConfig(size=64, around_defect=1.0), horizontal_flip=0.5)
+    augmentation = AugmentationConfig(crop=CropConfig(size=64, defect_crop_fraction=1.0), horizontal_flip=0.5)
     image, target = DetectionDataset(*dataset, augmentation, simulation=simple(real_defects="inpaint"))[0]
     assert image.shape == (1, 64, 64)
     assert len(target["boxes"]) >= 1

@@ -57,7 +57,7 @@ def test_published_settings_stand_in_the_configurations() -> None:
         assert (model.tile, model.tile_stride, model.neg_pos_ratio, model.encoding) == (300, 150, 3.0, "corners")
         assert (train.optimizer, train.momentum) == ("sgd", 0.9)
         crop = data.augmentation.crop
-        assert (crop.size, crop.keep_empty, data.train[0].keep_negatives) == (300, False, False)
+        assert (crop.size, crop.allow_empty, data.train[0].keep_negatives) == (300, False, False)
         assert data.augmentation.horizontal_flip == data.augmentation.vertical_flip == 0.5
     assert read_config("ssd300_r101").model.extra_channels == [512, 512, 256, 256, 128]
 

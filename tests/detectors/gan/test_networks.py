@@ -10,7 +10,8 @@ from torch import nn
 from data.errors import InputError
 from data.patch_datasets import PatchDataset, StoredPatches
 from data.patch_files import PatchSet
-from data.patches import DEFECT, PatchConfig
+from data.patch_windows import DEFECT
+from data.patches import PatchConfig
 from data.transforms import AugmentationConfig
 from detectors.gan.networks import BATCH, Discriminator, Generator, sample_patches
 

@@ -103,7 +103,7 @@ def test_data_of_boxes_alone_is_evaluated_by_boxes(welds: Path, tmp_path: Path) 
 
 def test_training_samples_come_from_folders_of_masks_in_shares(welds: Path) -> None:
     folder = {"masks": str(welds), "images": str(welds)}
-    augmentation = {"crop": {"size": 32, "around_defect": 0.5}}
+    augmentation = {"crop": {"size": 32, "defect_crop_fraction": 0.5}}
     both = {"train": [folder, {**folder, "keep_negatives": False, "weight": 3}], "augmentation": augmentation}
     settings = {"model": NegativeSection(name="negative"), "train": {"samples_per_epoch": 50}}
     samples, categories = segmentation_dataset(ExperimentConfig(data=both | {"regions": 6}, **settings))

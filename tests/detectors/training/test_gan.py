@@ -14,7 +14,8 @@ from data.coco import read_coco
 from data.errors import InputError
 from data.patch_datasets import PatchDataset, StoredPatches
 from data.patch_files import PatchSet, read_patches, write_patches
-from data.patches import DEFECT, PatchConfig, RadiographPatches
+from data.patch_windows import DEFECT
+from data.patches import PatchConfig, RadiographPatches
 from data.radiograph import read_radiograph
 from data.transforms import AugmentationConfig
 from detectors.build import build_model

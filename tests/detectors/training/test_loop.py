@@ -44,7 +44,11 @@ def tiny_config(json_file: Path, output: Path, **train: object) -> ExperimentCon
                 "train": source,
                 "val": source,
                 "workers": 0,
-                "augmentation": {"crop": {"size": 64, "around_defect": 0.5}, "horizontal_flip": 0.5, "noise": 0.01},
+                "augmentation": {
+                    "crop": {"size": 64, "defect_crop_fraction": 0.5},
+                    "horizontal_flip": 0.5,
+                    "noise": 0.01,
+                },
             },
             "train": {"epochs": 4, "batch_size": 2, "optimizer": "adamw", "lr": 1e-3, "ema_decay": 0.9, "device": "cpu"}
             | train,

@@ -63,7 +63,7 @@ def _known_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def stored(castings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A patch file of the castings, whose radiographs can be told apart by name."""
     path = tmp_path_factory.mktemp("patches") / "castings.npz"
-    source = RadiographPatches(read_coco(castings), castings.parent, PatchConfig(size=SIZE, share=0.9))
+    source = RadiographPatches(read_coco(castings), castings.parent, PatchConfig(size=SIZE, min_defect_fraction=0.9))
     write_patches(path, source.sample_set(1, per_class=100))
     return path
 

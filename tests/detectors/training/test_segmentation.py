@@ -28,7 +28,7 @@ def settings(folder: Path, **data: object) -> dict:
         "model": {"name": "weld_fcn", "width": 4, "depth": 2},
         "data": {
             "train": welds(4, 1), "val": welds(2, 2), "test": welds(2, 3), "workers": 0,
-            "augmentation": {"crop": {"size": 64, "around_defect": 0.8}, "horizontal_flip": 0.5},
+            "augmentation": {"crop": {"size": 64, "defect_crop_fraction": 0.8}, "horizontal_flip": 0.5},
         } | data,
         "train": {
             "epochs": 2, "samples_per_epoch": 16, "batch_size": 4, "optimizer": "adamw", "lr": 1e-2,
