@@ -28,7 +28,7 @@ LEAST_PEAK = 2.5 / 255
 LARGEST_FRAME = 3.5  # of a part, over the sides of the view
 FLAT = 0.03  # of the open beam; a view that varies less is laid out once more
 DEEPEST = 0.85  # largest share of the metal that a defect may take
-DEFECT_FREE_SHARE = 0.12
+DEFECT_FREE_SHARE = 0.34
 
 
 def cavity(rng: np.random.Generator, size: float) -> np.ndarray:

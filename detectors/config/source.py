@@ -75,6 +75,11 @@ class PhantomConfig(StrictModel):
     family: str | None = Field(None, description="One family of parts, such as 'wheel'; all of them in turn if null.")
     size: tuple[int, int] | None = Field(None, description="Width and height in pixels; the kind's own if null.")
     folder: str = Field("datasets", description="Where the sets are kept.")
+    fresh: bool = Field(
+        False,
+        description="Simulates a new radiograph for every training sample instead of keeping a set on disk; n is then "
+        "the number of samples an epoch draws from this source.",
+    )
 
 
 class SourceConfig(StrictModel):

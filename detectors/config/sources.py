@@ -14,6 +14,7 @@ from data.console import progress
 from data.datasets import DetectionDataset, MixedDataset, Sample
 from data.defect_free import read_defect_free
 from data.errors import InputError
+from data.fresh_phantoms import FreshPhantomDataset
 from data.masks import CATEGORIES, read_mask_folder
 from data.patch_files import PatchSet, read_patches
 from data.radiograph import PercentileWindow
@@ -47,7 +48,9 @@ def read_json(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
 
 
 def read_phantoms(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
-    """Return simulated radiographs, made on first use."""
+    """Return simulated radiographs, made on first use; none where every sample gets a new one."""
+    if source.phantoms is not None and source.phantoms.fresh:
+        return CocoDataset([], [], list(CATEGORIES)), Path()
     return _read_coco(make_phantoms(source.phantoms or PhantomConfig()), None)
 
 
@@ -75,6 +78,8 @@ def load_evaluation_source(source: SourceConfig, categories: list[dict]) -> tupl
     Raises InputError for categories that are not the model's and for a missing image, so that it comes before
     hours of training and not after.
     """
+    if source.phantoms is not None and source.phantoms.fresh:
+        raise InputError("phantoms.fresh is for training: validate and test on a set that stays the same, fresh=false")
     dataset, folder = load_source(source, categories)
     known = {category["id"]: category["name"] for category in dataset.categories}
     wanted = {category["id"]: category["name"] for category in categories}
@@ -136,7 +141,7 @@ def make_phantoms(config: PhantomConfig) -> Path:
 
     The folder's name holds a hash of the settings, so that other settings never meet old pictures.
     """
-    settings = config.model_dump(exclude={"folder"}) | {"generator": PHANTOM_KINDS[config.kind].generator}
+    settings = config.model_dump(exclude={"folder", "fresh"}) | {"generator": PHANTOM_KINDS[config.kind].generator}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     folder = Path(config.folder) / f"phantom-{config.kind}-{config.style}-{config.n}-{digest}"
     return write_phantoms(
@@ -164,10 +169,27 @@ def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[di
     data = config.data
     sources, categories = load_training_sources(data.train)
     datasets = [
-        DetectionDataset(coco, folder, **_sampling(source, config))
+        _fresh_phantoms(source, source.phantoms, config)
+        if source.phantoms is not None and source.phantoms.fresh
+        else DetectionDataset(coco, folder, **_sampling(source, config))
         for source, (coco, folder) in zip(data.train, sources, strict=True)
     ]
     return _mixed(datasets, config), categories
+
+
+def _fresh_phantoms(source: SourceConfig, phantoms: PhantomConfig, config: ExperimentConfig) -> FreshPhantomDataset:
+    """Return phantoms of a source that are simulated anew for every sample."""
+    return FreshPhantomDataset(
+        phantoms.kind,
+        phantoms.n,
+        config.seed + phantoms.seed,
+        config.data.augmentation,
+        source.box_padding,
+        phantoms.family,
+        phantoms.style == "easy",
+        phantoms.size,
+        source.repeat,
+    )
 
 
 def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
@@ -210,7 +232,7 @@ def _common_categories(datasets: Sequence[CocoDataset]) -> list[dict]:
     return categories
 
 
-def _mixed(datasets: Sequence[DetectionDataset], config: ExperimentConfig) -> DetectionDataset | MixedDataset:
+def _mixed(datasets: Sequence[Any], config: ExperimentConfig) -> Any:
     """Return the one data set as it is, or draw from several in shares of their weights."""
     length = config.train.samples_per_epoch
     if len(datasets) == 1 and length is None:
