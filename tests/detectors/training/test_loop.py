@@ -19,6 +19,7 @@ from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import ExperimentConfig, ScheduleConfig, SourceConfig
 from detectors.config.files import check_config, write_config
 from detectors.runs.checkpoint import load_model
+from detectors.runs.reevaluate import evaluate_run
 from detectors.training import train
 from detectors.training.detection import DetectionTask
 from detectors.training.logs import RunLog, read_rows
@@ -170,6 +171,19 @@ def test_without_validation_the_last_weights_are_the_best(castings: Path, tmp_pa
     assert read_checkpoint(folder / "best.ckpt")["epoch"] == 2
 
 
+def test_a_torn_radiograph_is_found_before_training(castings: Path, tmp_path: Path) -> None:
+    """The last of the validation radiographs, which no step needs."""
+    for path in castings.parent.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    torn = tmp_path / "C0001_0006.png"
+    torn.write_bytes(torn.read_bytes()[:-40])
+    config = tiny_config(castings, tmp_path / "runs")
+    val = SourceConfig(json=str(tmp_path / castings.name))
+    with pytest.raises(InputError, match=r"C0001_0006\.png"):
+        train(config.model_copy(update={"data": config.data.model_copy(update={"val": val})}))
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_work(castings: Path, tmp_path: Path) -> None:
     write_config(tmp_path / "tiny.yaml", tiny_config(castings, tmp_path / "runs", epochs=1))
@@ -180,7 +194,17 @@ def test_two_processes_share_the_work(castings: Path, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "runs" / "tiny").iterdir()
     assert json.loads((folder / "metrics.json").read_text())["images"] == 6
     # Three batches of two in one process are two batches a process here: the sampler evens the shares out.
-    assert read_checkpoint(folder / "last.ckpt")["training"]["step"] == 2
+    training = read_checkpoint(folder / "last.ckpt")["training"]
+    assert training["step"] == 2
+    assert len(training["random"]) == 2
+    assert not torch.equal(training["random"][0]["torch"], training["random"][1]["torch"])
+    # Each process detected in its share; one alone, in all of them, finds the same.
+    detected = json.loads((folder / "detections.json").read_text())
+    assert {result["image_id"] % 2 for result in detected} == {0, 1}
+    evaluate_run(folder, out=tmp_path / "again")
+    alone = json.loads((tmp_path / "again" / "detections.json").read_text())
+    key = ("image_id", "score")
+    assert sorted(detected, key=lambda r: [r[k] for k in key]) == sorted(alone, key=lambda r: [r[k] for k in key])
 
 
 def test_weights_of_another_run_start_a_new_one(castings: Path, tmp_path: Path) -> None:
