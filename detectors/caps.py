@@ -1,11 +1,12 @@
 """How many detections a radiograph may have: a cap for one of ordinary size, which grows with the area."""
 
-from typing import Protocol, runtime_checkable
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from data.errors import InputError
-from detectors.interface import Detections
 
 REFERENCE_AREA = 768 * 572
 """Pixels that a cap is meant for, the size of most radiographs of castings in GDXray: a larger one, which shows as
@@ -51,14 +52,34 @@ def ask_for_detections(model: nn.Module, count: int | None) -> None:
     model.detections_asked_for = count
 
 
-def may_lack_detections(
-    model: nn.Module, detections: Detections, height: int, width: int, threshold: float = 0.0
-) -> bool:
-    """Return whether a radiograph has as many detections as its cap allows, all of at least `threshold`.
+def capped_images(
+    model: nn.Module, images: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], threshold: float
+) -> list[str]:
+    """Return the names of radiographs that have as many detections as their cap allows, all of at least `threshold`.
 
-    Then there may be more that score enough. A cap that cuts the tail of unlikely ones alone costs nothing.
+    There may be more in them that score enough. A cap that cuts the tail of unlikely ones alone costs nothing.
+
+    Args:
+        model: that made the results.
+        images: COCO records of images, with `id`, `file_name`, `width` and `height`.
+        results: COCO results, with `image_id` and `score`.
+        threshold: score from which a detection counts.
+
     """
-    scores = detections["scores"]
-    if not isinstance(model, CappedModel) or len(scores) < model.detection_cap(height, width):
-        return False
-    return bool(scores.min() >= threshold)
+    if not isinstance(model, CappedModel):
+        return []
+    enough = Counter(result["image_id"] for result in results if result["score"] >= threshold)
+    return [
+        str(image["file_name"])
+        for image in images
+        if enough[image["id"]] >= model.detection_cap(image["height"], image["width"])
+    ]
+
+
+def cap_notice(names: Sequence[str], remedy: str) -> str:
+    """Return the line that says which radiographs reached their cap; `remedy` names what raises it."""
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"{names[0]}{others}: as many detections above the threshold as a radiograph of that size may have, so that "
+        f"defects may be left out; {remedy}"
+    )

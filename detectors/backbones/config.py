@@ -48,7 +48,8 @@ class BackboneSection(ModelSection):
             return self.norm
         if self.weights in ("none", "imagenet", "coco"):
             return "group" if self.weights == "none" else "frozen"
-        return read_checkpoint(Path(self.weights))["config"]["model"].get("norm", "group")
+        norm = read_checkpoint(Path(self.weights))["config"]["model"].get("norm", "group")
+        return norm if norm in ("batch", "frozen") else "group"
 
     def resolved(self) -> Self:
         """Return the section with the norm decided, so that a run does not need its starting weights again."""

@@ -31,7 +31,7 @@ class CenterNetConfig(ModelSection):
 
     task: ClassVar[str] = "detection"
 
-    name: Literal["center_net"] = "center_net"
+    name: Literal["center_net"] = Field("center_net", description="CenterNet.")
     input_encoding: Literal["gray", "local_contrast", "noise_contrast", "both_contrasts"] = Field(
         "both_contrasts",
         description="What the first layer sees: the gray value; contrast to the surroundings; contrast over the local "

@@ -10,7 +10,13 @@ import cv2
 import numpy as np
 from skimage.segmentation import felzenszwalb
 
+from detectors.tiles import tile_starts
+
 BINS = 16  # of the histograms of heat
+
+TILE, OVERLAP = 256, 64
+"""Cells. A larger map is searched in tiles: a region beside hundreds of others is compared with all of them at every
+merging, so that the time would grow with the square of the area."""
 
 
 def propose_boxes(values: np.ndarray, cell: int, scale: float, sigma: float, min_size: int) -> np.ndarray:
@@ -27,10 +33,26 @@ def propose_boxes(values: np.ndarray, cell: int, scale: float, sigma: float, min
     """
     height, width = values.shape
     cells = cv2.resize(values, (-(-width // cell), -(-height // cell)), interpolation=cv2.INTER_AREA)
-    labels = felzenszwalb(cells, scale=scale, sigma=sigma, min_size=min_size, channel_axis=None)
-    boxes = _hierarchy(cells, labels.astype(np.int64))
+    parts = []
+    for top in tile_starts(cells.shape[0], TILE, TILE - OVERLAP):
+        for left in tile_starts(cells.shape[1], TILE, TILE - OVERLAP):
+            tile = cells[top : top + TILE, left : left + TILE]
+            labels = felzenszwalb(tile, scale=scale, sigma=sigma, min_size=min_size, channel_axis=None)
+            found = _hierarchy(tile, labels.astype(np.int64)) + np.array([left, top] * 2)
+            parts.append(found[~_seen_better(found, top, left, cells.shape)])
     scales = np.array([width / cells.shape[1], height / cells.shape[0]] * 2)
-    return np.unique(np.rint(boxes * scales).astype(np.int64), axis=0)
+    return np.unique(np.rint(np.concatenate(parts) * scales).astype(np.int64), axis=0)
+
+
+def _seen_better(boxes: np.ndarray, top: int, left: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return which boxes of a tile, in cells of the map, end at its inner edge and lie in a neighbor whole.
+
+    That is so where they are no longer than two tiles share.
+    """
+    inner = np.array([left > 0, top > 0, left + TILE < shape[1], top + TILE < shape[0]])
+    cut = (boxes == np.array([left, top, left + TILE, top + TILE])) & inner
+    short = boxes[:, 2:] - boxes[:, :2] <= OVERLAP
+    return (cut & np.concatenate([short, short], axis=1)).any(axis=1)
 
 
 def _hierarchy(cells: np.ndarray, labels: np.ndarray) -> np.ndarray:

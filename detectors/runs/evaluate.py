@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data.coco import CocoDataset
-from data.console import progress
+from data.console import console, progress
 from data.masks import rasterize
 from data.records import ImageRecord
 from detectors.backbones.weights import read_checkpoint
+from detectors.caps import cap_notice, capped_images
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.sources import load_evaluation_source, percentile_window, read_patch_source
 from detectors.evaluation.metrics import Metrics
@@ -67,7 +68,14 @@ def evaluate_source(
             maps.add if maps else None,
         )
     extra = maps.write(folder, config.name) if maps else None
-    return write_evaluation(folder, dataset, results, images, seconds, config.name, extra)
+    metrics = write_evaluation(folder, dataset, results, images, seconds, config.name, extra)
+    threshold = metrics.get("threshold")
+    capped = capped_images(model, dataset.images, results, 0.5 if threshold is None else float(threshold))
+    if capped:
+        console.print(
+            cap_notice(capped, "raise detections_per_image or regions.max_regions of the model"), markup=False
+        )
+    return metrics
 
 
 def validated_pixel_threshold(run: Path) -> float | None:

@@ -14,6 +14,7 @@ from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
 from data.pictures import write_picture
 from data.radiograph import PercentileWindow, find_radiographs
 from detectors.backbones.packaged import find_packaged, read_packaged
+from detectors.caps import ask_for_detections
 from detectors.config.sources import percentile_window
 from detectors.evaluation.runs import read_object
 from detectors.evaluation.threshold import load_threshold
@@ -30,15 +31,17 @@ class Predictor:
     Args:
         run: the folder of a run, or a checkpoint.
         device: where to run; the GPU if there is one by default.
+        max_detections: raises the most detections of a radiograph, see `detectors.caps`.
 
     Raises InputError for a missing or foreign checkpoint.
 
     """
 
-    def __init__(self, run: Path, device: torch.device | None = None) -> None:
+    def __init__(self, run: Path, device: torch.device | None = None, max_detections: int | None = None) -> None:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model, self.config, self.categories = load_model(run)
         self.model: nn.Module = model.to(self.device)
+        ask_for_detections(self.model, max_detections)
         self.window: PercentileWindow | None = percentile_window(self.config.data)
 
     def __call__(self, radiograph: Path | NDArray[np.float32]) -> Detections:

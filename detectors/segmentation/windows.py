@@ -36,16 +36,17 @@ def predict_in_windows(
     height, width = image.shape[-2:]
     image = _at_least(image, size)
     tops, lefts = (tile_starts(length, size, size - overlap) for length in image.shape[-2:])
-    across = axis_weights(image.shape[-1], lefts, size, overlap).to(image.device)
-    down = axis_weights(image.shape[-2], tops, size, overlap).to(image.device)
+    sums_on = double_precision_device(image.device)
+    across = axis_weights(image.shape[-1], lefts, size, overlap).to(sums_on)
+    down = axis_weights(image.shape[-2], tops, size, overlap).to(sums_on)
     blended = image.new_empty(image.shape[-2:])
     # Sums in double precision return a constant map as it was, to the last bit of float32.
-    band = torch.zeros(size, image.shape[-1], dtype=torch.float64, device=image.device)
+    band = torch.zeros(size, image.shape[-1], dtype=torch.float64, device=sums_on)
     for top, following, weights in zip(tops, [*tops[1:], image.shape[-2]], down, strict=True):
         row = image[:, top : top + size]
         for first in range(0, len(lefts), batch):
             some = lefts[first : first + batch]
-            values = predict(torch.stack([row[:, :, left : left + size] for left in some])).double()
+            values = predict(torch.stack([row[:, :, left : left + size] for left in some])).to(sums_on).double()
             for left, value, share in zip(some, values, across[first : first + batch], strict=True):
                 band[:, left : left + size] += value * weights[:, None] * share
         done = following - top
@@ -53,6 +54,11 @@ def predict_in_windows(
         # The rows that the next windows add to move up.
         band = torch.cat([band[done:], torch.zeros_like(band[:done])])
     return blended[:height, :width]
+
+
+def double_precision_device(device: torch.device) -> torch.device:
+    """Return a device for sums in float64: the same, or the CPU where it has none, as Apple's (mps) have not."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def axis_weights(length: int, starts: list[int], size: int, overlap: int) -> Tensor:

@@ -20,17 +20,31 @@ from radiograph.command import PATH, Command
 @click.option(
     "--heat-maps/--no-heat-maps", default=True, show_default=True, help="Write heat maps, of models that have them."
 )
+@click.option(
+    "--max-detections",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Let every radiograph have N detections if its cap is lower; by default the cap of the run's configuration "
+    "for 768 x 572 pixels, more on larger radiographs.",
+)
 @click.argument("paths", nargs=-1, required=True, type=PATH)
 def main(
-    run: Path, out: Path, threshold: float | None, overlays: bool, heat_maps: bool, paths: tuple[Path, ...]
+    run: Path,
+    out: Path,
+    threshold: float | None,
+    overlays: bool,
+    heat_maps: bool,
+    max_detections: int | None,
+    paths: tuple[Path, ...],
 ) -> None:
     """Find defects in new radiographs.
 
     Writes COCO results, overlays and heat maps for radiographs (PNG, TIFF, DICONDE) or folders of them.
     """
+    from detectors.caps import cap_notice, capped_images
     from detectors.runs.prediction import Predictor, default_threshold, predict_files
 
-    predictor = Predictor(run)
+    predictor = Predictor(run, max_detections=max_detections)
     lowest = default_threshold(run) if threshold is None else threshold
     images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps)
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
@@ -42,4 +56,7 @@ def main(
         count = sum(score >= lowest for score in found)
         table.add_row(image["file_name"], str(count), f"{max(found):.3f}" if found else "n/a")
     console.print(table)
+    capped = capped_images(predictor.model, images, results, lowest)
+    if capped:
+        console.print(cap_notice(capped, "raise it with --max-detections"), markup=False)
     console.print(f"wrote {out}")

@@ -8,7 +8,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from detectors.interface import Detections
-from detectors.tiles import clip, detect_in_tiles, pad_to, suppress, tile_starts
+from detectors.tiles import _gives_way, clip, detect_in_tiles, pad_to, suppress, tile_starts
 
 TILE, STRIDE = 60, 30
 
@@ -63,6 +63,29 @@ def test_a_defect_anywhere_is_reported_once(data: st.DataObject, width: int, hei
     image[:, y : y + h, x : x + w] = 1
     found = detect_squares(image)
     assert found["boxes"].tolist() == [[x, y, x + w, y + h]]
+
+
+def test_what_covers_a_cut_box_is_sought_far_and_wide() -> None:
+    """Boxes are compared in neighborhoods: the answer is that of comparing all of them with all."""
+    generator = torch.Generator().manual_seed(0)
+    corner = 900 * torch.rand(600, 2, generator=generator)
+    merged = {
+        "boxes": torch.cat([corner, corner + 5 + 120 * torch.rand(600, 2, generator=generator)], dim=1),
+        "scores": torch.rand(600, generator=generator),
+        "labels": torch.randint(1, 3, (600,), generator=generator),
+        "cut": torch.rand(600, generator=generator) < 0.5,
+    }
+    boxes, areas = merged["boxes"], (merged["boxes"][:, 2:] - merged["boxes"][:, :2]).prod(dim=1)
+    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    part = (high - low).clamp(min=0).prod(dim=2) / areas[:, None]
+    cut = merged["cut"]
+    covers = (~cut[None] & (part >= 0.5)) | (cut[None] & (areas[None] > areas[:, None]) & (part >= 0.75))
+    alike = merged["labels"][:, None] == merged["labels"][None]
+    sure = merged["scores"][None] >= 0.25 * merged["scores"][:, None]
+    expected = cut & (covers & alike & sure).any(dim=1)
+    assert 0 < expected.sum() < cut.sum()
+    assert torch.equal(_gives_way(merged), expected)
 
 
 @pytest.mark.parametrize("x", range(100, 141, 5))

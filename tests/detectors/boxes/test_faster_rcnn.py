@@ -12,7 +12,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from data.errors import InputError
-from detectors.boxes.faster_rcnn import FasterRCNN, FasterRCNNConfig, PooledHead
+from detectors.boxes.faster_rcnn import FasterRCNN, FasterRCNNConfig, PooledHead, crop_pooling
 from detectors.build import build_model
 from detectors.config.files import read_config
 from detectors.training.optimization import parameter_groups
@@ -195,3 +195,118 @@ def test_coco_weights_fill_all_but_the_heads_that_depend_on_us(names: str, monke
     anew = {k for k in state if k not in source or not torch.equal(state[k], source[k])}
     assert anew
     assert all(k.startswith(("rpn.head.cls_logits", "rpn.head.bbox_pred", "roi_heads.box_predictor")) for k in anew)
+
+
+TINY = {
+    "backbone": "resnet18", "width": 0.125, "roi_batch_size": 4, "score_threshold": 0.0,
+    "rpn": {"anchor_sizes": [[16, 32]], "proposals": 8},
+}  # fmt: skip
+PYRAMID = {
+    "pyramid": True, "fpn_channels": 8, "head_channels": 8, "crop_size": 7, "min_size": None,
+    "rpn": {"anchor_sizes": [[8], [16], [32]], "proposals": 8},
+}  # fmt: skip
+
+
+def fresh(**changes: object) -> FasterRCNN:
+    torch.manual_seed(0)
+    return build_model(FasterRCNNConfig(**{**TINY, **changes}), 1)
+
+
+@pytest.mark.parametrize("first", [(33, 40), (40, 33), (45, 45), (65, 67), (67, 200), (33, 65)])
+def test_the_first_image_does_not_change_later_ones(first: tuple[int, int]) -> None:
+    """Padded to multiples of 32 px, these images made torchvision guess half or a quarter more than the scale."""
+    model, other = fresh(**PYRAMID).eval(), fresh(**PYRAMID).eval()
+    image = torch.rand(1, 96, 128, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        model([torch.full((1, *first), 0.4)])
+        (after,), (alone,) = model([image]), other([image])
+    assert len(alone["scores"]) > 1
+    assert all(torch.equal(after[name], alone[name]) for name in alone)
+    assert model.roi_heads.box_roi_pool.scales == [1 / 4, 1 / 8, 1 / 16]
+
+
+def test_a_film_does_not_change_later_ones_at_the_papers_size() -> None:
+    """4700 x 300 becomes 1024 x 65, padded to 96: a scale of 1/8 instead of 1/16 for all that follow."""
+    model, other = fresh().eval(), fresh().eval()
+    image = torch.rand(1, 60, 90, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        model([torch.full((1, 300, 4700), 0.4)])
+        (after,), (alone,) = model([image]), other([image])
+    assert all(torch.equal(after[name], alone[name]) for name in alone)
+    assert model.roi_heads.box_roi_pool.scales == [1 / 16]
+
+
+def test_crops_are_cut_from_where_the_proposal_lies() -> None:
+    """A ramp over each map: the mean of a crop is the center of its proposal, whatever the level.
+
+    In torchvision's convention, which the published weights were trained in, cell k lies at k strides.
+    """
+    pool = crop_pooling(7, [4, 8, 16])
+    maps = {}
+    for name, stride in (("0", 4), ("1", 8), ("2", 16)):
+        x = torch.arange(640.0 / stride) * stride
+        maps[name] = x.expand(1, 1, 640 // stride, -1).contiguous()
+    boxes = torch.tensor([[100.0, 100, 120, 120], [200.0, 200, 330, 330], [100.0, 100, 500, 500]])
+    crops = pool(maps, [boxes], [(640, 640)])
+    assert crops.mean(dim=(1, 2, 3)).tolist() == pytest.approx([110, 265, 300], abs=0.5)
+
+
+def test_proposals_come_from_the_level_of_their_size() -> None:
+    """224 px belong to stride 16, half as many to stride 8, and whatever is smaller to stride 4 (Lin et al. 2017)."""
+    maps = {str(k): torch.full((1, 1, 640 // s, 640 // s), float(s)) for k, s in enumerate((4, 8, 16))}
+    sides = [20, 111, 113, 223, 225, 500]
+    boxes = torch.tensor([[50.0, 50, 50 + side, 50 + side] for side in sides])
+    crops = crop_pooling(7, [4, 8, 16])(maps, [boxes], [(640, 640)])
+    assert crops.mean(dim=(1, 2, 3)).tolist() == [4, 4, 8, 8, 16, 16]
+
+
+@pytest.mark.parametrize(
+    ("weight", "loss"),
+    [("objectness", "loss_objectness"), ("rpn_box", "loss_rpn_box_reg"), ("classifier", "loss_classifier"),
+     ("box", "loss_box_reg")],
+)  # fmt: skip
+def test_every_loss_has_its_own_weight(weight: str, loss: str) -> None:
+    names = ("objectness", "rpn_box", "classifier", "box")
+    target = {"boxes": torch.tensor([[20.0, 20, 44, 44]]), "labels": torch.tensor([1])}
+    image = torch.rand(1, 96, 96, generator=torch.Generator().manual_seed(1))
+    found = []
+    for value in (1.0, 3.0):
+        model = fresh(**PYRAMID, loss_weights=dict.fromkeys(names, 1.0) | {weight: value})
+        torch.manual_seed(1)  # which anchors and proposals are sampled
+        found.append({name: value.item() for name, value in model([image], [target]).items()})
+    plain, weighed = found
+    assert all(value > 0 for value in plain.values())
+    assert weighed == pytest.approx(plain | {loss: 3 * plain[loss]}, rel=1e-5)
+
+
+def test_anchors_are_labeled_by_the_thresholds() -> None:
+    """IoU 1, 0.5 and 0.2 with the defect: at 0.6 and 0.4 a positive, ignored, a negative; and so on."""
+    anchors = [torch.tensor([[0.0, 0, 20, 20], [0, 0, 20, 10], [0, 0, 20, 4], [50, 50, 60, 60]])]
+    target = [{"boxes": torch.tensor([[0.0, 0, 20, 20]])}]
+    expected = {(0.6, 0.4): [1, -1, 0, 0], (0.5, 0.3): [1, 1, 0, 0], (0.6, 0.1): [1, -1, -1, 0]}
+    for (positive, negative), labels in expected.items():
+        rpn = PYRAMID["rpn"] | {"positive_iou": positive, "negative_iou": negative}
+        found, _ = fresh(**PYRAMID | {"rpn": rpn}).rpn.assign_targets_to_anchors(anchors, target)
+        assert found[0].tolist() == labels
+
+
+@pytest.mark.parametrize(("nms_iou", "count"), [(0.3, 1), (0.7, 2)])
+def test_detections_and_proposals_are_suppressed_by_their_own_thresholds(nms_iou: float, count: int) -> None:
+    """Two boxes of IoU 0.5: the lesser goes under a threshold of 0.3 and stays under one of 0.7."""
+    boxes = torch.tensor([[0.0, 0, 20, 20], [0, 0, 20, 10]])
+    model = fresh(**PYRAMID, nms_iou=nms_iou).eval()
+    logits = torch.tensor([[0.0, 4.0], [0.0, 3.0]])
+    found, scores, _ = model.roi_heads.postprocess_detections(logits, torch.zeros(2, 8), [boxes], [(64, 64)])
+    assert len(found[0]) == count
+    assert scores[0][0] == pytest.approx(torch.tensor([0.0, 4.0]).softmax(0)[1].item())
+    model = fresh(**PYRAMID | {"rpn": PYRAMID["rpn"] | {"nms_iou": nms_iou}}).eval()
+    proposals, _ = model.rpn.filter_proposals(boxes[None], torch.tensor([[4.0], [3.0]])[None], [(64, 64)], [2, 0, 0])
+    assert len(proposals[0]) == count
+
+
+def test_images_of_a_batch_do_not_change_each_other() -> None:
+    model = fresh(**PYRAMID).eval()
+    first, second = torch.rand(1, 96, 128), torch.rand(1, 130, 70)
+    with torch.inference_mode():
+        together, (alone,) = model([first, second]), model([first])
+    assert all(torch.equal(together[0][name], alone[name]) for name in alone)

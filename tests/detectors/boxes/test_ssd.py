@@ -14,7 +14,7 @@ from torchvision.ops import box_iou
 from data.errors import InputError
 from detectors.boxes import ssd
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, IGNORED, DefaultBoxShapes, default_boxes, match_boxes
-from detectors.boxes.ssd import SSD, SSDConfig, classification_loss, hard_negatives, load_coco
+from detectors.boxes.ssd import SSD, SSDConfig, SSDLossWeights, classification_loss, hard_negatives, load_coco
 from detectors.boxes.ssd_layers import VGG16FC7, ExtraMaps, L2Norm, scaled_vgg16_layers
 from detectors.build import build_model
 from detectors.config.files import read_config
@@ -260,3 +260,81 @@ def test_coco_weights_that_do_not_fit_are_our_error(published: nn.Module, monkey
 def test_settings_that_cannot_be(fields: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SSDConfig(**fields)
+
+
+def test_two_defects_with_one_best_default_box_get_one_each() -> None:
+    """Both fit the first default box best, the second defect better (IoU 0.9 against 0.8): the first takes the next."""
+    defaults = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 20], [50, 50, 60, 60]])
+    defects = torch.tensor([[0.0, 0, 8, 10], [0, 0, 10, 9]])
+    assert box_iou(defects, defaults).argmax(dim=1).tolist() == [0, 0]
+    assert match_boxes(defaults, defects, 0.95, 0.9).tolist() == [1, 0, BACKGROUND]
+    # A third takes what is left, without any overlap; a fourth finds nothing left.
+    more = torch.cat([defects, torch.tensor([[0.0, 0, 7, 9], [0, 0, 6, 9]])])
+    assert match_boxes(defaults, more, 0.95, 0.9).tolist() == [1, 0, 2]
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), count=st.integers(1, 12))
+def test_every_defect_has_a_default_box_of_its_own(data: st.DataObject, count: int) -> None:
+    """Clustered defects on a coarse grid want the same boxes; against a plain loop over the best pairs."""
+    values = data.draw(st.lists(st.integers(0, 60), min_size=4 * count, max_size=4 * count))
+    numbers = torch.tensor(values, dtype=torch.float32).view(count, 4)
+    defects = torch.cat([numbers[:, :2], numbers[:, :2] + 4 + numbers[:, 2:] / 3], dim=1)
+    defaults = default_boxes([DefaultBoxShapes(sizes=[16, 32])], [24], [(3, 3)])
+    owner = match_boxes(defaults, defects, 0.99, 0.98)
+    left, expected = box_iou(defects, defaults), {}
+    for _ in range(count):
+        defect, default = divmod(int(left.argmax()), len(defaults))
+        expected[defect] = float(left[defect, default])
+        left[defect], left[:, default] = -1, -1
+    found = {int(owner[k]): float(box_iou(defects, defaults)[owner[k], k]) for k in range(len(owner)) if owner[k] >= 0}
+    assert found.keys() == set(range(count))
+    assert all(found[k] >= expected[k] - 1e-6 for k in range(count))
+
+
+def test_every_positive_regresses_to_its_own_defect(tiny: SSD) -> None:
+    """With codes of 0 the loss is the smooth L1 of each positive's own code, worked out here box by box."""
+    boxes = torch.tensor([[10.0, 10, 34, 34], [50, 40, 90, 80], [60, 10, 80, 30]])
+    target = {"boxes": boxes, "labels": torch.tensor([1, 2, 1])}
+    for conv in tiny.heads.regressor:
+        nn.init.zeros_(conv.weight)
+        nn.init.zeros_(conv.bias)
+    losses = tiny([torch.rand(1, 96, 96)], [target])
+    defaults = default_boxes(TINY.boxes, [16, 32], [(6, 6), (3, 3)])
+    owner = match_boxes(defaults, boxes, TINY.positive_iou, TINY.negative_iou)
+    assert set(owner[owner >= 0].tolist()) == {0, 1, 2}
+    total, count = 0.0, 0
+    for default, k in zip(defaults.tolist(), owner.tolist(), strict=True):
+        if k < 0:
+            continue
+        width, height = default[2] - default[0], default[3] - default[1]
+        for corner, (wanted, default_side) in enumerate(zip(boxes[k].tolist(), default, strict=True)):
+            code = abs(wanted - default_side) / (0.1 * (height if corner % 2 else width))
+            total += 0.5 * code**2 if code < 1 else code - 0.5
+        count += 1
+    assert losses["loss_box_reg"].item() == pytest.approx(total / count, rel=1e-4)
+
+
+def test_every_loss_has_its_own_weight() -> None:
+    target = {"boxes": torch.tensor([[10.0, 10, 34, 34]]), "labels": torch.tensor([1])}
+    found = []
+    for weights in ({}, {"classifier": 3.0}, {"box": 3.0}):
+        torch.manual_seed(0)
+        model = build_model(TINY.model_copy(update={"loss_weights": SSDLossWeights(**weights)}), 2)
+        losses = model([torch.full((1, 96, 96), 0.4)], [target])
+        found.append((losses["loss_classifier"].item(), losses["loss_box_reg"].item()))
+    plain, classifier, box = found
+    assert classifier == pytest.approx((3 * plain[0], plain[1]))
+    assert box == pytest.approx((plain[0], 3 * plain[1]))
+
+
+def test_labels_of_positives_are_those_of_their_defects(tiny: SSD) -> None:
+    """Logits that name class 2 wherever the second defect is matched, and class 1 at the first, have no loss there."""
+    boxes = torch.tensor([[10.0, 10, 34, 34], [50, 40, 90, 80]])
+    target = {"boxes": boxes, "labels": torch.tensor([1, 2])}
+    defaults = default_boxes(TINY.boxes, [16, 32], [(6, 6), (3, 3)])
+    owner = match_boxes(defaults, boxes, TINY.positive_iou, TINY.negative_iou)
+    logits = torch.zeros(1, len(defaults), 3)
+    logits[0, range(len(defaults)), (owner + 1).clamp(min=0)] = 50
+    tiny._predict = lambda images: (logits, torch.zeros(1, len(defaults), 4), defaults)
+    assert tiny([torch.rand(1, 96, 96)], [target])["loss_classifier"] < 1e-6

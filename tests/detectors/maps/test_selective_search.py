@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from detectors.maps import selective_search
 from detectors.maps.selective_search import propose_boxes
 
 
@@ -40,3 +41,30 @@ def test_similar_heat_merges_first() -> None:
     values[13:17, 5:85] = 0.82  # two warm halves and a bridge
     boxes = propose_boxes(values, cell=1, scale=1.0, sigma=0.0, min_size=4).tolist()
     assert [5, 5, 85, 25] in boxes
+
+
+def test_the_work_grows_with_the_area_and_not_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A background beside hundreds of specks is compared with all of them at every merging."""
+    monkeypatch.setattr(selective_search, "TILE", 48)
+    monkeypatch.setattr(selective_search, "OVERLAP", 12)
+    similarity, calls = selective_search._similarity, []
+    monkeypatch.setattr(selective_search, "_similarity", lambda *given: calls.append(1) or similarity(*given))
+    counts = []
+    for side in (84, 336):
+        values = np.zeros((side, side), dtype=np.float32)
+        values[2::6, 2::6] = values[3::6, 2::6] = values[2::6, 3::6] = values[3::6, 3::6] = 0.8
+        calls.clear()
+        propose_boxes(values, 1, 20.0, 0.0, 4)
+        counts.append(len(calls))
+    assert counts[1] < 1.5 * counts[0] * (336 / 84) ** 2
+
+
+def test_a_spot_on_a_seam_is_proposed_once_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selective_search, "TILE", 48)
+    monkeypatch.setattr(selective_search, "OVERLAP", 12)
+    for x in range(28, 56, 3):
+        values = np.zeros((40, 120), dtype=np.float32)
+        values[20:26, x : x + 8] = 0.9
+        boxes = propose_boxes(values, 1, 20.0, 0.0, 4).tolist()
+        assert [x, 20, x + 8, 26] in boxes
+        assert not any(box[1] == 20 and box[3] == 26 and box != [x, 20, x + 8, 26] for box in boxes)

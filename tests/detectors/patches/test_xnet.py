@@ -296,3 +296,17 @@ def test_contrast_input_reaches_dense_maps_and_windows_alike() -> None:
     torch.testing.assert_close(
         heat(model, image, mode="dense"), heat(model, image, mode="sliding"), atol=1e-4, rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("section", [XnetConfig(**TINY), XnetConfig(variant=6), XnetV2Config()])
+def test_a_last_batch_of_one_patch_is_learned(section: XnetConfig | XnetV2Config) -> None:
+    """Dense layers with batch norm have one value a channel then, which has no deviation."""
+    torch.manual_seed(0)
+    model = build_model(section, 1)
+    before = {name: value.clone() for name, value in model.named_buffers() if "running" in name}
+    losses = model(torch.rand(1, 1, 32, 32), torch.tensor([1]))
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    dense = [name for name in before if name.startswith("head.")]
+    assert all(torch.equal(before[name], dict(model.named_buffers())[name]) for name in dense)

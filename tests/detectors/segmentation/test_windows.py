@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from data.errors import InputError
-from detectors.segmentation.windows import axis_weights, predict_in_windows
+from detectors.segmentation.windows import axis_weights, double_precision_device, predict_in_windows
 from detectors.tiles import tile_starts
 
 SIZES = st.integers(1, 90)
@@ -114,3 +114,8 @@ def test_at_most_a_batch_at_once_and_a_row_of_them_in_memory() -> None:
 def test_an_overlap_as_large_as_the_window_is_refused() -> None:
     with pytest.raises(InputError, match="give 0 to 31"):
         predict_in_windows(identity, torch.zeros(1, 64, 64), 32, 32)
+
+
+def test_sums_are_taken_where_there_is_double_precision() -> None:
+    assert double_precision_device(torch.device("mps")) == torch.device("cpu")
+    assert double_precision_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
