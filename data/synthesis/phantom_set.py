@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -116,9 +117,18 @@ def _map(function: Any, items: list[Any], workers: int) -> Iterator[dict[str, An
 
 
 def _start_worker() -> None:
-    """Keep a worker to one thread, and leave Ctrl-C to the parent, which then stops its workers."""
+    """Keep a worker to one thread, leave Ctrl-C to the parent, which stops its workers, and end with the parent."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end, and end too: a killed parent would leave its workers waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_one(place: tuple[int, str, str, int], out: Path, kind: str, seed: int, bits: int, style: str,

@@ -47,9 +47,16 @@ def tube_spectrum(kilovolts: float, copper_mm: float = 0.2, bins: int = 12) -> t
     photons = (kilovolts - energies) / energies
     copper = xraydb.mu_elam("Cu", energies * 1000) * 8.96 / 10
     photons = photons * np.exp(-attenuation("Al", energies) * 2.0 - copper * copper_mm)
-    iodide = xraydb.mu_elam("Cs", energies * 1000) * 0.51 + xraydb.mu_elam("I", energies * 1000) * 0.49
-    signal = photons * energies * (1 - np.exp(-iodide * 0.451 * 0.4))
+    signal = photons * energies * iodide_absorption(energies)
     return energies, signal / signal.sum()
+
+
+def iodide_absorption(energies_kev: np.ndarray) -> np.ndarray:
+    """Return the fraction of photons float64 [E] that 0.4 mm of cesium iodide (4.51 g/cm3) absorbs."""
+    import xraydb
+
+    iodide = xraydb.mu_elam("Cs", energies_kev * 1000) * 0.51 + xraydb.mu_elam("I", energies_kev * 1000) * 0.49
+    return 1 - np.exp(-iodide * 0.451 * 0.4)
 
 
 @dataclass(frozen=True)

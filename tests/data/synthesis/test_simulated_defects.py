@@ -275,3 +275,60 @@ def test_former_names_of_fields_are_read():
                "mask_threshold": 0.4, "edge_bias": 0.7, "attenuation": {"mu": 0.1, "max_thickness_mm": 9.0},
                "pixel_mm": 0.1}  # fmt: skip
     assert SimulationConfig.model_validate(former) == SimulationConfig.model_validate(present)
+
+
+ONE_SPHERE = {
+    "axis_ratio": (1, 1), "cluster_fraction": 0, "depth_noise": 0, "noise": False, "edge_bias": 0, "blur": (0, 0),
+    "per_image": (1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("polarity", "sign"), [("brighter", 1), ("darker", -1)])
+def test_the_attenuation_model_works_in_mm_and_keeps_its_polarity(polarity, sign):
+    mm = Distribution(kind="uniform", low=2.0, high=2.0)
+    attenuation = {"mu": 0.02, "max_thickness_mm": 100}
+    config = SimulationConfig(**ONE_SPHERE, semi_axis=mm, pixel_mm=0.2, attenuation=attenuation, polarity=polarity)
+    pixels = np.full((120, 120), 0.4, np.float32)
+    out = simulate(config, pixels, seed=4)
+    (mask,) = out.masks
+    height, width = mask.mask.shape
+    # A sphere of 2 mm half axes times 0.8 to 1: 16 to 20 pixels of 0.2 mm, less what lies below the threshold.
+    assert 14 <= height <= 20
+    assert 14 <= width <= 20
+    change = out.pixels - pixels
+    peak = float(change[np.unravel_index(np.abs(change).argmax(), change.shape)])
+    offset = -1 / np.expm1(0.02 * 100)
+    depths = 2 * 2.0 * np.array([0.8, 1.0])
+    low, high = np.sort(sign * (0.4 - offset) * np.expm1(sign * 0.02 * depths))
+    assert low * 0.98 <= sign * peak <= high
+
+
+def test_edge_bias_draws_defects_to_where_gray_values_change(part):
+    small = Distribution(low=3, high=4)
+    distances = {}
+    for bias in (0.0, 1.0):
+        config = simple(edge_bias=bias, semi_axis=small, per_image=(1, 1), noise=False)
+        simulator = DefectSimulator(config)
+        background = simulator.analyze(part, NONE, 255)
+        found = []
+        for seed in range(40):
+            for mask in simulator(part, background, np.random.default_rng(seed)).masks:
+                x, y = mask.x0 + mask.mask.shape[1] / 2, mask.y0 + mask.mask.shape[0] / 2
+                found.append(max(abs(x - 150) - 30, abs(y - 80) - 40))  # to the window of air
+        distances[bias] = np.median(found)
+        assert len(found) > 20
+    assert distances[1.0] < 15 < 25 < distances[0.0]
+
+
+def test_defects_at_the_border_of_the_radiograph_are_cut_off_with_their_masks():
+    pixels = np.full((64, 72), 0.4, np.float32)
+    config = simple(semi_axis=Distribution(low=9, high=14), noise=False, per_image=(3, 3), edge_bias=0)
+    touching = 0
+    for seed in range(25):
+        out = simulate(config, pixels, seed=seed)
+        for (x1, y1, x2, y2), mask in zip(out.boxes, out.masks, strict=True):
+            assert 0 <= x1 < x2 <= 72
+            assert 0 <= y1 < y2 <= 64
+            assert (out.pixels - pixels)[mask.y0 : int(y2), mask.x0 : int(x2)][mask.mask].min() > 0
+            touching += x1 == 0 or y1 == 0 or x2 == 72 or y2 == 64
+    assert touching > 2

@@ -112,9 +112,11 @@ def test_noise_level_overlooks_the_background():
 
 def test_matching_noise_fills_up_what_quantum_noise_misses():
     rng = np.random.default_rng(0)
-    patch = (0.5 + rng.normal(0, 0.01, (120, 120))).astype(np.float32)
+    patch = (0.5 + rng.normal(0, 0.01, (400, 400))).astype(np.float32)
     noise = matching_noise(patch, np.full(patch.shape, 1.44), rng)
-    assert np.std(patch + noise) == pytest.approx(0.012, rel=0.05)
+    assert np.std(noise) == pytest.approx(0.01 * np.sqrt(0.44), rel=0.02)
+    assert np.std(patch + noise) == pytest.approx(0.012, rel=0.01)
+    assert np.corrcoef(noise.ravel(), patch.ravel())[0, 1] == pytest.approx(0, abs=0.02)
     assert not matching_noise(patch, np.full(patch.shape, 0.8), rng).any()
     # Grain: the neighbors' correlation is that of the patch.
     grained = cv2.GaussianBlur(patch - 0.5, (0, 0), 0.9) + 0.5
