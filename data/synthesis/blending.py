@@ -112,16 +112,19 @@ def change_cavity(
         return Cavity(int(place[0]), int(place[1]), np.zeros((0, 0), np.float32))
     size = np.abs(change[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.float32)
     size = size[:, ::-1] if mirrored else size
-    peak, height, width = float(size.max()), *size.shape
+    peak = float(size.max())
+    height, width = size.shape
     scale = 1.0 if side is None else side / max(height, width)
     if scale < 1:  # no aliasing
         size = cv2.GaussianBlur(size, (0, 0), 0.4 / scale, borderType=cv2.BORDER_CONSTANT)
     reach = int(np.ceil(np.hypot(height, width) * scale / 2)) + 1
     x0, y0 = (int(np.floor(value)) - reach for value in place)
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+    matrix: np.ndarray = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
     # A pixel's center lies half a pixel off its corner.
     matrix[:, 2] += np.array(place) - 0.5 - [x0, y0] - [(width - 1) / 2, (height - 1) / 2]
-    chord = cv2.warpAffine(np.ascontiguousarray(size), matrix, (2 * reach + 2, 2 * reach + 2), flags=cv2.INTER_LINEAR)
+    chord: np.ndarray = cv2.warpAffine(
+        np.ascontiguousarray(size), matrix, (2 * reach + 2, 2 * reach + 2), flags=cv2.INTER_LINEAR
+    )
     chord *= peak / max(float(chord.max()), 1e-12)
     top, left = max(-y0, 0), max(-x0, 0)
     inside = chord[top : max(shape[0] - y0, 0), left : max(shape[1] - x0, 0)]

@@ -205,7 +205,7 @@ def knuckle(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
     reach = min(grid.extent) / 2
     squared = np.full(grid.x.shape, np.float32(-1e6))
     core = rng.normal(0, 0.15, 2) * reach
-    ends = []
+    ends: list[np.ndarray] = []
     for limb in range(int(rng.integers(3, 7))):
         start = core if limb < 2 or rng.random() < 0.6 else ends[int(rng.integers(len(ends)))]
         angle = rng.uniform(0, 2 * np.pi)
@@ -219,9 +219,9 @@ def knuckle(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
     thickness = np.sqrt(np.maximum(squared, 0)) * np.float32(1.5)
     for center in [core, *ends]:
         if rng.random() < 0.6:
-            radius = rng.uniform(5, 13)
+            bore = rng.uniform(5, 13)
             through = np.float32(rng.choice([1.0, 1.0, rng.uniform(0.3, 0.9)]))
-            hole = circle(grid.x, grid.y, center[0], center[1], radius)
+            hole = circle(grid.x, grid.y, center[0], center[1], bore)
             thickness *= 1 - through * inside(hole, rng.choice([0.3, rng.uniform(0.5, 6)]), grid.pixel_mm)
     return grid, thickness
 
@@ -243,7 +243,7 @@ def bracket(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Grid, np.n
         extra = rng.uniform(-0.3, 1.0) * base
         thickness += extra * inside(arm + rng.uniform(0, 8), rng.uniform(0.5, 12), pixel)
         if rng.random() < 0.4:
-            pocket = box(grid.x, grid.y, *center, (half[0] * 0.6, half[1] * 0.5), angle, 4)
+            pocket = box(grid.x, grid.y, center[0], center[1], (half[0] * 0.6, half[1] * 0.5), angle, 4)
             thickness -= thickness * np.float32(rng.uniform(0.2, 0.7)) * inside(pocket, rng.uniform(1, 8), pixel)
     return grid, np.maximum(thickness, 1.5) * inside(outline, rng.uniform(0.5, 9), pixel)
 

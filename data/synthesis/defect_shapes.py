@@ -45,7 +45,7 @@ def sponge_shrinkage(rng: np.random.Generator, size: float) -> np.ndarray:
 def dendritic_shrinkage(rng: np.random.Generator, size: float) -> np.ndarray:
     """Return the chords of dendritic shrinkage: worm-like channels that branch."""
     side = _side(size * 1.3)
-    chord = np.zeros((side, side), np.float32)
+    chord: np.ndarray = np.zeros((side, side), np.float32)
     thickness = max(1, round(size * rng.uniform(0.03, 0.09)))
     heading = rng.uniform(0, 2 * np.pi)
     for _ in range(int(rng.integers(3, 9))):
@@ -92,7 +92,9 @@ def _side(size: float) -> int:
     return int(np.ceil(size)) // 2 * 2 + 3
 
 
-def _ellipsoid(side: int, offset: tuple[float, float], axes: tuple[float, float], angle: float) -> np.ndarray:
+def _ellipsoid(
+    side: int, offset: tuple[float, float] | np.ndarray, axes: tuple[float, float], angle: float
+) -> np.ndarray:
     """Return the relative chord sqrt(1 - q^2) of an ellipsoid seen on `side` x `side` pixels."""
     u = np.arange(side, dtype=np.float32) - side // 2
     x, y = u[None] - np.float32(offset[0]), u[:, None] - np.float32(offset[1])

@@ -176,14 +176,13 @@ def _outlines(ellipsoids: Ellipsoids, projection: Projection, shape: tuple[int, 
     centers, pixel = ellipsoids.centers, projection.pixel_mm
     to_sphere = ellipsoids.rotations.transpose(0, 2, 1) / ellipsoids.semi_axes[:, :, None]
     G = to_sphere[:, :, :2] * pixel  # by how much one pixel to the right, or down, moves the ray's foot
-    count, parallel = len(ellipsoids), projection.source_mm is None
-    if parallel:
+    count, source = len(ellipsoids), projection.source_mm
+    if source is None:
         foot = centers[:, :2]
         ray = np.tile([0.0, 0.0, -1.0], (count, 1))
         m = q = np.einsum("nij,nj->ni", to_sphere, ray)
         F, steps, shift = np.zeros_like(G), np.zeros((3, 2)), -centers[:, 2]
     else:
-        source = projection.source_mm
         reach = np.sqrt(((ellipsoids.rotations[:, 2] * ellipsoids.semi_axes) ** 2).sum(axis=1))
         behind = np.flatnonzero(centers[:, 2] + reach >= source)
         if len(behind):
@@ -202,7 +201,7 @@ def _outlines(ellipsoids: Ellipsoids, projection: Projection, shape: tuple[int, 
     mm = _quadratic(m, F)
     p = mm - _quadratic(np.zeros_like(m), moment)
     mid = np.zeros((count, 6))
-    if not parallel:  # parallel rays start beside the center, where m' q is 0
+    if source is not None:  # parallel rays start beside the center, where m' q is 0
         mid[:, 0] = -(m * q).sum(axis=1)
     mid[:, 1:3] = -np.einsum("ni,nij->nj", q, G)
     lengths = _quadratic(ray, np.broadcast_to(steps, G.shape))
@@ -211,7 +210,7 @@ def _outlines(ellipsoids: Ellipsoids, projection: Projection, shape: tuple[int, 
     # Places of the terms 1, x, y, x^2, x y, y^2 in [1 y y^2] C [1 x x^2]'.
     quadratics[:, :, [0, 1, 3, 2, 4, 6]] = np.stack([p, lengths, mm, mid], axis=1)
     windows = _windows(p, origin, shape)
-    return _Outlines(quadratics.reshape(count, 4, 3, 3), origin, shift, windows, parallel)
+    return _Outlines(quadratics.reshape(count, 4, 3, 3), origin, shift, windows, source is None)
 
 
 def _quadratic(base: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -176,7 +176,8 @@ def _write_ground_truth(out: Path, kind: str, records: list[dict[str, Any]]) -> 
 
 def _coco(records: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the COCO data set of the records, ids from 1."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, record in enumerate(records, start=1):
         images.append({"id": image_id, **record["image"]})
         for annotation in record["annotations"]:

@@ -215,9 +215,11 @@ class DefectSimulator:
         config = self.config
         brighter = config.polarity == "brighter" or (config.polarity == "either" and rng.random() < 0.5)
         smooth = cv2.GaussianBlur(patch, (0, 0), max(sigma, 1.0))
+        change: np.ndarray
         if config.attenuation is not None:
             mu, thickest = config.attenuation.mu, config.attenuation.max_thickness_mm
-            change = AttenuationModel.from_darkest(mu, thickest, 1.0, brighter).change(smooth, chord).astype(np.float32)
+            model = AttenuationModel.from_darkest(mu, thickest, 1.0, brighter)
+            change = model.change(smooth, chord).astype(np.float32)
         else:
             change = smooth * chord
         if sigma > 0:

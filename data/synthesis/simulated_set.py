@@ -73,7 +73,7 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
             return out / ANNOTATIONS
         images: list[ImageRecord] = []
         annotations: list[Annotation] = []
-        shown = []
+        shown: list[np.ndarray] = []
         with progress() as bar:
             task = bar.add_task("simulated defects", total=len(paths))
             for index, (image, path) in enumerate(zip(dataset.images, paths, strict=True)):

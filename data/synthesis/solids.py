@@ -122,7 +122,7 @@ def _turned_part(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
     squeeze = np.float32(rng.uniform(0.75, 1.0))  # seen obliquely
     radius, angle = np.hypot(x, y / squeeze), np.arctan2(y / squeeze, x)
     outer = side * (rng.uniform(0.7, 1.8) if close_up else rng.uniform(0.3, 0.75))
-    wall = np.full(canvas.shape, np.float32(rng.uniform(0.3, 1.2)))
+    wall: np.ndarray = np.full(canvas.shape, np.float32(rng.uniform(0.3, 1.2)))
     for _ in range(int(rng.integers(2, 8))):
         edge, width = rng.uniform(0.05, 1.0) * outer, _edge(rng)
         wall = wall + np.float32(rng.normal(0, 0.45)) * step(radius - np.float32(edge), width)
@@ -329,7 +329,7 @@ def _ring(rng: np.random.Generator, canvas: Canvas, total: np.ndarray) -> np.nda
 def _letters(rng: np.random.Generator, canvas: Canvas, total: np.ndarray) -> np.ndarray:
     """Add cast letters and numbers, raised or sunk."""
     text = "".join(rng.choice(list("0123456789ABCDEFHKLMNPRSTX-"), int(rng.integers(1, 7))))
-    ink = np.zeros(canvas.shape, np.uint8)
+    ink: np.ndarray = np.zeros(canvas.shape, np.uint8)
     x, y = rng.uniform(0, canvas.shape[1]), rng.uniform(0, canvas.shape[0])
     scale = log_uniform(rng, 0.4, 2.5)
     cv2.putText(ink, text, (int(x), int(y)), int(rng.integers(0, 8)), scale, 255, max(int(2 * scale), 1), cv2.LINE_AA)
