@@ -31,7 +31,8 @@ class Annotation(TypedDict):
 
     `segmentation` is a list of polygons x1, y1, x2, y2 ..., or a run-length mask with `size` [height, width] and
     `counts`. `simulated` is true of a defect that the toolkit put there; `depth_mm` and `kind` belong to those of
-    simulated parts. `read_coco` fills in `area` and `iscrowd`.
+    simulated parts, `contrast_to_noise` to defects whose strength is stated so. `read_coco` fills in `area` and
+    `iscrowd`.
     """
 
     id: int
@@ -44,6 +45,7 @@ class Annotation(TypedDict):
     simulated: NotRequired[bool]
     depth_mm: NotRequired[float]
     kind: NotRequired[str]
+    contrast_to_noise: NotRequired[float]
 
 
 class Category(TypedDict):

@@ -6,13 +6,12 @@ import click
 from rich.table import Table
 
 from data.console import console
+from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS, STYLES  # the one table; light to import
 from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, parse_size
 
 
 @click.command(cls=Command)
-@click.option(
-    "--kind", type=click.Choice(["castings", "varied_castings", "welds"]), default="castings", show_default=True
-)
+@click.option("--kind", type=click.Choice(list(PHANTOM_KINDS)), default="castings", show_default=True)
 @click.option(
     "--count",
     "--n",
@@ -27,7 +26,7 @@ from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, pars
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True)
 @click.option(
     "--style",
-    type=RenamedChoice(["realistic", "easy"], {"full": "realistic", "plain": "easy"}),
+    type=RenamedChoice(list(STYLES), FORMER_STYLES),
     default="realistic",
     show_default=True,
     help="How hard the radiographs are: easy ones have plain parts and strong defects.",
