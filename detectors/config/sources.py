@@ -113,6 +113,8 @@ def check_radiographs(
     with ThreadPoolExecutor(max(1, min(data.workers, 8))) as pool:
         for source in each.values():
             dataset, folder = load_source(source, categories)
+            if not dataset.images:  # phantoms that are made anew for every sample
+                continue
             store = RadiographStore(dataset, folder, percentile_window(data))
             with progress(transient=True) as bar:
                 for _ in bar.track(pool.map(store.read, range(len(store))), len(store), description="checking"):

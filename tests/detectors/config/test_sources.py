@@ -10,7 +10,7 @@ from data.errors import InputError
 from data.radiograph import write_radiograph
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.files import check_config
-from detectors.config.sources import load_evaluation_source, segmentation_dataset, training_dataset
+from detectors.config.sources import check_radiographs, load_evaluation_source, segmentation_dataset, training_dataset
 from detectors.training.patches import PatchTask
 
 PORE = [{"id": 7, "name": "pore"}]
@@ -58,3 +58,13 @@ def test_a_folder_has_the_categories_of_the_model_it_judges(folders: tuple[dict,
 def test_patches_are_no_radiographs() -> None:
     with pytest.raises(InputError, match=r"some\.npz: patches, where whole radiographs are needed"):
         training_dataset(config({"patches": "some.npz"}))
+
+
+def test_all_radiographs_are_read_before_a_training(folders: tuple[dict, dict]) -> None:
+    both = config(*folders)
+    check_radiographs(both, PORE)
+    torn = Path(folders[1]["images"]) / "b.png"
+    torn.write_bytes(torn.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"b\.png"):
+        check_radiographs(both, PORE)
+    check_radiographs(config(folders[0], {"phantoms": {"n": 5, "fresh": True}}, {"patches": "none.npz"}), PORE)
