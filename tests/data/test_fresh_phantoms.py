@@ -39,7 +39,7 @@ def test_padding_is_on_every_side() -> None:
     tight = FreshPhantomDataset("varied_castings", 8, seed=1, size=(128, 128))
     loose = FreshPhantomDataset("varied_castings", 8, seed=1, size=(128, 128), padding=2)
     for index in range(8):
-        expected = (tight[index][1]["boxes"].numpy() + [-2, -2, 2, 2]).clip(0, 128)
+        expected = (tight[index][1]["boxes"].numpy() + np.array([-2, -2, 2, 2])).clip(0, 128)
         assert np.allclose(loose[index][1]["boxes"].numpy(), expected)
 
 
