@@ -44,8 +44,13 @@ class CenterNetConfig(ModelSection):
     stage_blocks: tuple[int, int, int, int] = Field((1, 2, 2, 1), description="Residual blocks of each stage.")
     neck_channels: int = Field(32, ge=4, le=1024, description="Channels of the top-down neck and of the head.")
     box_weight: float = Field(2.0, ge=0, description="Weight of the box loss (GIoU) against the heat map's.")
+    flip_test: bool = Field(
+        False,
+        description="Detects in the radiograph and its mirror image and averages the two maps: fewer false calls for "
+        "twice the time.",
+    )
     size_prior: float = Field(
-        0.5,
+        0.35,
         ge=0,
         le=2,
         description="Scores are multiplied by (size / 60 px) to this power, up to 60 px, the size being the root of "
@@ -107,6 +112,15 @@ class CenterNet(nn.Module):
         features = self.backbone(images)["0"]
         return self.heat(features), self.sides(features)
 
+    def _averaged_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maps of [1, 1, H, W], with `flip_test` averaged with those of its mirror image."""
+        if not self.config.flip_test:
+            return self.maps(images)
+        heat, sides = self.maps(torch.cat([images, images.flip(3)]))
+        mirrored = sides[1:].flip(3)[:, [2, 1, 0, 3]]  # left and right change places
+        probability = (torch.sigmoid(heat[:1].float()) + torch.sigmoid(heat[1:].flip(3).float())) / 2
+        return torch.logit(probability, eps=1e-6), (sides[:1] + mirrored) / 2
+
     def detection_cap(self, height: int, width: int) -> int:
         """Return the most detections of a radiograph of this size in pixels."""
         return raised(grown(self.config.detections_per_image, height, width), self.detections_asked_for)
@@ -115,7 +129,7 @@ class CenterNet(nn.Module):
         """Return the detections of one image [1, H, W]."""
         config = self.config
         height, width = image.shape[1:]
-        heat, sides = self.maps(_batch([image]))
+        heat, sides = self._averaged_maps(_batch([image]))
         boxes, scores, labels = (found[0] for found in find_peaks(heat, sides, self.detection_cap(height, width)))
         boxes = clip_boxes_to_image(boxes, (height, width))
         sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()

@@ -133,8 +133,9 @@ class Trainer:
             self.task.check_data()
         section = config.model.without_weights() if checkpoint else config.model
         model = build_model(section, len(self.task.categories))
-        # From here on each process draws random numbers of its own.
-        seed_process(config.seed, self.accelerator.process_index)
+        # From here on each process draws random numbers of its own; the first goes on with those it has.
+        if self.accelerator.process_index:
+            seed_process(config.seed, self.accelerator.process_index)
         if self.accelerator.device.type == "cpu":
             # Convolutions in this layout are about a fifth faster on a CPU.
             model = model.to(memory_format=torch.channels_last)

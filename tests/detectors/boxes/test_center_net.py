@@ -154,6 +154,25 @@ def test_the_size_prior_takes_from_small_boxes_alone() -> None:
     assert float(after) == pytest.approx(float(before) * (15 / 60) ** 0.5, rel=0.05)
 
 
+def test_with_flips_a_radiograph_and_its_mirror_image_have_mirrored_detections() -> None:
+    torch.manual_seed(2)
+    section = SMALL.model_copy(update={"flip_test": True, "score_threshold": 0.0, "detections_per_image": 20})
+    model = CenterNet(section, 1).eval()
+    image = torch.rand(1, 64, 96, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        (straight,), (mirrored,) = model([image]), model([image.flip(2)])
+    assert len(straight["boxes"]) == len(mirrored["boxes"])
+    back = mirrored["boxes"][:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([96, 0, 96, 0])
+    assert torch.allclose(straight["scores"], mirrored["scores"], atol=1e-5)
+    best = straight["boxes"][straight["scores"].argmax()]
+    assert (back - best).abs().max(dim=1).values.min() < 0.01
+    plain = CenterNet(section.model_copy(update={"flip_test": False}), 1).eval()
+    plain.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        (one_sided,) = plain([image])
+    assert not torch.allclose(one_sided["scores"].max(), straight["scores"].max(), atol=1e-6)
+
+
 def test_the_small_net_is_small() -> None:
     model = build_center_net(CenterNetConfig(), 1)
     assert sum(p.numel() for p in model.parameters()) < 0.65e6
