@@ -10,7 +10,8 @@ import torch
 
 from data.coco import CocoDataset
 from data.epochs import MixedDataset, RepeatedDataset
-from data.radiograph_store import RadiographStore, Window, compact
+from data.gray_window import GrayWindow
+from data.radiograph_store import RadiographStore, compact
 from data.synthesis.simulation_config import SimulationConfig
 from data.targets import SimulatedTargets, read_targets
 from data.transforms import AugmentationConfig, build_transform
@@ -41,7 +42,7 @@ class DetectionDataset(RepeatedDataset[Sample]):
         dataset: CocoDataset,
         image_dir: Path,
         augmentation: AugmentationConfig | None = None,
-        window: Window | None = None,
+        window: GrayWindow | None = None,
         keep_negatives: bool = True,
         seed: int = 0,
         repeat: int = 1,

@@ -31,6 +31,7 @@ CODECS: dict[str, Callable[[bytes], np.ndarray]] = {
     uid.JPEG2000Lossless: imagecodecs.jpeg2k_decode,
     uid.JPEG2000: imagecodecs.jpeg2k_decode,
 }
+AS_STORED: Any = {"correct_unused_bits": False}  # or pydicom would mask what lies beyond the stored bits
 UNCOMPRESSED = (
     uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian,
 )  # fmt: skip
@@ -224,7 +225,7 @@ def _raw_values(dataset: pydicom.Dataset, header: _Header, allocated: int) -> np
                     )
                 values = CODECS[syntax](frame)
             elif syntax == uid.RLELossless:
-                values, _ = get_decoder(syntax).as_array(dataset, raw=True, index=0, correct_unused_bits=False)
+                values, _ = get_decoder(syntax).as_array(dataset, raw=True, index=0, **AS_STORED)
             else:
                 name = uid.UID(syntax).name if syntax.is_transfer_syntax else "unknown"
                 raise InputError(

@@ -14,7 +14,7 @@ import numpy as np
 from data.errors import InputError
 from data.gray_levels import FileWindow, UsedLevels, used_levels
 
-WindowKind = Literal["auto", "full", "file", "percentiles", "levels"]
+WindowKind = Literal["auto", "full", "fitted", "file", "percentiles", "levels"]
 
 SLIVER = 1 / 16
 """Share of the scale: a radiograph of more than 8 bits that uses less is rescued by `auto`. 12 bits stored in 16 do."""
@@ -66,9 +66,11 @@ class GrayWindow:
     """Which levels of a radiograph become black and white.
 
     Kinds:
-        auto: the full depth; but where more than 8 bits are stored and the levels used are a sliver of the scale
-            (under a 16th), the window that the file states, if it fits them, else the levels used and a margin.
+        auto: the full depth; but `fitted` where more than 8 bits are stored and the levels used are a sliver of the
+            scale (under a 16th).
         full: the full depth, whatever is used of it.
+        fitted: for every radiograph the window that its file states, if it fits the levels used, else the levels used
+            and a margin.
         file: the window that the file states (VOI: linear, sigmoid or look-up table), an InputError without one.
         percentiles: between the percentiles `low` and `high` of each radiograph, a burnt-in caption left out.
         levels: between the stored levels `low` and `high`, the same in all radiographs.
@@ -103,11 +105,24 @@ class GrayWindow:
             return file_map(file_window, depth)
         if self.kind == "percentiles":
             return self._percentiles(levels, depth)
-        if self.kind == "auto" and depth > 8:
+        if self.kind == "fitted" or (self.kind == "auto" and depth > 8):
             used = used_levels(levels)
-            if is_sliver(used, depth):
-                return rescue(used, depth, file_window)
+            if is_sliver(used, depth) or (self.kind == "fitted" and used.high > used.low):
+                return fitted(used, depth, file_window)
         return LevelMap.full(depth)
+
+    def of_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Return gray values of the full depth, float [H, W] in [0, 1], through this window, float32.
+
+        They count as levels of 8 bits where they are whole ones, else of 16 (or `bit_depth`).
+        """
+        for depth in (self.bit_depth,) if self.bit_depth else (8, 16):
+            full = np.float32(2**depth - 1)
+            levels = np.rint(pixels * full).astype(np.uint8 if depth <= 8 else np.uint16)
+            if np.array_equal(levels.astype(np.float32) / full, pixels):
+                break
+        shown = self.fit(levels, depth, None, "pixels")
+        return np.asarray(pixels, np.float32) if shown.source == "full" else shown(levels)
 
     @property
     def _low(self) -> float:
@@ -143,13 +158,17 @@ def window_problem(kind: str, low: float | None, high: float | None) -> str | No
     return None
 
 
+AUTO = GrayWindow()
+"""The window of pictures, and of runs that state none: ordinary radiographs as they are, empty-looking ones rescued."""
+
+
 def is_sliver(used: UsedLevels, depth: int) -> bool:
     """Return whether so little of the scale is used that a radiograph of more than 8 bits looks empty."""
     return depth > 8 and 0 < used.high - used.low < SLIVER * 2**depth
 
 
-def rescue(used: UsedLevels, depth: int, file_window: FileWindow | None) -> LevelMap:
-    """Return the window for a radiograph that uses a sliver of its scale."""
+def fitted(used: UsedLevels, depth: int, file_window: FileWindow | None) -> LevelMap:
+    """Return the window of the file if it fits the levels used, else one around those."""
     if file_window is not None and fits(file_window, used):
         return file_map(file_window, depth)
     margin = round(MARGIN * (used.high - used.low))

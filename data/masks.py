@@ -56,8 +56,8 @@ def _pairs(images_dir: Path, masks_dir: Path) -> list[tuple[Path, Path]]:
     together = images_dir.resolve() == masks_dir.resolve()
     files = find_radiographs([images_dir])
     radiographs = _by_place([file for file in files if not (together and _is_marked(file))], images_dir, marked=False)
-    masks = find_radiographs([masks_dir])
-    masks = _by_place([file for file in masks if not together or _is_marked(file)], masks_dir, marked=True)
+    marked = [file for file in find_radiographs([masks_dir]) if not together or _is_marked(file)]
+    masks = _by_place(marked, masks_dir, marked=True)
     for place, file in radiographs.items():
         if place not in masks:
             raise InputError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from data.gray_window import GrayWindow
+from data.gray_window import AUTO
 from data.image_paths import existing_image
 from data.pictures import CAPTION_HEIGHT, FONT, GAP, PAPER, as_rgb, captioned, grid, write_picture
 from data.radiograph import read_radiograph
@@ -85,7 +85,7 @@ def write_montage(
         raise InputError(f"{dataset.path or 'data set'}: no images to show")
     cells = []
     for image in images:
-        pixels = read_radiograph(existing_image(image_dir, image), window=GrayWindow()).pixels
+        pixels = read_radiograph(existing_image(image_dir, image), window=AUTO).pixels
         boxes = dataset.boxes_xyxy(image["id"])
         caption = f"{Path(image['file_name']).stem}: {len(boxes)} box{'' if len(boxes) == 1 else 'es'}"
         cells.append(_cell(pixels, boxes, caption, cell_width))

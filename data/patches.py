@@ -9,11 +9,12 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from data.coco import CocoDataset
+from data.gray_window import GrayWindow
 from data.part_mask import segment_test_object
 from data.patch_files import PatchSet, check_classes, stack_levels, to_levels
 from data.patch_folds import parse_fold
 from data.patch_windows import DEFECT, NEGATIVE, WindowPose, cut_window, extent, label_window
-from data.radiograph_store import RadiographStore, Window
+from data.radiograph_store import RadiographStore
 from data.schema import StrictModel
 from data.streams import stream
 from data.targets import read_targets
@@ -80,7 +81,7 @@ class RadiographPatches:
         dataset: CocoDataset,
         image_dir: Path,
         config: PatchConfig,
-        window: Window | None = None,
+        window: GrayWindow | None = None,
         repeat: int = 1,
         keep_negatives: bool = True,
     ) -> None:
@@ -97,10 +98,9 @@ class RadiographPatches:
             height, width = store.shape(position)
             boxes = dataset.boxes_xyxy(image["id"]).clip(0, [width, height, width, height])
             self._boxes.append(boxes)
-            self._negative.append(negative_starts(radiograph.pixels, boxes, config))
-            pixels, full = store.windowed(radiograph), store.full_scale(radiograph)
-            self._levels.append(to_levels(pixels, radiograph.gray_bits if full > 1 else 16))
-            self._analyze(position, pixels, full)
+            self._negative.append(negative_starts(radiograph.display(), boxes, config))
+            self._levels.append(to_levels(radiograph.pixels, radiograph.gray_bits))
+            self._analyze(position, radiograph.pixels, radiograph.full_scale)
         self._defects = [
             (image, k) for image, crowds in enumerate(self._crowds) for k in np.flatnonzero(~crowds).tolist()
         ]

@@ -17,7 +17,7 @@ from data.dicom import DICOM_SUFFIXES, dicom_pixel_size, dicom_size, is_dicom, r
 from data.errors import InputError
 from data.files import atomic_path
 from data.gray_levels import FileWindow, StoredImage
-from data.gray_window import GrayWindow, LevelMap
+from data.gray_window import AUTO, GrayWindow, LevelMap
 from data.pictures import is_own_picture
 from data.plain_images import JPEG_SUFFIXES, PLAIN_SUFFIXES, PNG_SUFFIXES, plain_size, read_plain
 from data.records import ImageRecord
@@ -59,28 +59,14 @@ class Radiograph:
         """Bits that hold every gray value of `pixels`: those of the file, or 16 behind a window."""
         return self.bit_depth if self.level_map.source == "full" else 16
 
+    def display_map(self) -> LevelMap:
+        """Return what makes gray values for the eye of its levels, whatever window `pixels` went through."""
+        return AUTO.fit(self.levels, self.bit_depth, self.file_window)
 
-@dataclass(frozen=True)
-class PercentileWindow:
-    """Stretch a radiograph between two percentiles of itself, clipped to [0, 1].
-
-    For display and for models that ask for it; the reader never does it. `low` and `high` are percentiles,
-    0 <= low < high <= 100 (InputError otherwise). An image without a spread between them stays unchanged.
-    """
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.low < self.high <= 100:
-            raise InputError(f"percentile window {self.low} to {self.high}: needs 0 <= low < high <= 100")
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Return float32 pixels of the same shape in [0, 1]."""
-        bottom, top = np.percentile(pixels, (self.low, self.high))
-        if top <= bottom:
-            return pixels
-        return np.clip((pixels - bottom) / (top - bottom), 0, 1).astype(np.float32)
+    def display(self) -> np.ndarray:
+        """Return the gray values of `display_map`, float32 [H, W] in [0, 1]."""
+        shown = self.display_map()
+        return self.pixels if shown.source == self.level_map.source == "full" else shown(self.levels)
 
 
 def read_radiograph(path: str | Path, bit_depth: int | None = None, window: GrayWindow | None = None) -> Radiograph:

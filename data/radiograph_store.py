@@ -8,10 +8,8 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from data.gray_window import GrayWindow
 from data.image_paths import existing_image
-from data.radiograph import PercentileWindow, Radiograph, read_radiograph
+from data.radiograph import Radiograph, read_radiograph
 from data.records import ImageRecord
-
-Window = GrayWindow | PercentileWindow
 
 
 class RadiographStore:
@@ -20,8 +18,7 @@ class RadiographStore:
     Args:
         dataset: COCO data.
         image_dir: folder that file names start from.
-        window: maps the gray values of a whole radiograph before anything else; see `GrayWindow` for how stored levels
-            are read, `PercentileWindow` for a stretch of every radiograph. None reads the full depth.
+        window: what makes gray values of a radiograph's levels; None by the full depth.
         keep_negatives: whether images without an annotation are among them (crowds do not count).
 
     Raises InputError here for an image file that is missing or outside of the folder, and for no image at all; and on
@@ -33,7 +30,7 @@ class RadiographStore:
         self,
         dataset: CocoDataset,
         image_dir: str | Path,
-        window: Window | None = None,
+        window: GrayWindow | None = None,
         keep_negatives: bool = True,
     ) -> None:
         self.window = window
@@ -57,7 +54,7 @@ class RadiographStore:
     def keep_all(self) -> None:
         """Read all radiographs now and keep them in memory, which forked workers share.
 
-        They take 1 or 2 bytes a pixel, 4 with a window; no value changes.
+        They take 1 or 2 bytes a pixel; no value changes.
         """
         self._kept = [self.levels(position) for position in range(len(self))]
 
@@ -66,9 +63,9 @@ class RadiographStore:
         return self.images[position]["height"], self.images[position]["width"]
 
     def read(self, position: int) -> Radiograph:
-        """Return a radiograph from its file, its size checked. A `GrayWindow` is applied, no other."""
+        """Return a radiograph, its gray values by the window, its size checked."""
         image, path = self.images[position], self.paths[position]
-        radiograph = read_radiograph(path, window=self.window if isinstance(self.window, GrayWindow) else None)
+        radiograph = read_radiograph(path, window=self.window)
         height, width = radiograph.pixels.shape
         if (height, width) != self.shape(position):
             raise InputError(
@@ -77,26 +74,18 @@ class RadiographStore:
             )
         return radiograph
 
-    def windowed(self, radiograph: Radiograph) -> np.ndarray:
-        """Return the pixels of a radiograph after the window, float32 [H, W] in [0, 1]."""
-        return self.window(radiograph.pixels) if isinstance(self.window, PercentileWindow) else radiograph.pixels
-
-    def full_scale(self, radiograph: Radiograph) -> int:
-        """Return what `windowed` gives whole multiples of 1 / it of; 1 where its values are none."""
-        return 1 if isinstance(self.window, PercentileWindow) else radiograph.full_scale
-
     def pixels(self, position: int) -> np.ndarray:
         """Return a radiograph after the window, float32 [H, W] in [0, 1]; not to be written into."""
         if self._kept is not None:
             return restore(*self._kept[position])
-        return self.windowed(self.read(position))
+        return self.read(position).pixels
 
     def levels(self, position: int) -> tuple[np.ndarray, int]:
         """Return the same as whole gray levels and their full scale, as `compact` does."""
         if self._kept is not None:
             return self._kept[position]
         radiograph = self.read(position)
-        return compact_scale(self.windowed(radiograph), radiograph.full_scale)
+        return compact_scale(radiograph.pixels, radiograph.full_scale)
 
 
 def compact(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int]:
@@ -105,7 +94,7 @@ def compact(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int]:
 
 
 def compact_scale(pixels: np.ndarray, full: int) -> tuple[np.ndarray, int]:
-    """Return gray values as `compact` does, for a full scale of at most 65535."""
+    """Do the same for gray values that are whole multiples of 1 / `full`."""
     levels = np.rint(pixels * full).astype(np.uint8 if full <= 255 else np.uint16)
     return (levels, full) if np.array_equal(restore(levels, full), pixels) else (pixels, 1)
 

@@ -10,8 +10,9 @@ import torch
 from data.coco import CocoDataset
 from data.epochs import RepeatedDataset
 from data.errors import InputError
+from data.gray_window import GrayWindow
 from data.masks import rasterize
-from data.radiograph_store import RadiographStore, Window, compact_scale, restore
+from data.radiograph_store import RadiographStore, compact_scale, restore
 from data.streams import stream
 from data.synthesis.simulation_config import SimulationConfig
 from data.targets import SimulatedTargets, read_targets
@@ -53,7 +54,7 @@ class SegmentationDataset(RepeatedDataset[SegmentationSample]):
         dataset: CocoDataset,
         image_dir: Path,
         augmentation: AugmentationConfig | None = None,
-        window: Window | None = None,
+        window: GrayWindow | None = None,
         keep_negatives: bool = True,
         seed: int = 0,
         repeat: int = 1,
@@ -132,7 +133,7 @@ class SegmentationDataset(RepeatedDataset[SegmentationSample]):
             if not numbers:
                 continue
             radiograph = self._store.read(position)
-            pixels, boxes = self._store.windowed(radiograph), self._targets[position].boxes
+            pixels, boxes = radiograph.pixels, self._targets[position].boxes
             for number in numbers:
                 rng = stream(self.seed, "region", number)
                 simulated, around, labels = self._with_simulated(position, pixels, boxes, mask, rng)

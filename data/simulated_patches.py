@@ -7,10 +7,10 @@ import numpy as np
 
 from data.coco import CocoDataset
 from data.errors import InputError
+from data.gray_window import GrayWindow
 from data.patch_files import PatchSet, scaled, to_levels
 from data.patch_windows import DEFECT, NEGATIVE
 from data.patches import MAX_ATTEMPTS, PatchConfig, RadiographPatches
-from data.radiograph_store import Window
 from data.streams import stream
 from data.synthesis.on_the_fly import OnTheFlyDefects
 from data.synthesis.simulation_config import SimulationConfig
@@ -51,7 +51,7 @@ class SimulatedPatches(RadiographPatches):
         simulation: SimulationConfig,
         margin: float = 0.0,
         seed: int = 0,
-        window: Window | None = None,
+        window: GrayWindow | None = None,
         repeat: int = 1,
         keep_negatives: bool = True,
     ) -> None:

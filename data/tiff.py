@@ -88,7 +88,7 @@ def _open_page(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPag
 def _count_pages(path: Path, stream: BinaryIO) -> int:
     """Return the number of directories. A file whose directories go in a circle would be read for ever."""
     head = stream.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
     version = struct.unpack(order + "H", head[2:4])[0] if order else 0
     if version not in (42, 43):
         raise ValueError("no TIFF header")

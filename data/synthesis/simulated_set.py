@@ -16,9 +16,18 @@ from data.coco import CocoDataset, write_coco
 from data.console import progress
 from data.errors import InputError
 from data.files import atomic_path
+from data.gray_notes import GrayNotes
 from data.image_paths import existing_image
 from data.montage import draw_boxes
-from data.radiograph import PNG_SUFFIXES, TIFF_SUFFIXES, radiograph_size, read_radiograph, write_radiograph
+from data.radiograph import (
+    PNG_SUFFIXES,
+    TIFF_SUFFIXES,
+    Radiograph,
+    radiograph_size,
+    read_radiograph,
+    square_side,
+    write_radiograph,
+)
 from data.records import Annotation, ImageRecord
 from data.synthesis.on_the_fly import build_simulator
 from data.synthesis.output_folder import claimed
@@ -32,11 +41,12 @@ GENERATOR = 1
 
 
 def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path, config: SimulationConfig,
-                    per_image: int, seed: int = 0) -> Path:  # fmt: skip
+                    per_image: int, seed: int = 0, bit_depth: int | None = None) -> Path:  # fmt: skip
     """Write every radiograph with `per_image` simulated defects to `out`; return the path of its COCO annotations.
 
-    Files keep their names below the folder of images, and their bit depths; what is neither PNG of 8 or 16 bits nor
-    TIFF becomes TIFF. Simulated annotations have `simulated` true and a segmentation; real ones stay with
+    Files keep their names below the folder of images, and their bit depths (`bit_depth` where they state it wrongly);
+    what is neither PNG of 8 or 16 bits nor TIFF becomes TIFF. Simulated annotations have `simulated` true and a
+    segmentation; real ones stay with
     `real_defects: keep`. Fewer defects are simulated where they have no room. `before_after.png` shows some
     radiographs, `annotations.json` is written last: where it stands, the set is whole. Radiograph k depends on
     (`seed`, k) and nothing else. Where a folder of radiographs holds `out`, what `out` holds is not read.
@@ -66,7 +76,14 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
             )
     simulator = build_simulator(config)
     simulation = config.model_dump(mode="json") | {"per_image": per_image, "seed": seed}
-    parameters = {"simulation": simulation, "generator": GENERATOR, "dataset": _digest(dataset, image_dir)}
+    if bit_depth is not None:
+        simulation["bit_depth"] = bit_depth
+    parameters = {
+        "simulation": simulation,
+        "generator": GENERATOR,
+        "bit_depth": bit_depth,
+        "dataset": _digest(dataset, image_dir),
+    }
     inputs = _fingerprint([*paths, *(Path(name) for name in (config.sizes_from, config.patches_from) if name)])
     with claimed(out, MARKER, parameters) as begun:
         if begun and _is_whole(out, names, inputs):
@@ -74,23 +91,29 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
         images: list[ImageRecord] = []
         annotations: list[Annotation] = []
         shown: list[np.ndarray] = []
+        notes = GrayNotes()
         with progress() as bar:
             task = bar.add_task("simulated defects", total=len(paths))
             for index, (image, path) in enumerate(zip(dataset.images, paths, strict=True)):
-                radiograph = read_radiograph(path)
+                radiograph = read_radiograph(path, bit_depth)
                 real, boxes = dataset.annotations_of(image["id"]), dataset.boxes_xyxy(image["id"])
-                levels = 2**radiograph.bit_depth - 1
+                notes.add(image["file_name"], replace(radiograph, level_map=radiograph.display_map()))
+                levels = radiograph.full_scale
                 background = simulator.analyze(radiograph.pixels, boxes, levels)
                 rng = np.random.default_rng([seed, index])
                 simulated = simulator(radiograph.pixels, background, rng, per_image, levels)
                 write_radiograph(out / names[index], simulated.pixels, max(radiograph.bit_depth, 8))
                 images.append({**image, "file_name": names[index]})
+                side = square_side(radiograph.pixel_size_mm)
+                if side is not None:
+                    images[-1].setdefault("pixel_size_mm", side)
                 annotations += real if config.real_defects == "keep" else []
                 annotations += _annotations(simulated, image, category)
                 if len(shown) < SHOWN:
-                    shown.append(_pair(radiograph.pixels, boxes, simulated))
+                    shown.append(_pair(radiograph, boxes, simulated))
                 bar.advance(task)
         annotations = [{**annotation, "id": k} for k, annotation in enumerate(annotations, start=1)]
+        notes.warn()
         _write_picture(out / PICTURE, shown)
         info = dataset.info | {"simulation": simulation, "inputs": inputs}
         written = CocoDataset(images, annotations, dataset.categories, info=info, extra=dataset.extra)
@@ -192,9 +215,11 @@ def _is_whole(out: Path, names: list[str], inputs: str) -> bool:
         return False
 
 
-def _pair(pixels: np.ndarray, boxes: np.ndarray, simulated: Simulated) -> np.ndarray:
+def _pair(radiograph: Radiograph, boxes: np.ndarray, simulated: Simulated) -> np.ndarray:
     """Return a radiograph with its boxes beside the simulated one with those of the simulated defects, RGB uint8."""
-    return np.hstack([draw_boxes(pixels, boxes), draw_boxes(simulated.pixels, simulated.boxes)])
+    view = radiograph.display_map()  # that of the radiograph for both
+    after = np.rint(simulated.pixels * radiograph.full_scale).astype(radiograph.levels.dtype)
+    return np.hstack([draw_boxes(view(radiograph.levels), boxes), draw_boxes(view(after), simulated.boxes)])
 
 
 def _annotations(simulated: Simulated, image: ImageRecord, category: int) -> list[Annotation]:

@@ -3,30 +3,18 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, InstanceOf, SerializeAsAny, field_validator
 
 from data.patches import PatchConfig
 from data.schema import StrictModel
 from data.transforms import AugmentationConfig
 from detectors.config.source import PhantomConfig, SourceConfig
+from detectors.config.window import WindowConfig
 from detectors.schema import ModelSection
 
 __all__ = ["DataConfig", "ExperimentConfig", "PhantomConfig", "ScheduleConfig", "SourceConfig", "TrainConfig"]
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class WindowConfig(StrictModel):
-    """An explicit stretch of gray values between two percentiles of each radiograph."""
-
-    low: float = Field(0.5, ge=0, lt=100, description="Percentile of a radiograph's gray values that becomes 0.")
-    high: float = Field(99.5, gt=0, le=100, description="Percentile of a radiograph's gray values that becomes 1.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "WindowConfig":
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low}) must be under high ({self.high})")
-        return self
 
 
 class DataConfig(StrictModel):
@@ -39,8 +27,15 @@ class DataConfig(StrictModel):
     test: SourceConfig | None = Field(
         None, description="Looked at once, at the end; without it the run ends with an evaluation on `val`."
     )
-    window: WindowConfig | None = Field(
-        None, description="A stretch of gray values before the model, saved with the run and repeated at prediction."
+    window: WindowConfig = Field(
+        WindowConfig(),
+        description="Which gray levels become black and white; chosen once, saved with the run, and repeated.",
+    )
+    bit_depth: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="Bits of a stored gray level where the files do not state them rightly, such as 12 in a PNG of 16.",
     )
     augmentation: AugmentationConfig = Field(AugmentationConfig(), description="Random changes of training samples.")
     regions: int | None = Field(
@@ -54,6 +49,12 @@ class DataConfig(StrictModel):
         2, ge=0, le=1024, description="Processes that prepare samples; 0 prepares them in the main one."
     )
     cache: bool = Field(False, description="Keep all training radiographs in memory, 1 or 2 bytes a pixel.")
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _no_window(cls, value: object) -> object:
+        """Take null, which once meant the full depth, as the default: the same but for radiographs it left black."""
+        return {} if value is None else value
 
     @field_validator("train", mode="before")
     @classmethod

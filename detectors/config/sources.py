@@ -15,14 +15,16 @@ from data.datasets import DetectionDataset, MixedDataset, Sample
 from data.defect_free import read_defect_free
 from data.errors import InputError
 from data.fresh_phantoms import FreshPhantomDataset
+from data.image_paths import existing_image
 from data.masks import CATEGORIES, read_mask_folder
 from data.patch_files import PatchSet, read_patches
-from data.radiograph import PercentileWindow
+from data.pixel_sizes import with_pixel_sizes
 from data.radiograph_store import RadiographStore
 from data.segmentation import SegmentationDataset, SegmentationSample
 from data.synthesis.phantom import PHANTOM_KINDS
 from data.synthesis.phantom_set import write_phantoms
 from detectors.config.experiment import DataConfig, ExperimentConfig, PhantomConfig, SourceConfig
+from detectors.config.window import gray_window
 
 Radiographs = tuple[CocoDataset, Path]
 """COCO data and the folder that its file names start from."""
@@ -93,7 +95,7 @@ def load_evaluation_source(source: SourceConfig, categories: list[dict]) -> tupl
                 f"{folder / image['file_name']}: no such file, for image {image['id']} of {dataset.path}; "
                 "check the folder of images"
             )
-    return dataset, folder
+    return with_pixel_sizes(dataset, folder), folder
 
 
 def check_radiographs(
@@ -115,7 +117,7 @@ def check_radiographs(
             dataset, folder = load_source(source, categories)
             if not dataset.images:  # phantoms that are made anew for every sample
                 continue
-            store = RadiographStore(dataset, folder, percentile_window(data))
+            store = RadiographStore(dataset, folder, gray_window(data))
             with progress(transient=True) as bar:
                 for _ in bar.track(pool.map(store.read, range(len(store))), len(store), description="checking"):
                     pass
@@ -127,7 +129,7 @@ def read_patch_source(source: SourceConfig, config: DataConfig) -> PatchSet:
     Raises InputError for unreadable patches, patches of another size than `config.patches.size`, and a window, which
     is a matter of whole radiographs.
     """
-    if config.window is not None:
+    if config.window.kind not in ("auto", "full"):
         raise InputError(f"{source.location}: data.window needs whole radiographs, not patches; leave it out")
     patches: PatchSet = source.origin.read(source, config.patches.size)
     return patches
@@ -158,9 +160,14 @@ def make_phantoms(config: PhantomConfig) -> Path:
     )
 
 
-def percentile_window(config: DataConfig) -> PercentileWindow | None:
-    """Return the window step that the configuration asks for, if any."""
-    return PercentileWindow(config.window.low, config.window.high) if config.window else None
+def training_files(data: DataConfig) -> list[Path]:
+    """Return the radiographs of all training sources, in order; none of other sources. Raises InputError."""
+    files = []
+    for source in data.train:
+        if source.origin.content == "radiographs":
+            dataset, folder = load_training_source(source)
+            files += [existing_image(folder, image) for image in dataset.images]
+    return files
 
 
 def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[dict]]:
@@ -198,7 +205,7 @@ def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
     """Return how samples are drawn from a source, whatever they are: arguments of `DetectionDataset`."""
     return {
         "augmentation": config.data.augmentation,
-        "window": percentile_window(config.data),
+        "window": gray_window(config.data),
         "keep_negatives": source.keep_negatives,
         "seed": config.seed,
         "repeat": source.repeat,

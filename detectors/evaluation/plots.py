@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from data.files import atomic_path
+from data.gray_window import AUTO
 from data.radiograph import read_radiograph
 from detectors.evaluation.curves import PrecisionRecall, ScoreCurve
 from detectors.evaluation.matching import MatchTable
@@ -158,7 +159,7 @@ def choose_examples(table: MatchTable, threshold: float | None, count: int) -> l
 
 
 def _draw_example(axes: Any, table: MatchTable, image: int, image_dir: Path, threshold: float | None) -> None:
-    pixels = read_radiograph(image_dir / table.images.names[image]).pixels
+    pixels = read_radiograph(image_dir / table.images.names[image], window=AUTO).pixels
     truths = np.flatnonzero(table.truths.image == image)
     least = -np.inf if threshold is None else threshold
     detections = np.flatnonzero((table.detections.image == image) & (table.detections.score >= least))

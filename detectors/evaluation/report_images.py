@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
+from data.gray_window import AUTO
 from data.radiograph import read_radiograph
 
 WHOLE = 1024  # px; a radiograph no larger is shown whole, a larger one (a weld film) in tiles
@@ -64,7 +65,7 @@ class Pictures:
 
     def _read(self, path: Path) -> NDArray[np.float32]:
         if self._last is None or self._last[0] != path:
-            self._last = (path, read_radiograph(path).pixels)
+            self._last = (path, read_radiograph(path, window=AUTO).pixels)
         return self._last[1]
 
     def encode(self, budget: int) -> list[str | None]:

@@ -22,11 +22,12 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from data.errors import InputError
 from data.files import write_json, write_text
-from data.radiograph import PercentileWindow, read_radiograph, write_radiograph
+from data.gray_window import GrayWindow
+from data.radiograph import read_radiograph, write_radiograph
 from data.synthesis.phantom import make_phantom
 from detectors.build import build_model
 from detectors.config.files import read_config
-from detectors.config.sources import percentile_window
+from detectors.config.window import gray_window
 from detectors.evaluation.comparison import read_benchmark
 from detectors.evaluation.metrics import display
 from detectors.evaluation.runs import read_metrics
@@ -144,20 +145,20 @@ def measure(configuration: str | None, run: Path | None, radiograph: Path, condi
     }
 
 
-def _load(configuration: str | None, run: Path | None) -> tuple[nn.Module, str, PercentileWindow | None]:
+def _load(configuration: str | None, run: Path | None) -> tuple[nn.Module, str, GrayWindow | None]:
     if run is not None:
         model, config, _ = load_model(run)
-        return model, config.name, percentile_window(config.data)
+        return model, config.name, gray_window(config.data)
     config = read_config(configuration or "")
     torch.manual_seed(0)
     # Speed does not depend on the weights, so published ones need not be fetched.
     model = build_model(config.model.without_weights(), 1)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    return model.eval(), config.name, percentile_window(config.data)
+    return model.eval(), config.name, gray_window(config.data)
 
 
 @torch.no_grad()
-def fit_frozen_norms(model: nn.Module, radiograph: Path, window: PercentileWindow | None, device: torch.device) -> None:
+def fit_frozen_norms(model: nn.Module, radiograph: Path, window: GrayWindow | None, device: torch.device) -> None:
     """Give frozen norms the statistics of one radiograph, as published weights have those of their data.
 
     With random weights alone a deep network's signal grows until no proposal is finite, and the second stage has
@@ -189,10 +190,10 @@ def _peak_memory(device: Device) -> int:
 
 
 @torch.no_grad()
-def _multiply_adds(model: nn.Module, radiograph: Path, window: PercentileWindow | None, device: torch.device) -> int:
+def _multiply_adds(model: nn.Module, radiograph: Path, window: GrayWindow | None, device: torch.device) -> int:
     """Count one forward pass, outside inference mode, where the counter does not see every operation."""
-    pixels = read_radiograph(radiograph).pixels
-    image = torch.from_numpy(pixels if window is None else window(pixels))[None].to(device)
+    pixels = read_radiograph(radiograph, window=window).pixels
+    image = torch.from_numpy(pixels)[None].to(device)
     with FlopCounterMode(display=False) as counter:
         model([image])
     return counter.get_total_flops() // 2

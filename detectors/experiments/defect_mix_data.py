@@ -138,7 +138,7 @@ def defect_mix_config(
         raise InputError(
             f"{config.name}: '{config.model.name}' is no patch classifier; give xnet.yaml, xnet_ii.yaml or xnet_v2.yaml"
         )
-    if config.data.window is not None or config.data.patches.validation_fold is not None:
+    if config.data.window.kind not in ("auto", "full") or config.data.patches.validation_fold is not None:
         raise InputError(
             f"{config.name}: patches of a GAN know no data.window, and validation is on patches made for it, not on "
             "data.patches.validation_fold; leave both out"

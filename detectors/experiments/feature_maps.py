@@ -105,9 +105,9 @@ def write_feature_maps(
 
     Raises InputError as `layer_responses`, before anything is written, and for a file that is no radiograph.
     """
-    pixels = read_radiograph(path).pixels
-    seen = predictor.window(pixels) if predictor.window else pixels
-    image = torch.from_numpy(seen)[None].to(predictor.device)
+    radiograph = read_radiograph(path, window=predictor.window)
+    pixels = radiograph.display()
+    image = torch.from_numpy(radiograph.pixels)[None].to(predictor.device)
     written = []
     for layer, response in layer_responses(predictor.model, image, layers).items():
         picture = draw_feature_maps(pixels, response, channels)

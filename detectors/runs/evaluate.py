@@ -9,12 +9,14 @@ from torch import nn
 
 from data.coco import CocoDataset
 from data.console import console, progress
+from data.gray_notes import look_at
 from data.masks import rasterize
 from data.records import ImageRecord
 from detectors.backbones.weights import read_checkpoint
 from detectors.caps import cap_notice, capped_images
 from detectors.config.experiment import ExperimentConfig, SourceConfig
-from detectors.config.sources import load_evaluation_source, percentile_window, read_patch_source
+from detectors.config.sources import load_evaluation_source, read_patch_source
+from detectors.config.window import gray_window
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, write_patch_evaluation
 from detectors.evaluation.pixel_plots import WorstMaps, plot_pixel_curves
@@ -55,6 +57,8 @@ def evaluate_source(
         return write_patch_evaluation(folder, patches, classify_patches(model, patches, device), config.name)
     dataset, images = load_evaluation_source(source, categories)
     maps = MapEvaluator(dataset, pixel_threshold) if _has_masks(config, dataset) else None
+    window = gray_window(config.data)
+    look_at([images / image["file_name"] for image in dataset.images], window).warn()
     with progress() as bar:
         task = bar.add_task("detecting", total=len(dataset.images))
         results, seconds = detect_dataset(
@@ -62,7 +66,7 @@ def evaluate_source(
             dataset,
             images,
             categories,
-            percentile_window(config.data),
+            window,
             device,
             lambda: bar.advance(task),
             maps.add if maps else None,

@@ -12,7 +12,8 @@ from torch import nn
 
 from data.coco import CocoDataset
 from data.errors import InputError
-from data.radiograph import PercentileWindow, read_radiograph
+from data.gray_window import GrayWindow
+from data.radiograph import Radiograph, read_radiograph
 from data.records import Category, ImageRecord
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap, HeatMapModel
@@ -21,13 +22,13 @@ from detectors.maps.heat_map import HeatMap, HeatMapModel
 def detect(
     model: nn.Module,
     path: Path,
-    window: PercentileWindow | None,
+    window: GrayWindow | None,
     device: torch.device,
     size: tuple[int, int] | None = None,
 ) -> Detections:
     """Return the detections of one radiograph file, on the CPU, in the pixels of the file.
 
-    The percentile window, if the run has one, is applied before the model as it was in training. `size` is the
+    The run's gray window is applied as it was in training. `size` is the
     (width, height) that a record promises; raises InputError if the file has another.
     """
     return detect_with_map(model, path, window, device, size)[0]
@@ -36,32 +37,31 @@ def detect(
 def detect_with_map(
     model: nn.Module,
     path: Path,
-    window: PercentileWindow | None,
+    window: GrayWindow | None,
     device: torch.device,
     size: tuple[int, int] | None = None,
 ) -> tuple[Detections, HeatMap | None]:
     """Return the detections as `detect` does, and the heat map that they come from, None from other models."""
-    return detect_in_pixels(model, read_pixels(path, size), window, device)
+    return detect_in_pixels(model, read_sized(path, window, size).pixels, device)
 
 
-def read_pixels(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
-    """Return a radiograph's pixels, float32 [H, W]. Raises InputError if it is not of `size` (width, height)."""
-    pixels = read_radiograph(path).pixels
-    if size is not None and (pixels.shape[1], pixels.shape[0]) != size:
+def read_sized(path: Path, window: GrayWindow | None, size: tuple[int, int] | None = None) -> Radiograph:
+    """Return a radiograph through the run's window. Raises InputError if it is not of `size` (width, height)."""
+    radiograph = read_radiograph(path, window=window)
+    height, width = radiograph.pixels.shape
+    if size is not None and (width, height) != size:
         raise InputError(
-            f"{path}: it is {pixels.shape[1]} x {pixels.shape[0]} pixels, but {size[0]} x {size[1]} by its record; "
+            f"{path}: it is {width} x {height} pixels, but {size[0]} x {size[1]} by its record; "
             "its boxes would lie elsewhere: correct the record or the file (tools/check_data.py)"
         )
-    return pixels
+    return radiograph
 
 
 @torch.inference_mode()
 def detect_in_pixels(
-    model: nn.Module, pixels: NDArray[np.float32], window: PercentileWindow | None, device: torch.device
+    model: nn.Module, pixels: NDArray[np.float32], device: torch.device
 ) -> tuple[Detections, HeatMap | None]:
-    """Return the detections in the pixels of a radiograph, float32 [H, W], and the heat map that they come from."""
-    if window is not None:
-        pixels = window(pixels)
+    """Return the detections in gray values float32 [H, W] after the window, and the heat map that they come from."""
     image = torch.from_numpy(pixels)[None].to(device)
     heat_map: HeatMap | None = None
     if isinstance(model, HeatMapModel):
@@ -93,7 +93,7 @@ def detect_dataset(
     dataset: CocoDataset,
     image_dir: Path,
     categories: Sequence[Category],
-    window: PercentileWindow | None,
+    window: GrayWindow | None,
     device: torch.device,
     on_image: Callable[[], None] = lambda: None,
     on_heat_map: Callable[[ImageRecord, HeatMap, NDArray[np.float32]], None] | None = None,
@@ -108,8 +108,8 @@ def detect_dataset(
         window: the run's gray-value window, if any.
         device: where the model lies.
         on_image: called after each image.
-        on_heat_map: called with each image's record, heat map and pixels (before the window), where the model makes a
-            map; its time is not counted.
+        on_heat_map: called with each image's record, heat map and pixels (as they are displayed), where the model makes
+            a map; its time is not counted.
 
     Returns:
         COCO results, and the seconds an image took (reading, pre- and post-processing included), or None
@@ -123,12 +123,12 @@ def detect_dataset(
     for image in dataset.images:
         path, size = Path(image_dir) / image["file_name"], (image["width"], image["height"])
         start = time.perf_counter()
-        pixels = read_pixels(path, size)
-        detections, heat_map = detect_in_pixels(model, pixels, window, device)
+        radiograph = read_sized(path, window, size)
+        detections, heat_map = detect_in_pixels(model, radiograph.pixels, device)
         results += coco_results(image["id"], detections, categories)
         spent += time.perf_counter() - start
         if on_heat_map is not None and heat_map is not None:
-            on_heat_map(image, heat_map, pixels)
+            on_heat_map(image, heat_map, radiograph.display())
         on_image()
     model.train(mode)
     return results, spent / len(dataset.images) if dataset.images else None

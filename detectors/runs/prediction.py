@@ -1,6 +1,7 @@
 """New radiographs in; COCO results, overlays and heat maps out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,20 @@ from torch import nn
 
 from data.console import progress
 from data.files import write_json
+from data.gray_notes import GrayNotes
+from data.gray_window import GrayWindow
 from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
 from data.pictures import write_picture
-from data.radiograph import PercentileWindow, find_radiographs
+from data.radiograph import Radiograph, find_radiographs, square_side
 from detectors.backbones.packaged import find_packaged, read_packaged
 from detectors.caps import ask_for_detections
-from detectors.config.sources import percentile_window
+from detectors.config.window import gray_window
 from detectors.evaluation.runs import read_object
 from detectors.evaluation.threshold import load_threshold
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.checkpoint import load_model
-from detectors.runs.inference import coco_results, detect_in_pixels, read_pixels
+from detectors.runs.inference import coco_results, detect_in_pixels, read_sized
 from detectors.runs.output_folder import picture_names, staged_folder
 
 
@@ -32,29 +35,46 @@ class Predictor:
         run: the folder of a run, or a checkpoint.
         device: where to run; the GPU if there is one by default.
         max_detections: raises the most detections of a radiograph, see `detectors.caps`.
+        window: another gray window than the run's.
+        bit_depth: bits of a stored gray level, where the files do not state them rightly.
 
     Raises InputError for a missing or foreign checkpoint.
 
     """
 
-    def __init__(self, run: Path, device: torch.device | None = None, max_detections: int | None = None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        device: torch.device | None = None,
+        window: GrayWindow | None = None,
+        bit_depth: int | None = None,
+        max_detections: int | None = None,
+    ) -> None:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model, self.config, self.categories = load_model(run)
         self.model: nn.Module = model.to(self.device)
         ask_for_detections(self.model, max_detections)
-        self.window: PercentileWindow | None = percentile_window(self.config.data)
+        own = gray_window(self.config.data)
+        chosen = own if window is None else replace(window, bit_depth=own.bit_depth, trained_on=own.trained_on)
+        self.window: GrayWindow | None = chosen.with_bit_depth(bit_depth)
 
-    def __call__(self, radiograph: Path | NDArray[np.float32]) -> Detections:
+    def __call__(self, radiograph: Path | Radiograph | NDArray[np.float32]) -> Detections:
         """Return `boxes` [M, 4], `scores` [M] and `labels` [M] of one radiograph, in its own pixels.
 
-        `radiograph` is a file, or its pixels, float32 [H, W] in [0, 1] as `read_radiograph` gives them.
+        `radiograph` is a file; or what `read_radiograph` read through `window`; or gray values float32 [H, W] in
+        [0, 1] by the full bit depth, which the window is applied to.
         """
         return self.with_map(radiograph)[0]
 
-    def with_map(self, radiograph: Path | NDArray[np.float32]) -> tuple[Detections, HeatMap | None]:
+    def with_map(self, radiograph: Path | Radiograph | NDArray[np.float32]) -> tuple[Detections, HeatMap | None]:
         """Return the same detections and the heat map that they come from, None from a model without one."""
-        pixels = radiograph if isinstance(radiograph, np.ndarray) else read_pixels(Path(radiograph))
-        return detect_in_pixels(self.model, pixels, self.window, self.device)
+        if isinstance(radiograph, np.ndarray):
+            pixels = self.window.of_pixels(radiograph) if self.window else radiograph
+        elif isinstance(radiograph, Radiograph):
+            pixels = radiograph.pixels
+        else:
+            pixels = read_sized(Path(radiograph), self.window).pixels
+        return detect_in_pixels(self.model, pixels, self.device)
 
 
 def default_threshold(run: Path) -> float:
@@ -96,7 +116,7 @@ def predict_files(
         heat_maps: whether to keep and draw heat maps, where the model has them.
 
     Returns:
-        The image records (id, file_name, width, height) and the COCO results.
+        The image records (id, file_name, width, height, pixel_size_mm where known) and the COCO results.
 
     Raises InputError for an empty folder and for a file that is not a radiograph; nothing is written then.
 
@@ -104,24 +124,29 @@ def predict_files(
     files = find_radiographs(paths)
     names = picture_names(files)
     images, results = [], []
+    notes = GrayNotes(predictor.window.trained_on if predictor.window else None)
     # The last radiograph may be the broken one: everything lies beside `out` until all are done.
     with staged_folder(out, last="detections.json") as staged, progress() as bar:
         task = bar.add_task("detecting", total=len(files))
         for index, (file, name) in enumerate(zip(files, names, strict=True), start=1):
-            pixels = read_pixels(file)
-            detections, heat_map = predictor.with_map(pixels) if heat_maps else (predictor(pixels), None)
-            height, width = pixels.shape
-            images.append({"id": index, "file_name": str(file), "width": width, "height": height})
+            radiograph = read_sized(file, predictor.window)
+            notes.add(file, radiograph)
+            detections, heat_map = predictor.with_map(radiograph) if heat_maps else (predictor(radiograph), None)
+            height, width = radiograph.pixels.shape
+            image = {"id": index, "file_name": str(file), "width": width, "height": height}
+            side = square_side(radiograph.pixel_size_mm)
+            images.append(image if side is None else image | {"pixel_size_mm": side})
             results += coco_results(index, detections, predictor.categories)
             values = None
             if heat_map is not None:
                 values = heat_map.per_pixel(height, width).clamp(0, 1).cpu().numpy()
                 write_picture(staged / "heat_maps" / name, np.rint(values.astype(np.float64) * 65535).astype(np.uint16))
             if overlays:
-                _write_overlay(pixels, detections, values, threshold, staged / "overlays" / name)
+                _write_overlay(radiograph.display(), detections, values, threshold, staged / "overlays" / name)
             bar.advance(task)
         write_json(staged / "images.json", {"images": images, "categories": predictor.categories}, indent=1)
         write_json(staged / "detections.json", results)
+    notes.warn()
     return images, results
 
 

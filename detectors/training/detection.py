@@ -15,7 +15,8 @@ from data.console import progress
 from data.datasets import Sample, collate
 from data.montage import draw_boxes
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.sources import check_radiographs, load_evaluation_source, percentile_window, training_dataset
+from detectors.config.sources import check_radiographs, load_evaluation_source, training_dataset
+from detectors.config.window import gray_window
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.runs import write_evaluation
 from detectors.runs.inference import detect_dataset
@@ -33,7 +34,7 @@ class DetectionTask(Task):
         self.config = config
         if config.train.best_by is not None:
             self.metrics = (config.train.best_by, "ap30")
-        self.window = percentile_window(config.data)
+        self.window = gray_window(config.data)
         self.train_set, self.categories = training_dataset(config)
         data = config.data
         self._val = load_evaluation_source(data.val, self.categories) if data.val else None

@@ -22,6 +22,8 @@ from data.locks import FolderLock
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.files import write_config
+from detectors.config.sources import training_files
+from detectors.config.window import settle_window, with_window_of
 from detectors.evaluation.metrics import Metrics
 from detectors.runs.checkpoint import load_model, save_checkpoint
 from detectors.training.batch_norm import BATCHES, has_batch_norm, recalibrate_batch_norm
@@ -80,6 +82,8 @@ class Trainer:
 
     def __init__(self, config: ExperimentConfig, resume: Path | None = None) -> None:
         self.config = config.model_copy(update={"model": config.model.resolved()})
+        if resume:
+            self.config = with_window_of(resume, self.config)
         self.accelerator = make_accelerator(config.train)
         self.state = TrainState()
         self.log: RunLog | None = None
@@ -124,6 +128,7 @@ class Trainer:
         checkpoint = read_resumable(resume, config) if resume else None
         # The first process makes phantoms that are not there yet; the others then find them.
         with self.accelerator.main_process_first():
+            self.config = config = settle_window(config, training_files(config.data))
             self.task = TASKS[config.model.task](config)
         self.loader = self._build_loader()
         if resume and checkpoint:

@@ -21,9 +21,9 @@ from detectors.config.sources import (
     check_radiographs,
     load_evaluation_source,
     load_training_source,
-    percentile_window,
     read_patch_source,
 )
+from detectors.config.window import gray_window
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, patch_metrics, score_patches, write_patch_evaluation
 from detectors.runs.evaluate import evaluate_source
@@ -131,7 +131,7 @@ class PatchTask(Task):
         if len(found) != 1 or (self.categories not in (CATEGORIES, found)):
             raise InputError(f"{coco.path}: categories {found}; a patch classifier knows one, the same in all sources")
         self.categories = found
-        window = percentile_window(self.config.data)
+        window = gray_window(self.config.data)
         if source.simulate is None:
             return RadiographPatches(coco, folder, patches, window, source.repeat, source.keep_negatives)
         return SimulatedPatches(
@@ -153,7 +153,7 @@ class PatchTask(Task):
         if source.origin.content == "patches":
             return read_patch_source(source, self.config.data)
         coco, folder = load_evaluation_source(source, self.categories)
-        drawn = RadiographPatches(coco, folder, self.config.data.patches, percentile_window(self.config.data))
+        drawn = RadiographPatches(coco, folder, self.config.data.patches, gray_window(self.config.data))
         return drawn.sample_set(VALIDATION_SEED)
 
     def _check_validation(self, patches: PatchSet) -> None:

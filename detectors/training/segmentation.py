@@ -14,7 +14,8 @@ from data.montage import TRUTH_COLOR
 from data.records import ImageRecord
 from data.segmentation import SegmentationBatch, SegmentationSample, stack_segmentation
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.sources import check_radiographs, load_evaluation_source, percentile_window, segmentation_dataset
+from detectors.config.sources import check_radiographs, load_evaluation_source, segmentation_dataset
+from detectors.config.window import gray_window
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.pixel_scores import PixelCounts
 from detectors.maps.heat_map import HeatMap
@@ -30,7 +31,7 @@ class SegmentationTask(Task):
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
-        self.window = percentile_window(config.data)
+        self.window = gray_window(config.data)
         self.train_set, self.categories = segmentation_dataset(config)
         data = config.data
         self._val = load_evaluation_source(data.val, self.categories) if data.val else None

@@ -1,6 +1,7 @@
 """Find defects in new radiographs."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.table import Table
@@ -27,6 +28,12 @@ from radiograph.command import PATH, Command
     help="Let every radiograph have N detections if its cap is lower; by default the cap of the run's configuration "
     "for 768 x 572 pixels, more on larger radiographs.",
 )
+@click.option(
+    "--window",
+    type=click.Choice(["auto", "full", "fitted", "file"]),
+    help="Another gray window than the run's: which gray levels become black and white.",
+)
+@click.option("--bit-depth", type=click.IntRange(1, 16), help="Bits of a gray level where files state them wrongly.")
 @click.argument("paths", nargs=-1, required=True, type=PATH)
 def main(
     run: Path,
@@ -35,16 +42,21 @@ def main(
     overlays: bool,
     heat_maps: bool,
     max_detections: int | None,
+    window: Literal["auto", "full", "fitted", "file"] | None,
+    bit_depth: int | None,
     paths: tuple[Path, ...],
 ) -> None:
     """Find defects in new radiographs.
 
     Writes COCO results, overlays and heat maps for radiographs (PNG, TIFF, DICONDE) or folders of them.
     """
+    from data.gray_window import GrayWindow
     from detectors.caps import cap_notice, capped_images
     from detectors.runs.prediction import Predictor, default_threshold, predict_files
 
-    predictor = Predictor(run, max_detections=max_detections)
+    predictor = Predictor(
+        run, window=GrayWindow(window) if window else None, bit_depth=bit_depth, max_detections=max_detections
+    )
     lowest = default_threshold(run) if threshold is None else threshold
     images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps)
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")

@@ -22,6 +22,7 @@ from radiograph.command import PATH, Command
     show_default=True,
     help="Brighter in castings, darker on weld films.",
 )
+@click.option("--bit-depth", type=click.IntRange(1, 16), help="Bits of a gray level where files state them wrongly.")
 @click.option("--real-defects", type=click.Choice(["keep", "inpaint"]), default="keep", show_default=True)
 @click.option("--sizes-from", type=click.Path(path_type=str), help="A COCO file whose box sizes are sampled.")
 @click.option("--patches-from", type=click.Path(path_type=str), help="A patch file that half of the shapes come from.")
@@ -35,6 +36,7 @@ def main(
     real_defects: Literal["keep", "inpaint"],
     sizes_from: str | None,
     patches_from: str | None,
+    bit_depth: int | None,
 ) -> None:
     """Add simulated defects to your own radiographs.
 
@@ -51,7 +53,7 @@ def main(
     )
     dataset = read_defect_free(source) if source.is_dir() else read_coco(source)
     folder = images or (source if source.is_dir() else source.parent)
-    annotations = write_simulated(dataset, folder, out, config, per_image, seed)
+    annotations = write_simulated(dataset, folder, out, config, per_image, seed, bit_depth)
     simulated = [a for a in read_coco(annotations).annotations if a.get("simulated")]
     console.print(f"{len(simulated)} simulated defects: {annotations}")
     console.print(f"examples: {out / 'before_after.png'}")

@@ -1,5 +1,8 @@
 """The reader keeps depth, polarity and scale, and refuses what it cannot read whole."""
 
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -8,16 +11,17 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
+from dicom_files import write_dicom
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import uid
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from data.errors import InputError
+from data.limits import LIMIT_VARIABLE
 from data.radiograph import (
-    PercentileWindow,
     find_radiographs,
+    image_record,
     radiograph_size,
     read_radiograph,
     write_radiograph,
@@ -26,25 +30,6 @@ from data.radiograph import (
 RAMP16 = np.arange(65536, dtype=np.uint16).reshape(128, 512)
 RAMP12 = np.arange(4096, dtype=np.uint16).reshape(32, 128)
 RAMP8 = np.arange(256, dtype=np.uint8).reshape(8, 32)
-
-
-def write_dicom(path: Path, values: np.ndarray, bits: int, *, signed: int = 0, photometric: str = "MONOCHROME2",
-                syntax: uid.UID = uid.ExplicitVRLittleEndian, data: bytes | None = None,
-                **tags: object) -> None:  # fmt: skip
-    dataset = pydicom.Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = uid.SecondaryCaptureImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
-    dataset.Rows, dataset.Columns = values.shape[:2]
-    dataset.BitsAllocated = values.dtype.itemsize * 8
-    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, signed
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, photometric
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = data or values.tobytes()
-    dataset["PixelData"].VR = "OB" if syntax.is_compressed else "OW"
-    dataset.save_as(path, enforce_file_format=True)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -219,12 +204,304 @@ def test_dicom_signed_values_move_up(tmp_path: Path) -> None:
     signed = RAMP12.astype(np.int16) - 2048
     write_dicom(tmp_path / "a.dcm", signed, 12, signed=1, RescaleSlope=1, RescaleIntercept=2048)
     assert np.allclose(read_radiograph(tmp_path / "a.dcm").pixels, RAMP12 / 4095, atol=1e-7)
+    # The same bits without the sign carried on above them.
+    write_dicom(tmp_path / "b.dcm", signed & 0x0FFF, 12, signed=1)
+    assert np.array_equal(read_radiograph(tmp_path / "b.dcm").levels, RAMP12)
+    # Left-aligned: the sign is the highest bit of the word.
+    write_dicom(tmp_path / "c.dcm", signed << 4, 12, signed=1, HighBit=15)
+    assert np.array_equal(read_radiograph(tmp_path / "c.dcm").levels, RAMP12)
+
+
+def test_dicom_monochrome1_with_a_negative_slope_is_not_inverted(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    write_dicom(path, RAMP12, 12, photometric="MONOCHROME1", RescaleSlope=-1, RescaleIntercept=4095)
+    assert np.array_equal(read_radiograph(path).levels, RAMP12)
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_inverted_radiographs_stay_whole_levels(tmp_path: Path, signed: int) -> None:
+    values = RAMP12.astype(np.int16) - 2048 if signed else RAMP12
+    write_dicom(tmp_path / "a.dcm", values, 12, signed=signed, photometric="MONOCHROME1")
+    found = read_radiograph(tmp_path / "a.dcm")
+    assert found.levels.dtype == np.uint16
+    assert np.array_equal(found.levels, 4095 - RAMP12)
+    assert np.array_equal(found.pixels, (4095 - RAMP12).astype(np.float32) / np.float32(4095))
+    tifffile.imwrite(tmp_path / "b.tif", RAMP8, photometric="miniswhite")
+    assert np.array_equal(read_radiograph(tmp_path / "b.tif").levels, 255 - RAMP8)
+
+
+def test_dicom_high_bit_is_honored_and_values_beyond_the_stored_bits_are_refused(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "left.dcm", RAMP12 << 4, 12, HighBit=15)
+    assert np.array_equal(read_radiograph(tmp_path / "left.dcm").levels, RAMP12)
+    ramp14 = np.arange(16384, dtype=np.uint16).reshape(128, 128)
+    write_dicom(tmp_path / "beyond.dcm", ramp14, 12)
+    with pytest.raises(InputError, match=r"value 16383 is beyond the 12 bits .* give the right bit_depth"):
+        read_radiograph(tmp_path / "beyond.dcm")
+    assert np.array_equal(read_radiograph(tmp_path / "beyond.dcm", 14).levels, ramp14)
+    write_dicom(tmp_path / "low.dcm", (RAMP12 << 4) | 1, 12, HighBit=15)
+    with pytest.raises(InputError, match="bits below those stored"):
+        read_radiograph(tmp_path / "low.dcm")
+    write_dicom(tmp_path / "sign.dcm", ramp14.astype(np.int16), 12, signed=1)
+    with pytest.raises(InputError, match="beyond the 12 bits"):
+        read_radiograph(tmp_path / "sign.dcm")
+    write_dicom(tmp_path / "odd.dcm", RAMP12, 12, HighBit=16)
+    with pytest.raises(InputError, match="HighBit 16 does not fit"):
+        read_radiograph(tmp_path / "odd.dcm")
+
+
+def test_dicom_big_endian(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a.dcm", RAMP12, 12, syntax=uid.ExplicitVRBigEndian, data=RAMP12.astype(">u2").tobytes())
+    assert np.array_equal(read_radiograph(tmp_path / "a.dcm").levels, RAMP12)
+
+
+def test_dicom_modality_tables_and_wide_words_are_refused(tmp_path: Path) -> None:
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.LUTData, table.ModalityLUTType = [2, 0, 16], b"\1\0\2\0", "US"
+    write_dicom(tmp_path / "a.dcm", RAMP8, 8, ModalityLUTSequence=pydicom.Sequence([table]))
+    with pytest.raises(InputError, match="modality look-up table"):
+        read_radiograph(tmp_path / "a.dcm")
+    write_dicom(tmp_path / "b.dcm", RAMP12.astype(np.uint32), 12)
+    with pytest.raises(InputError, match="BitsAllocated is 32"):
+        read_radiograph(tmp_path / "b.dcm")
+
+
+@pytest.mark.parametrize(("tag", "value", "problem"), [
+    ("RescaleSlope", b"x", "RescaleSlope"), ("PixelSpacing", b"1", "PixelSpacing"),
+    ("NumberOfFrames", b"a", "NumberOfFrames"),
+])  # fmt: skip
+def test_dicom_headers_that_are_no_numbers_are_refused_in_words(
+    tmp_path: Path, tag: str, value: bytes, problem: str
+) -> None:
+    good = {"RescaleSlope": "1.0", "PixelSpacing": ["0.1", "0.1"], "NumberOfFrames": "1"}
+    write_dicom(tmp_path / "a.dcm", RAMP8, 8, **good)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    element = dataset.get_item(tag)
+    padded = value.ljust(len(element.value), b" ")
+    content = (tmp_path / "a.dcm").read_bytes().replace(element.value, padded, 1)
+    (tmp_path / "a.dcm").write_bytes(content)
+    with pytest.raises(InputError, match=problem) as caught:
+        read_radiograph(tmp_path / "a.dcm")
+    assert "\n" not in str(caught.value)
+
+
+def test_dicom_compressed_data_of_another_size_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    coded = bytearray(imagecodecs.jpegls_encode(RAMP12))
+    at = coded.find(b"\xff\xf7")
+    coded[at + 5 : at + 9] = struct.pack(">HH", 65000, 65000)
+    write_dicom(tmp_path / "a.dcm", RAMP12, 12, syntax=uid.JPEGLSLossless, data=encapsulate([bytes(coded)]))
+    with pytest.raises(InputError, match="compressed data of 65000 x 65000 x 1 in a header of 128 x 32"):
+        read_radiograph(tmp_path / "a.dcm")
+
+
+def test_pixel_size_at_the_detector_is_divided_by_the_magnification(tmp_path: Path) -> None:
+    header = {"ImagerPixelSpacing": [0.2, 0.2], "EstimatedRadiographicMagnificationFactor": 1.25}
+    write_dicom(tmp_path / "a.dcm", RAMP8, 8, **header)
+    assert read_radiograph(tmp_path / "a.dcm").pixel_size_mm == pytest.approx((0.16, 0.16))
+    assert image_record(7, tmp_path / "a.dcm", "a.dcm") == {
+        "id": 7, "file_name": "a.dcm", "width": 32, "height": 8, "pixel_size_mm": pytest.approx(0.16)
+    }  # fmt: skip
+    write_dicom(tmp_path / "b.dcm", RAMP8, 8, PixelSpacing=[0.2, 0.1])
+    assert "pixel_size_mm" not in image_record(1, tmp_path / "b.dcm", "b.dcm")  # not square
 
 
 def test_dicom_is_known_by_its_magic(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "IM0001", RAMP8, 8)
-    assert find_radiographs([tmp_path]) == [tmp_path / "IM0001"]
-    assert np.allclose(read_radiograph(tmp_path / "IM0001").pixels, RAMP8 / 255, atol=1e-7)
+    names = ("1.2.840.113619.2.5.176258", "IM0001", "deep/film.IMA")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_dicom(tmp_path / name, RAMP8, 8)
+        assert np.allclose(read_radiograph(tmp_path / name).pixels, RAMP8 / 255, atol=1e-7)
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert find_radiographs([tmp_path]) == [tmp_path / name for name in names]
+
+
+def test_linked_folders_are_followed_once_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    write_radiograph(tmp_path / "all/a.png", RAMP8 / 255)
+    write_radiograph(tmp_path / "elsewhere/b.png", RAMP8 / 255)
+    write_radiograph(tmp_path / "all/.staged/c.png", RAMP8 / 255)
+    (tmp_path / "all/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "all/again").symlink_to(tmp_path / "all")
+    (tmp_path / "elsewhere/up").symlink_to(tmp_path / "all")
+    assert find_radiographs([tmp_path / "all"]) == [tmp_path / "all/a.png", tmp_path / "all/link/b.png"]
+
+
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    for name in ("x" * 300 + ".png", "a\0b.png"):
+        for reader in (read_radiograph, radiograph_size):
+            with pytest.raises(InputError, match=r"cannot be read|no such file"):
+                reader(tmp_path / name)
+    (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"cannot be read|no such file"):
+        read_radiograph(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.dcm", "IM1"])
+def test_a_file_that_the_system_does_not_let_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x" * 200)
+
+    def refuse(self: Path, *arguments: object, **named: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for reader in (read_radiograph, radiograph_size):
+        with pytest.raises(InputError, match=f"{name}: .*Permission denied"):
+            reader(tmp_path / name)
+
+
+def promise(path: Path, width: int, height: int) -> None:
+    """Write a file whose header promises an image that is not there."""
+    if path.suffix == ".png":
+        head = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+        chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
+        framed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
+    elif path.suffix == ".jpg":
+        content = bytearray(imagecodecs.jpeg8_encode(RAMP8))
+        at = content.find(b"\xff\xc0")
+        content[at + 5 : at + 9] = struct.pack(">HH", height, width)
+        path.write_bytes(content)
+    elif path.suffix == ".bmp":
+        content = bytearray(cv2.imencode(".bmp", RAMP8)[1].tobytes())
+        content[18:26] = struct.pack("<ii", width, height)
+        path.write_bytes(content)
+    elif path.suffix == ".pgm":
+        path.write_bytes(f"P5 {width} {height} 255\n".encode())
+    elif path.suffix == ".dcm":
+        write_dicom(path, RAMP8, 8, Rows=height, Columns=width)
+        dataset = pydicom.dcmread(path)
+        dataset.Rows, dataset.Columns = height, width
+        dataset.save_as(path)
+    else:
+        out = bytearray(_tiff_bytes(RAMP8))
+        _set_tiff_tag(out, 256, width)
+        _set_tiff_tag(out, 257, height)
+        path.write_bytes(out)
+
+
+def _tiff_bytes(values: np.ndarray, **options: object) -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, values, photometric="minisblack", **options)
+    return out.getvalue()
+
+
+def _set_tiff_tag(data: bytearray, tag: int, value: int) -> None:
+    at = struct.unpack("<I", data[4:8])[0]
+    for k in range(struct.unpack("<H", data[at : at + 2])[0]):
+        entry = at + 2 + 12 * k
+        if struct.unpack("<H", data[entry : entry + 2])[0] == tag:
+            data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".pgm", ".dcm", ".tif"])
+def test_a_header_that_promises_too_many_pixels_is_refused_before_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    promise(path, 60000, 60000)
+    for reader in (read_radiograph, radiograph_size):
+        with pytest.raises(InputError, match=rf"60000 x 60000, more than the limit .* {LIMIT_VARIABLE}=3600000000"):
+            reader(path)
+    monkeypatch.setenv(LIMIT_VARIABLE, str(len(RAMP8.ravel()) - 1))
+    write_radiograph(tmp_path / "small.png", RAMP8 / 255)
+    with pytest.raises(InputError, match="32 x 8, more than the limit of 255 pixels"):
+        read_radiograph(tmp_path / "small.png")
+    monkeypatch.setenv(LIMIT_VARIABLE, "256")
+    assert read_radiograph(tmp_path / "small.png").pixels.shape == (8, 32)
+    monkeypatch.setenv(LIMIT_VARIABLE, "many")
+    with pytest.raises(InputError, match="RADIOGRAPH_MAX_PIXELS is 'many'"):
+        read_radiograph(tmp_path / "small.png")
+
+
+def test_a_tiff_whose_directories_point_in_a_circle_is_refused(tmp_path: Path) -> None:
+    data = bytearray(_tiff_bytes(RAMP8))
+    at = struct.unpack("<I", data[4:8])[0]
+    end = at + 2 + 12 * struct.unpack("<H", data[at : at + 2])[0]
+    data[end : end + 4] = struct.pack("<I", at)
+    (tmp_path / "a.tif").write_bytes(data)
+    for reader in (read_radiograph, radiograph_size):
+        with pytest.raises(InputError, match="point in a circle"):
+            reader(tmp_path / "a.tif")
+
+
+def test_a_tiff_of_too_few_strips_or_wide_samples_is_refused(tmp_path: Path) -> None:
+    data = bytearray(_tiff_bytes(np.full((64, 64), 1000, np.uint16), rowsperstrip=16, compression="zlib"))
+    _set_tiff_tag(data, 257, 100)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(InputError, match="4 strips or tiles of data, but its size asks for 7"):
+        read_radiograph(tmp_path / "a.tif")
+    for wide in (np.uint32, np.uint64):
+        tifffile.imwrite(tmp_path / "b.tif", RAMP8.astype(wide) * 257, photometric="minisblack")
+        with pytest.raises(InputError, match="expected unsigned integers of up to 16 bits"):
+            read_radiograph(tmp_path / "b.tif")
+
+
+def test_thumbnails_in_a_tiff_are_no_radiographs(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(RAMP8[::2, ::4], photometric="minisblack", subfiletype=1)
+        writer.write(RAMP8, photometric="minisblack")
+    assert radiograph_size(tmp_path / "a.tif") == (32, 8)
+    assert np.array_equal(read_radiograph(tmp_path / "a.tif").levels, RAMP8)
+
+
+UPRIGHT = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: np.transpose,
+           6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T, 8: np.rot90}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+def test_orientation_is_applied(tmp_path: Path, suffix: str, value: int) -> None:
+    path, expected = tmp_path / f"a{suffix}", UPRIGHT[value](RAMP8)
+    exif = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 274, 3, 1, value, 0) + bytes(4)
+    if suffix == ".tif":
+        tifffile.imwrite(path, RAMP8, photometric="minisblack", extratags=[(274, "H", 1, value, True)],
+                         resolution=(10, 20), resolutionunit=3)  # fmt: skip
+        rows, columns = read_radiograph(path).pixel_size_mm
+        assert (rows, columns) == pytest.approx((0.5, 1.0) if value < 5 else (1.0, 0.5))
+    elif suffix == ".png":
+        content = imagecodecs.png_encode(RAMP8)
+        chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+        path.write_bytes(content[:33] + chunk + content[33:])
+    else:
+        content = imagecodecs.jpeg8_encode(RAMP8, level=100)
+        path.write_bytes(
+            content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif + content[2:]
+        )
+    found = read_radiograph(path).levels.astype(int)
+    assert np.abs(found - expected).max() <= (2 if suffix == ".jpg" else 0)
+    assert radiograph_size(path) == expected.shape[::-1]
+
+
+def test_another_orientation_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAMP8, photometric="minisblack", extratags=[(274, "H", 1, 9, True)])
+    with pytest.raises(InputError, match="orientation 9"):
+        read_radiograph(tmp_path / "a.tif")
+
+
+def test_a_jpeg_that_lacks_data_before_its_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    whole = imagecodecs.jpeg8_encode(np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8))
+    path.write_bytes(whole)
+    assert read_radiograph(path).pixels.shape == (64, 64)
+    path.write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+    with pytest.raises(InputError, match="data are missing"):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize(("text", "levels"), [
+    ("P2\n4 1\n127\n0 1 2 60\n", [0, 1, 2, 60]), ("P2 # a\n# b\n4 1 # c\n1023\n0 1 # d\n2 1000", [0, 1, 2, 1000]),
+])  # fmt: skip
+def test_ascii_pgm_keeps_its_values(tmp_path: Path, text: str, levels: list[int]) -> None:
+    (tmp_path / "a.pgm").write_text(text)
+    assert read_radiograph(tmp_path / "a.pgm").levels.tolist() == [levels]
+
+
+def test_pgm_of_16_bits_is_big_endian(tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 65535\n\x01\x00\x00\x02")
+    assert read_radiograph(tmp_path / "a.pgm").levels.tolist() == [[256, 2]]
+    (tmp_path / "a.pgm").write_text("P2 2 1 127 0 128")
+    with pytest.raises(InputError, match=r"values 0 ... 128, but the greatest is stated as 127"):
+        read_radiograph(tmp_path / "a.pgm")
 
 
 @pytest.mark.parametrize(("syntax", "encode"), [
@@ -252,17 +529,6 @@ def test_dicom_that_is_no_single_gray_frame_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InputError, match="truncated"):
         read_radiograph(path)
-
-
-def test_percentile_window() -> None:
-    pixels = np.linspace(0.2, 0.6, 101, dtype=np.float32).reshape(1, -1)
-    stretched = PercentileWindow(10, 90)(pixels)
-    assert stretched.dtype == np.float32
-    assert stretched[0, [0, 10, 50, 90, 100]] == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-5)
-    constant = np.full((3, 3), 0.4, np.float32)
-    assert np.array_equal(PercentileWindow(1, 99)(constant), constant)
-    with pytest.raises(InputError, match="percentile"):
-        PercentileWindow(50, 50)
 
 
 def test_finding_files_in_folders(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import torch
 from data.coco import CocoDataset
 from data.datasets import MixedDataset
 from data.errors import InputError
+from data.gray_window import GrayWindow
 from data.masks import read_mask_folder
-from data.radiograph import PercentileWindow, write_radiograph
+from data.radiograph import write_radiograph
 from data.segmentation import SegmentationDataset, stack_segmentation
 from data.synthesis.on_the_fly import OnTheFlyDefects
 from data.synthesis.simulation_config import SimulationConfig
@@ -130,7 +131,7 @@ def test_regions_need_a_size(folder: Path) -> None:
 
 
 def test_the_cache_changes_nothing_and_cannot_be_written_into(folder: Path) -> None:
-    for window in (None, PercentileWindow(1, 99)):
+    for window in (None, GrayWindow("percentiles", 1, 99)):
         cached, plain = dataset(folder, window=window, cache=True), dataset(folder, window=window)
         cached[0][0].fill_(0)
         cached[0][1].fill_(0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from data.coco import CocoDataset
 from data.errors import InputError
+from data.gray_window import GrayWindow
 from data.radiograph import Radiograph, read_radiograph, write_radiograph
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
@@ -60,9 +61,9 @@ def test_a_radiograph_is_read_once_and_pixels_do_as_well(
 ) -> None:
     read: list[Path] = []
 
-    def count(path: Path) -> Radiograph:
+    def count(path: Path, window: GrayWindow | None) -> Radiograph:
         read.append(path)
-        return read_radiograph(path)
+        return read_radiograph(path, window=window)
 
     monkeypatch.setattr(inference, "read_radiograph", count)
     predictor = make_predictor(BrightIsHot())
@@ -72,18 +73,20 @@ def test_a_radiograph_is_read_once_and_pixels_do_as_well(
     assert all(torch.equal(of_file[key], of_pixels[key]) for key in ("boxes", "scores", "labels"))
 
 
-def test_the_window_of_the_run_is_applied_before_the_model(radiographs: Path) -> None:
-    pixels = read_radiograph(radiographs / "wide.png").pixels
+def test_the_window_of_the_run_is_applied_before_the_model(tmp_path: Path) -> None:
+    write_radiograph(tmp_path / "dim.png", np.tile(np.linspace(0, 0.25, 41, dtype=np.float32), (20, 1)), 16)
+    pixels = read_radiograph(tmp_path / "dim.png").pixels
     predictor = make_predictor(WholeImage())  # answers with half the brightest value
-    assert float(predictor(pixels)["scores"][0]) == pytest.approx(0.5)
-    predictor.window = lambda values: values * np.float32(0.25)
-    assert float(predictor(pixels)["scores"][0]) == pytest.approx(0.125)
-    record = {"id": 1, "file_name": "wide.png", "width": 41, "height": 20}
+    assert float(predictor(pixels)["scores"][0]) == pytest.approx(0.125, abs=1e-4)
+    predictor.window = GrayWindow("levels", 0, 32768)
+    for radiograph in (pixels, tmp_path / "dim.png", read_radiograph(tmp_path / "dim.png", window=predictor.window)):
+        assert float(predictor(radiograph)["scores"][0]) == pytest.approx(0.25, abs=1e-4)
+    record = {"id": 1, "file_name": "dim.png", "width": 41, "height": 20}
     dataset = CocoDataset([record], [], predictor.categories)
     results, _ = inference.detect_dataset(
-        predictor.model, dataset, radiographs, predictor.categories, predictor.window, predictor.device
+        predictor.model, dataset, tmp_path, predictor.categories, predictor.window, predictor.device
     )
-    assert results[0]["score"] == pytest.approx(0.125)
+    assert results[0]["score"] == pytest.approx(0.25, abs=1e-4)
 
 
 def test_heat_maps_are_written_as_16_bit_probabilities(radiographs: Path, tmp_path: Path) -> None:
