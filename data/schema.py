@@ -41,7 +41,7 @@ class StrictModel(BaseModel):
         fields, words = cls._inherited("former_names"), cls._inherited("former_values")
         present: dict[Any, Any] = {}
         for key, value in values.items():
-            name = fields.get(key, key)
+            name: Any = fields.get(key, key)
             if name != key and name in values:
                 raise ValueError(f"'{name}' is given twice, once by its former name '{key}'; keep '{name}'")
             section = _section_of(cls, name) if nested else None

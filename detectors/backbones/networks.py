@@ -28,6 +28,12 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels)
 
 
+def fill_bias(layer: nn.Conv2d, value: float = 0.0) -> None:
+    """Set all biases of a convolution that has any, in place."""
+    if layer.bias is not None:
+        nn.init.constant_(layer.bias, value)
+
+
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "group": group_norm,
     "batch": BatchNorm2d,
@@ -37,6 +43,9 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 class RGBRepeat(nn.Module):
     """Turn [N, 1, H, W] in [0, 1] into the three normalized channels that ImageNet weights expect."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +72,9 @@ class LocalContrast(nn.Module):
             round field small: at 0.05 they were the most frequent false calls on real castings.
 
     """
+
+    kernel0: Tensor
+    kernel1: Tensor
 
     def __init__(self, scales: tuple[float, float] = (4.0, 12.0), unit: float = 0.02, offset: float = 0.15) -> None:
         super().__init__()
@@ -96,6 +108,8 @@ class SoftContrast(nn.Module):
         offset: gray level added to the denominator; see `LocalContrast`.
 
     """
+
+    kernel: Tensor
 
     def __init__(self, scale: float = 6.0, unit: float = 1 / 30, offset: float = 0.15) -> None:
         super().__init__()

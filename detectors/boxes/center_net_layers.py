@@ -51,6 +51,9 @@ class DefectChannels(nn.Module):
         for name, scale in zip(("near", "far"), scales, strict=True):
             self.register_buffer(name, gaussian_kernel(scale / COARSE), persistent=False)
 
+    near: Tensor
+    far: Tensor
+
     def forward(self, images: Tensor) -> Tensor:
         """Return [N, C, H, W], float32 under any precision: contrasts of 1 % are lost in bfloat16.
 

@@ -73,6 +73,8 @@ class FasterRCNN(TwoStageDetector):
 
 def build_faster_rcnn(config: FasterRCNNConfig, num_classes: int) -> FasterRCNN:
     """Return the model for `num_classes` foreground classes, with its starting weights loaded."""
+    backbone: ResNetFPN | ResNetC4 | VGG16C5
+    head: nn.Module
     backbone, head = _pyramid(config) if config.pyramid else _single_map(config)
     model = FasterRCNN(
         config,
@@ -101,7 +103,7 @@ def crop_pooling(size: int, strides: list[int]) -> MultiScaleRoIAlign:
     return pool
 
 
-def _single_map(config: FasterRCNNConfig) -> tuple[nn.Module, PooledHead]:
+def _single_map(config: FasterRCNNConfig) -> tuple[ResNetC4 | VGG16C5, PooledHead]:
     """Backbone at stride 16 and the head that sees its crops: conv5 of the ResNet, or VGG's fc6 and fc7."""
     if config.backbone == "vgg16":
         body = vgg16(weights=None)
@@ -118,7 +120,7 @@ def _single_map(config: FasterRCNNConfig) -> tuple[nn.Module, PooledHead]:
     return ResNetC4(body, config.input), head
 
 
-def _pyramid(config: FasterRCNNConfig) -> tuple[nn.Module, nn.Module]:
+def _pyramid(config: FasterRCNNConfig) -> tuple[ResNetFPN, nn.Module]:
     norm = None if config.resolved_norm() == "frozen" else config.resolved_norm()
     backbone = ResNetFPN(build_body(config), config.input, config.pyramid_levels, config.fpn_channels, norm)
     head = faster_rcnn.TwoMLPHead(config.fpn_channels * config.crop_size**2, config.head_channels)

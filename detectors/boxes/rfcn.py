@@ -66,11 +66,12 @@ class PositionSensitiveVotes(nn.Module):
     def __init__(self, config: RFCNConfig, conv5: nn.Module, channels: int, num_classes: int) -> None:
         super().__init__()
         self.conv5 = conv5
-        self.reduce = nn.Sequential(nn.Conv2d(channels, config.reduction, 1), nn.ReLU(inplace=True))
+        reduce = nn.Conv2d(channels, config.reduction, 1)
+        self.reduce = nn.Sequential(reduce, nn.ReLU(inplace=True))
         self.score = nn.Conv2d(config.reduction, config.bins**2 * (num_classes + 1), 1)
         self.box = nn.Conv2d(config.reduction, config.bins**2 * 4, 1)
         # PyTorch's default would shrink the signal by more than half, and these layers learn slowly as it is.
-        nn.init.kaiming_normal_(self.reduce[0].weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(reduce.weight, nonlinearity="relu")
         # Not PSRoIPool: torchvision's leaves out the map's last row and column, and only in the forward pass.
         self.pool = PSRoIAlign(config.bins, 1 / config.stride, config.crop_size // config.bins)
 

@@ -22,7 +22,7 @@ from detectors.backbones.networks import (
 )
 from detectors.backbones.weights import download, load_imagenet
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, DefaultBoxShapes, Encoding, default_boxes, match_boxes
-from detectors.boxes.ssd_layers import VGG16FC7, ExtraMaps, Heads, scaled_vgg16_layers
+from detectors.boxes.ssd_layers import VGG16FC7, ExtraMaps, Heads, L2Norm, copy_into, scaled_vgg16_layers
 from detectors.caps import grown, raised
 from detectors.interface import Detections, Target, check_images, check_targets
 from detectors.tiles import clip, detect_in_tiles, pad_to, suppress
@@ -277,7 +277,8 @@ def build_ssd(config: SSDConfig, num_classes: int) -> SSD:
     if config.weights == "coco":
         load_coco(backbone)
     # Convolutions in this layout are faster on a CPU and on a GPU with tensor cores.
-    return model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this one
+    return model
 
 
 def _vgg(config: SSDConfig) -> ExtraMaps:
@@ -297,8 +298,8 @@ def _resnet(config: SSDConfig) -> ExtraMaps:
     if config.weights == "imagenet":
         load_imagenet(body, config.backbone)
     if not config.pyramid:
-        base = ResNetC4(body, config.input)
-        return ExtraMaps(base, [base.out_channels], base.strides, config.extra_channels, norm=True)
+        single = ResNetC4(body, config.input)
+        return ExtraMaps(single, [single.out_channels], single.strides, config.extra_channels, norm=True)
     norm = None if config.resolved_norm() == "frozen" else config.resolved_norm()
     base = ResNetFPN(body, config.input, config.pyramid_levels, config.fpn_channels, norm)
     channels = [config.fpn_channels] * config.pyramid_levels
@@ -323,10 +324,12 @@ def load_coco(backbone: ExtraMaps) -> None:
                     f"COCO weights: {name} is {tuple(weight.shape)} and the model's layer {tuple(layer.weight.shape)}; "
                     "keep model.extra_channels=[512,256,256,256,256], or set model.weights=imagenet"
                 )
-            layer.weight.copy_(weight)
-            layer.bias.copy_(source[name.removesuffix("weight") + "bias"])
-        backbone.base.norm4.scale.copy_(source["scale_weight"])
+            copy_into(layer, weight, source[name.removesuffix("weight") + "bias"])
+        norm4 = backbone.base.get_submodule("norm4")
+        assert isinstance(norm4, L2Norm)
+        norm4.scale.copy_(source["scale_weight"])
         # The published network takes gray values of 0 to 255 less a mean, ours takes them normalized.
         first, gray = layers[0], 255 * torch.tensor(IMAGENET_MEAN).sub(torch.tensor([0.48235, 0.45882, 0.40784]))
+        assert first.bias is not None
         first.bias += (first.weight * gray.view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
         first.weight *= 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)

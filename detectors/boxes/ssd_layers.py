@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from detectors.backbones.networks import INPUT_ENCODINGS, InputEncoding, group_norm
+from detectors.backbones.networks import INPUT_ENCODINGS, InputEncoding, fill_bias, group_norm
 
 VGG16_LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 
@@ -19,7 +19,7 @@ def scaled_vgg16_layers(width: float) -> nn.Sequential:
     for module in features:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+            fill_bias(module)
     return features
 
 
@@ -48,10 +48,12 @@ class VGG16FC7(nn.Module):
         super().__init__()
         self.input_encoding = INPUT_ENCODINGS[input_encoding]()
         pools = [index for index, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
-        for index in pools:
-            # 75 cells become 38, so that the maps cover the whole tile.
-            features[index].ceil_mode = True
-        conv5 = features[pools[3] - 2].out_channels
+        for layer in features:
+            if isinstance(layer, nn.MaxPool2d):
+                layer.ceil_mode = True  # 75 cells become 38, so that the maps cover the whole tile
+        last = features[pools[3] - 2]
+        assert isinstance(last, nn.Conv2d)
+        conv5 = last.out_channels
         self.conv4 = features[: pools[3]]
         self.norm4 = L2Norm(conv5)
         self.conv5 = features[pools[3] : pools[4]]
@@ -60,7 +62,7 @@ class VGG16FC7(nn.Module):
         self.fc7 = nn.Conv2d(2 * conv5, 2 * conv5, 1)
         for layer in (self.fc6, self.fc7):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            fill_bias(layer)
         self.channels = [conv5, 2 * conv5]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -71,12 +73,19 @@ class VGG16FC7(nn.Module):
 
     def load_classifier(self, classifier: nn.Sequential) -> None:
         """Take every third of VGG-16's 7 x 7 cells and every fourth of its 4,096 units into fc6 and fc7, in place."""
-        fc6, fc7 = classifier[0], classifier[3]
-        with torch.no_grad():
-            self.fc6.weight.copy_(fc6.weight.view(-1, self.fc6.in_channels, 7, 7)[::4, :, ::3, ::3])
-            self.fc6.bias.copy_(fc6.bias[::4])
-            self.fc7.weight.copy_(fc7.weight[::4, ::4, None, None])
-            self.fc7.bias.copy_(fc7.bias[::4])
+        fc6, fc7 = classifier.get_submodule("0"), classifier.get_submodule("3")
+        assert isinstance(fc6, nn.Linear)
+        assert isinstance(fc7, nn.Linear)
+        copy_into(self.fc6, fc6.weight.view(-1, self.fc6.in_channels, 7, 7)[::4, :, ::3, ::3], fc6.bias[::4])
+        copy_into(self.fc7, fc7.weight[::4, ::4, None, None], fc7.bias[::4])
+
+
+def copy_into(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    """Copy weights and biases into a convolution."""
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
 
 
 class ExtraMaps(nn.Module):
@@ -142,6 +151,8 @@ class Heads(nn.Module):
         self.classifier = _head(channels, [count * classes for count in counts])
         self.regressor = _head(channels, [count * 4 for count in counts])
         for conv in self.classifier:
+            assert isinstance(conv, nn.Conv2d)
+            assert conv.bias is not None
             with torch.no_grad():
                 conv.bias.view(-1, classes)[:, 0] = math.log((classes - 1) * (1 - self.prior) / self.prior)
 
@@ -155,7 +166,7 @@ def _head(channels: list[int], outputs: list[int]) -> nn.ModuleList:
     convs = [nn.Conv2d(depth, count, 3, padding=1) for depth, count in zip(channels, outputs, strict=True)]
     for conv in convs:
         nn.init.normal_(conv.weight, std=0.01)
-        nn.init.zeros_(conv.bias)
+        fill_bias(conv)
     return nn.ModuleList(convs)
 
 

@@ -77,7 +77,7 @@ def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -
             f"{_nearest(str(given)[:80], MODELS)}; valid names: {', '.join(sorted(MODELS))}"
         )
     faults = []
-    model: ModelSection = schema()
+    model: ModelSection = schema.model_construct(name=section["name"])
     try:
         model = schema.model_validate(dict(section))
     except ValidationError as error:

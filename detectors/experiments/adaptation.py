@@ -21,6 +21,7 @@ from data.errors import InputError
 from data.files import write_json
 from data.masks import CATEGORIES
 from data.radiograph import find_radiographs, image_record, read_radiograph
+from data.records import Annotation, ImageRecord
 from data.synthesis.simulated_set import write_simulated
 from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.visible_defects import survey
@@ -149,9 +150,9 @@ def _distinct(files: Sequence[Path]) -> list[Path]:
     return list(seen.values())
 
 
-def _checked(files: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
+def _checked(files: Sequence[Path], folder: Path) -> list[ImageRecord]:
     """Return the COCO image records of the files. Raises InputError for what is no radiograph of a casting."""
-    images = []
+    images: list[ImageRecord] = []
     with progress(transient=True) as bar:
         task = bar.add_task("reading", total=len(files))
         for number, file in enumerate(files, start=1):
@@ -165,14 +166,14 @@ def _checked(files: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
             offer = survey(read_radiograph(file).pixels)
             if len(offer.usable) < LEAST_METAL * offer.noise.size:
                 raise InputError(f"{file}: no metal in which a defect could show (black, white or flat); leave it out")
-            images.append(dict(record))
+            images.append(record)
             bar.advance(task)
     return images
 
 
-def _unknown_places(teacher: Predictor, images: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def _unknown_places(teacher: Predictor, images: Sequence[ImageRecord], folder: Path) -> list[Annotation]:
     """Return crowd annotations where the detector to start from calls at a score of `UNKNOWN` or more."""
-    found: list[dict[str, Any]] = []
+    found: list[Annotation] = []
     with progress(transient=True) as bar:
         task = bar.add_task("looking for what may be defects", total=len(images))
         for image in images:

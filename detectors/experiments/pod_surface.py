@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from detectors.evaluation.matching import MatchTable
 
 SIZES = (0.0, 12.0, 20.0, 35.0, 60.0, np.inf)  # edges in pixels, of the root of the box's area
 CONTRASTS = (0.0, 2.0, 4.0, 8.0, 16.0, np.inf)  # edges of peak contrast over the local noise
-CONTRAST_KEY = "contrast_to_noise"
+CONTRAST_KEY: Final = "contrast_to_noise"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _finite(value: float) -> float | None:
 
 def pod_surface(dataset: CocoDataset, matches: MatchTable, threshold: float) -> PodSurface:
     """Return what was found at scores of at least `threshold`, of the annotations that name their contrast."""
-    contrast = {a["id"]: a[CONTRAST_KEY] for a in dataset.annotations if a.get(CONTRAST_KEY)}  # type: ignore[typeddict-item]
+    contrast = {a["id"]: a[CONTRAST_KEY] for a in dataset.annotations if a.get(CONTRAST_KEY)}
     truths = matches.truths
     found, total = np.zeros((2, len(CONTRASTS) - 1, len(SIZES) - 1), np.int64)
     for row, identity in enumerate(truths.ids.tolist()):

@@ -224,7 +224,7 @@ def _cut(values: np.ndarray, value: float, config: BoxExtractionConfig, inside: 
     if config.dilation:
         reach = np.arange(-config.dilation, config.dilation + 1)
         disc = (reach[:, None] ** 2 + reach**2 <= config.dilation**2).astype(np.uint8)
-        joined = cv2.dilate(hot, disc)
+        joined = cv2.dilate(hot, disc).astype(np.uint8, copy=False)
         if inside is not None:
             joined &= inside
     count, labels = cv2.connectedComponents(joined, connectivity=8)

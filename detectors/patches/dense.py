@@ -69,16 +69,22 @@ def margin(layers: Iterable[nn.Module], stride: int) -> int:
     lattice, total = Lattice(1, 1, stride), 0
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            total += _square(layer.padding) * lattice.jump
+            total += _square(_pixels(layer)) * lattice.jump
             lattice = lattice.after(layer)
     return total
+
+
+def _pixels(layer: nn.Conv2d | nn.MaxPool2d) -> int | tuple[int, ...]:
+    """Return the padding of a layer; one in words ("same") is none of ours."""
+    assert not isinstance(layer.padding, str)
+    return layer.padding
 
 
 def cells_per_window(layers: Iterable[nn.Module], size: int) -> int:
     """Return the cells along one side of a window of `size` pixels after some layers."""
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            size = (size + 2 * _square(layer.padding) - _square(layer.kernel_size)) // _square(layer.stride) + 1
+            size = (size + 2 * _square(_pixels(layer)) - _square(layer.kernel_size)) // _square(layer.stride) + 1
     return size
 
 

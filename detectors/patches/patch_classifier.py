@@ -103,7 +103,10 @@ class PatchClassifier(nn.Module):
     ) -> dict[str, Tensor] | list[Detections]:
         """Return losses of patches and labels in training, detections of radiographs in evaluation."""
         if self.training:
+            assert isinstance(images, Tensor)
+            assert labels is not None
             return self.losses(images, labels)
+        images = list(images)
         check_images(images)
         return [self.detections(image, self.heat_map(image)) for image in images]
 
@@ -115,9 +118,10 @@ class PatchClassifier(nn.Module):
         """Return the defect probability of the windows of one radiograph, float32 [1, H, W] in [0, 1]."""
         stride = self.config.heat_stride
         count = self.window_from if self.config.mode == "dense" else 0
-        shared, rest = self.layers[:count], nn.Sequential(self.input_encoding, *self.layers, self.head)
+        layers = list(self.layers)
+        shared, rest = layers[:count], nn.Sequential(self.input_encoding, *layers, self.head)
         if count:
-            shared, rest = fuse_conv_bn(shared), nn.Sequential(*fuse_conv_bn(self.layers[count:]), self.head)
+            shared, rest = fuse_conv_bn(shared), nn.Sequential(*fuse_conv_bn(layers[count:]), self.head)
             image = self.input_encoding(image[None])[0]
         border = margin(shared, stride)
         padded, (height, width) = _pad(image, stride, border)
@@ -151,7 +155,7 @@ class PatchClassifier(nn.Module):
     ) -> Tensor:
         """Return the probabilities of (rows, columns) of windows, from the maps after the first `shared` layers."""
         rows, columns = shape
-        cells = cells_per_window(self.layers[:shared], WINDOW)
+        cells = cells_per_window(list(self.layers)[:shared], WINDOW)
         largest = floats_per_pixel(self.layers, WINDOW, shared) * WINDOW**2
         step = max(1, int((STRIP_FLOATS if shared else BATCH_FLOATS) / (largest * columns)))
         values = []

@@ -114,7 +114,7 @@ class SmallMapConv2d(nn.Conv2d):
         weight = self.weight.permute(2, 3, 1, 0)[tap[:, None, :, None], tap[None, :, None, :]]
         matrix = weight.permute(0, 1, 4, 2, 3, 5).reshape(cells**2 * channels, -1)
         maps = (maps.permute(0, 2, 3, 1).reshape(count, -1) @ matrix).view(count, cells, cells, -1)
-        return (maps + self.bias).permute(0, 3, 1, 2)
+        return (maps if self.bias is None else maps + self.bias).permute(0, 3, 1, 2)
 
 
 class XnetV2(PatchClassifier):
@@ -143,8 +143,9 @@ class XnetV2(PatchClassifier):
 
     def losses(self, patches: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the cross entropy and the weighted squares of the last four convolutions' weights."""
-        squares = [layer.weight.square().sum() for layer in self.layers[7:] if isinstance(layer, nn.Conv2d)]
-        return {**super().losses(patches, labels), "loss_l2": self.l2 * sum(squares)}
+        last = list(self.layers)[7:]
+        squares = [layer.weight.square().sum() for layer in last if isinstance(layer, nn.Conv2d)]
+        return {**super().losses(patches, labels), "loss_l2": self.l2 * sum(squares[1:], squares[0])}
 
 
 class Xnet(PatchClassifier):
@@ -156,7 +157,8 @@ class Xnet(PatchClassifier):
 
     def __init__(self, config: XnetConfig) -> None:
         shape = config.shape()
-        layers, channels, cells, shared = [], 1, WINDOW, 0
+        layers: list[nn.Module] = []
+        channels, cells, shared = 1, WINDOW, 0
         for kernel, width in zip(shape.p, shape.d, strict=True):
             if cells > config.window_cells:
                 shared = len(layers) + 4
@@ -167,7 +169,8 @@ class Xnet(PatchClassifier):
                 nn.Dropout(config.dropout),
             ]
             channels, cells = width, cells // 2
-        head, width = [nn.Flatten()], channels * cells**2
+        head: list[nn.Module] = [nn.Flatten()]
+        width = channels * cells**2
         for outputs in shape.f[:-1]:
             head += [
                 nn.Linear(width, outputs, bias=False),

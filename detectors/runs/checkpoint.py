@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.files import atomic_path
+from data.records import Category
 from detectors.backbones.checkpoint_file import read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
@@ -21,7 +22,7 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     config: ExperimentConfig,
-    categories: list[dict],
+    categories: list[Category],
     epoch: int,
     metrics: dict[str, float | None],
     training: dict[str, Any] | None = None,
@@ -51,7 +52,7 @@ def save_checkpoint(
         torch.save(state, temporary)
 
 
-def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[dict[str, Any]]]:
+def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[Category]]:
     """Return the model of a checkpoint or run folder in evaluation mode, its configuration and categories.
 
     Raises InputError for a missing or foreign file, and for weights that do not fit their configuration.
@@ -64,7 +65,8 @@ def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[dict[str, 
     model = build_model(section, classes)
     model.load_state_dict(checkpoint["model"])
     # Convolutions in this layout are about a fifth faster on a CPU.
-    return model.to(memory_format=torch.channels_last).eval(), config, checkpoint["categories"]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this one
+    return model.eval(), config, checkpoint["categories"]
 
 
 def checkpoint_config(path: Path, checkpoint: dict[str, Any]) -> ExperimentConfig:

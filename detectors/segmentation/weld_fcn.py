@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from detectors.backbones.config import FORMER_INPUTS
-from detectors.backbones.networks import INPUT_ENCODINGS, NORMS, InputEncoding
+from detectors.backbones.networks import INPUT_ENCODINGS, NORMS, InputEncoding, fill_bias
 from detectors.caps import grown, raised
 from detectors.interface import Detections, check_images
 from detectors.maps.heat_map import HeatMap
@@ -194,13 +194,12 @@ class WeldFCN(nn.Module):
 
     def _initialize(self) -> None:
         """Draw weights that keep the variance of the signal: LeCun's normal for SELU and ELU, Kaiming's for ReLU."""
-        gain = "relu" if self.config.activation == "relu" else "linear"
+        gain: Literal["relu", "linear"] = "relu" if self.config.activation == "relu" else "linear"
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity=gain)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        nn.init.constant_(self.head.bias, math.log(DEFECT_SHARE / (1 - DEFECT_SHARE)))
+                fill_bias(module)
+        fill_bias(self.head, math.log(DEFECT_SHARE / (1 - DEFECT_SHARE)))
 
 
 def _upsample(features: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from detectors.config.experiment import ScheduleConfig, TrainConfig
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Return two groups: weights with decay; biases and normalization (one-dimensional) without.
@@ -60,7 +62,7 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     Statistics of batch norm are averaged likewise: those of the current weights would not fit averaged ones.
     """
 
-    def average(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
+    def average(averaged: Tensors, current: Tensors, n: Tensor | int) -> None:
         count = int(n)
         if not averaged[0].is_floating_point():  # batch norm counts its batches
             torch._foreach_copy_(averaged, current)

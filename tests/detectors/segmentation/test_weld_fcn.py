@@ -163,7 +163,14 @@ def test_shapes_that_do_not_fit_are_our_error() -> None:
 
 def test_weights_of_a_run_start_a_new_one(tmp_path: Path) -> None:
     trained = tiny()
-    torch.save({"model": trained.state_dict(), "config": {"model": {}}, "categories": []}, tmp_path / "best.ckpt")
+    torch.save(
+        {
+            "model": trained.state_dict(),
+            "config": {"model": {"name": "weld_fcn"}},
+            "categories": [{"id": 1, "name": "defect"}],
+        },
+        tmp_path / "best.ckpt",
+    )
     torch.manual_seed(9)
     again = build_model(TINY.model_copy(update={"weights": str(tmp_path)}), 1)
     assert all(torch.equal(v, trained.state_dict()[k]) for k, v in again.state_dict().items())
