@@ -192,7 +192,7 @@ def test_patches_of_defects_know_their_epoch() -> None:
     """As sources that change from one epoch to the next need."""
 
     class Changing(StoredPatches):
-        def draw(self, label: int, rng: np.random.Generator, turn: int | None = None, epoch: int = 0) -> np.ndarray:
+        def sample(self, label: int, rng: np.random.Generator, order: int | None = None, epoch: int = 0) -> np.ndarray:
             return np.full((SIZE, SIZE), epoch / 10, np.float32)
 
     source = Changing(discs(20, 0))
