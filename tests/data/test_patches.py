@@ -407,3 +407,17 @@ def test_a_patch_file_that_promises_more_than_it_holds_is_refused_before_memory_
     stream = io.BytesIO()
     np.save(stream, np.zeros((2**15, 8, 8), np.uint8))
     refused(stream.getvalue(), "times its own size")
+
+
+def test_windows_around_defects_at_the_edge_show_nothing_beyond_it(tmp_path: Path) -> None:
+    write_radiograph(tmp_path / "a.png", np.full((60, 70), 0.5))
+    corners = [[0, 0, 6, 6], [64, 0, 6, 6], [0, 54, 6, 6], [64, 54, 6, 6]]
+    boxes = [{"id": k, "image_id": 1, "category_id": 1, "bbox": box} for k, box in enumerate(corners)]
+    dataset = CocoDataset([{"id": 1, "file_name": "a.png", "width": 70, "height": 60}], boxes,
+                          [{"id": 1, "name": "defect"}])  # fmt: skip
+    source = RadiographPatches(dataset, tmp_path, PatchConfig(size=16))
+    for seed in range(60):
+        _, pose = source.sample_posed(DEFECT, np.random.default_rng(seed))
+        half = extent(16, pose.angle) / 2
+        assert half <= pose.x <= 70 - half
+        assert half <= pose.y <= 60 - half
