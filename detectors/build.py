@@ -16,6 +16,11 @@ from detectors.gan.model import DCGANConfig, build_dcgan
 from detectors.patches.xnet import XnetConfig, XnetV2Config, build_xnet
 from detectors.schema import ModelSection
 from detectors.segmentation.weld_fcn import WeldFCNConfig, build_weld_fcn
+from detectors.volumes.deep_defect import DeepDefectConfig, build_deep_defect
+from detectors.volumes.dilated import DilatedConfig, build_dilated
+from detectors.volumes.otsu import OtsuConfig, build_otsu
+from detectors.volumes.slice_unet import SliceUNetConfig, build_slice_unet
+from detectors.volumes.unet3d import UNet3DConfig, build_unet3d
 
 Builder = Callable[[Any, int], nn.Module]
 """From a section of the model's own class and the number of foreground classes to the model, its published weights
@@ -24,9 +29,14 @@ loaded. A model whose `class_layers` are prefixes of parameter names starts thos
 MODELS: dict[str, tuple[type[ModelSection], Builder]] = {
     "center_net": (CenterNetConfig, build_center_net),
     "dcgan": (DCGANConfig, build_dcgan),
+    "deep_defect": (DeepDefectConfig, build_deep_defect),
+    "dilated": (DilatedConfig, build_dilated),
     "faster_rcnn": (FasterRCNNConfig, build_faster_rcnn),
+    "otsu": (OtsuConfig, build_otsu),
     "rfcn": (RFCNConfig, build_rfcn),
+    "slice_unet": (SliceUNetConfig, build_slice_unet),
     "ssd": (SSDConfig, build_ssd),
+    "unet3d": (UNet3DConfig, build_unet3d),
     "weld_fcn": (WeldFCNConfig, build_weld_fcn),
     "xnet": (XnetConfig, build_xnet),
     "xnet_v2": (XnetV2Config, build_xnet),

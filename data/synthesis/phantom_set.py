@@ -65,7 +65,7 @@ def write_phantoms(kind: str, n: int, out: str | Path, seed: int, *, bits: int =
         records = []
         with progress() as bar:
             task = bar.add_task(f"phantoms of {kind}", total=n)
-            for record in _map(write, places, workers or min(os.cpu_count() or 1, max(n // 8, 1))):
+            for record in map_in_processes(write, places, workers or min(os.cpu_count() or 1, max(n // 8, 1))):
                 records.append(record)
                 bar.advance(task)
         _write_ground_truth(out, kind, records)
@@ -101,7 +101,7 @@ def _number(kind: str, n: int, seed: int, family: str | None) -> list[tuple[int,
     return places
 
 
-def _map(function: Any, items: list[Any], workers: int) -> Iterator[dict[str, Any]]:
+def map_in_processes(function: Any, items: list[Any], workers: int) -> Iterator[dict[str, Any]]:
     """Yield function(item) in order, from `workers` processes, or from this one where workers is 1."""
     if workers == 1:
         yield from map(function, items)

@@ -8,6 +8,7 @@ from pydantic import Field, InstanceOf, SerializeAsAny, field_validator
 from data.patches import PatchConfig
 from data.schema import StrictModel
 from data.transforms import AugmentationConfig
+from data.volumes.transforms import VolumeDataConfig
 from detectors.config.source import PhantomConfig, SourceConfig
 from detectors.config.window import WindowConfig
 from detectors.schema import ModelSection
@@ -45,6 +46,9 @@ class DataConfig(StrictModel):
         "paper on welds: 360); if null, every sample is a crop of its own.",
     )
     patches: PatchConfig = Field(PatchConfig(), description="How patch classifiers get their patches.")
+    volumes: VolumeDataConfig = Field(
+        VolumeDataConfig(), description="Patches and gray values of computed tomography volumes."
+    )
     workers: int = Field(
         2, ge=0, le=1024, description="Processes that prepare samples; 0 prepares them in the main one."
     )

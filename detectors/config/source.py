@@ -6,11 +6,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from data.schema import StrictModel
 from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS
 from data.synthesis.simulation_config import SimulationConfig
+from data.volumes.ct_parts import PARTS
+from data.volumes.ct_phantom import SMALLEST
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,41 @@ class PhantomConfig(StrictModel):
     )
 
 
+class CTPhantomConfig(StrictModel):
+    """Simulated computed tomography volumes with exact labels, made on first use."""
+
+    kind: Literal["ct_castings", "ct_am"] = Field("ct_castings", description="What is simulated.")
+    n: int = Field(24, ge=1, description="Number of volumes.")
+    seed: int = Field(0, ge=0, description="Every volume depends on it and its own number alone.")
+    families: list[str] | None = Field(
+        None, description="Families of parts that take turns, such as 'bushing'; all of the kind if null."
+    )
+    size: tuple[int, int] = Field((160, 64), description="Side in y and x, and number of slices, in voxels.")
+    quality: Literal["varied", "good", "normal", "poor"] = Field(
+        "varied", description="Grades of noise, beam hardening and rings: each drawn, or all the same."
+    )
+    projections: int | None = Field(
+        None, ge=2, description="Angles over half a turn; 1.25 a voxel of the side if null."
+    )
+    folder: str = Field("datasets", description="Where the sets are kept.")
+
+    @field_validator("kind")
+    @classmethod
+    def _known_parts(cls, value: str) -> str:
+        if value not in PARTS:
+            raise ValueError(f"choose one of {', '.join(PARTS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _known_families(self) -> Self:
+        for family in self.families or ():
+            if family not in PARTS[self.kind]:
+                raise ValueError(f"family '{family}' is unknown; {self.kind} has {', '.join(PARTS[self.kind])}")
+        if min(self.size) < SMALLEST:
+            raise ValueError(f"size {list(self.size)}: give side and slices, {SMALLEST} voxels each or more")
+        return self
+
+
 class SourceConfig(StrictModel):
     """Where radiographs and their labels come from: exactly one origin, and how samples are drawn from it."""
 
@@ -120,6 +157,24 @@ class SourceConfig(StrictModel):
             folder="alone",
         ),
     ] = Field(None, description="A patch file, or a folder of patches sorted by class, for patch classifiers.")
+    volumes: Annotated[
+        str | None,
+        Origin(
+            "detectors.volumes.sources:read_volumes",
+            "a manifest of computed tomography volumes",
+            content="volumes",
+            names_categories=False,
+        ),
+    ] = Field(None, description="A manifest of labeled volumes (volumes.json), or the folder that holds one.")
+    ct_phantoms: Annotated[
+        CTPhantomConfig | None,
+        Origin(
+            "detectors.volumes.sources:read_ct_phantoms",
+            "simulated volumes",
+            content="volumes",
+            names_categories=False,
+        ),
+    ] = Field(None, description="Computed tomography volumes that are simulated on first use.")
     images: Annotated[
         str | None,
         Origin(

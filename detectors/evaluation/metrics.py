@@ -65,6 +65,42 @@ METRICS: dict[str, Metric] = {
                             "least a quarter of the pixels is marked"),
     "false_regions_per_image": Metric("false-positive regions an image", 3, False, "marked regions of which less than "
                                       "a quarter lies on defects"),
+    "voxel_f1_in_part": Metric("voxel F1 in the part", 3, True, "of volumes, at `voxel_threshold`, over the voxels of "
+                               "pores and material; air does not count"),
+    "voxel_iou_in_part": Metric("voxel IoU in the part", 3, True, "of marked and pore voxels, likewise"),
+    "voxel_precision_in_part": Metric("voxel precision in the part", 3, True, "share of marked voxels that are pores"),
+    "voxel_recall_in_part": Metric("voxel recall in the part", 3, True, "share of pore voxels that are marked"),
+    "voxel_ap_in_part": Metric("voxel AP in the part", 3, True, "average precision: the area under precision over "
+                               "recall, in steps"),
+    "voxel_roc_auc_in_part": Metric("voxel ROC AUC in the part", 3, True, "probability that a pore voxel scores above "
+                                    "one of material"),
+    "voxel_f1_max_in_part": Metric("best voxel F1 in the part", 3, True, "the highest over all thresholds on these "
+                                   "very volumes"),
+    "voxel_f1_everywhere": Metric("voxel F1 everywhere", 3, True, "over all voxels, air too"),
+    "voxel_iou_everywhere": Metric("voxel IoU everywhere", 3, True, "likewise"),
+    "voxel_precision_everywhere": Metric("voxel precision everywhere", 3, True, "likewise"),
+    "voxel_recall_everywhere": Metric("voxel recall everywhere", 3, True, "the same as in the part"),
+    "voxel_ap_everywhere": Metric("voxel AP everywhere", 3, True, "average precision over all voxels, air too"),
+    "voxel_roc_auc_everywhere": Metric("voxel ROC AUC everywhere", 3, True, "air, which is easy, makes it high"),
+    "voxel_f1_max_everywhere": Metric("best voxel F1 everywhere", 3, True, "the highest over all thresholds"),
+    "voxel_threshold": Metric("voxel threshold", 3, None, "probability from which a voxel is marked"),
+    "voxel_best_threshold": Metric("threshold of the best voxel F1", 3, None, "where that in the part is reached"),
+    "pore_recall": Metric("pores found", 3, True, "share of the labels' 26-connected pores of which at least a quarter "
+                          "of the voxels is marked"),
+    "large_pore_recall": Metric("pores of 4 voxels and more found", 3, True, "of those with an equivalent diameter of "
+                                "4 voxels or more"),
+    "false_pores_per_volume": Metric("false pores a volume", 3, False, "26-connected marked regions of which less than "
+                                     "a quarter lies on pores"),
+    "false_pores_per_million_voxels_of_part": Metric("false pores per 100^3 voxels", 3, False, "the same, per million "
+                                                     "voxels of the part"),
+    "pod_a50_voxels": Metric("POD 50 %, voxels", 2, False, "equivalent diameter found half of the time"),
+    "pod_a90_voxels": Metric("POD 90 %, voxels", 2, False, "equivalent diameter found nine times in ten"),
+    "pod_a90_95_voxels": Metric("a90/95, voxels", 2, False, "its 95 % upper bound, by likelihood ratio"),
+    "pod_a50_mm": Metric("POD 50 %, mm", 4, False, "equivalent diameter found half of the time"),
+    "pod_a90_mm": Metric("POD 90 %, mm", 4, False, "equivalent diameter found nine times in ten"),
+    "pod_a90_95_mm": Metric("a90/95, mm", 4, False, "its 95 % upper bound, by likelihood ratio"),
+    "volumes": Metric("volumes", 0, None, "volumes evaluated"),
+    "pores": Metric("pores", 0, None, "pores of the labels that count"),
     "accuracy": Metric("patch accuracy", 3, True, "share of patches classified rightly at probability 0.5"),
     "roc_auc": Metric("patch ROC AUC", 3, True, "probability that a defect patch scores above a no-defect patch"),
     "two_sample_accuracy": Metric("two-sample accuracy", 3, False, "share of patches that a classifier rightly calls "

@@ -34,7 +34,12 @@ class SegmentationLossConfig(StrictModel):
         description="Weight of false positives in the Tversky index (Salehi et al. 2017); alpha and beta of 0.5 make "
         "it the Dice coefficient.",
     )
-    beta: float = Field(0.7, ge=0, description="Weight of false negatives in the Tversky index.")
+    beta: float = Field(
+        0.7,
+        ge=0,
+        description="Weight of false negatives in the Tversky index. Iuso et al. (2024) have the letters the other way "
+        "round: their alpha 0.633 and beta 0.1 are beta 0.633 and alpha 0.1 here.",
+    )
     gamma: float = Field(
         0.75,
         gt=0,

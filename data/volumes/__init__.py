@@ -1,0 +1,1 @@
+"""Computed tomography volumes: files, gray levels, patches, pores, and simulated scans."""

@@ -1,0 +1,1 @@
+"""Pores in computed tomography: networks over voxels, whole volumes in blocks, evaluation and analysis."""
