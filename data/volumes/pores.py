@@ -169,7 +169,8 @@ def measure_pores(
         near_air = ndimage.binary_dilation(outside)
         here = slice(top, top + last - first)
         is_open[np.unique(numbers[near_air[here]])] = True
-        surface.append([*np.argwhere((outside & ndimage.binary_dilation(inside))[here]).astype(np.int32), first, 0, 0])
+        found_there = np.argwhere((outside & ndimage.binary_dilation(inside))[here]).astype(np.int32)
+        surface.append(found_there + np.array([first, 0, 0], np.int32))
         closed = inside[here] & (numbers > 0)
         for axis in range(3):
             others = tuple(k for k in range(3) if k != axis)

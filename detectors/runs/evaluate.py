@@ -24,6 +24,10 @@ from detectors.evaluation.pixel_scores import DEFAULT_THRESHOLD, PixelCounts
 from detectors.evaluation.runs import write_evaluation
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.inference import detect_dataset
+from detectors.volumes.run_evaluation import evaluate_volumes
+
+THRESHOLDS = ("pixel_best_threshold", "voxel_best_threshold")
+"""Metrics of a validation that say where a map is marked."""
 
 
 def evaluate_source(
@@ -44,7 +48,7 @@ def evaluate_source(
         config: the run's configuration; its window is applied before the model.
         device: where the model lies.
         folder: the run's folder, or one for this evaluation.
-        pixel_threshold: where a segmentation marks a pixel, chosen on validation data; 0.5 without.
+        pixel_threshold: where a segmentation marks a pixel (or voxel), chosen on validation data; 0.5 without.
 
     Returns:
         The metrics that `metrics.json` then holds.
@@ -55,6 +59,8 @@ def evaluate_source(
     if source.origin.content == "patches":
         patches = read_patch_source(source, config.data)
         return write_patch_evaluation(folder, patches, classify_patches(model, patches, device), config.name)
+    if config.model.task == "volumes":
+        return evaluate_volumes(model, source, config, device, folder, pixel_threshold)
     dataset, images = load_evaluation_source(source, categories)
     maps = MapEvaluator(dataset, pixel_threshold) if _has_masks(config, dataset) else None
     window = gray_window(config.data)
@@ -83,8 +89,9 @@ def evaluate_source(
 
 
 def validated_pixel_threshold(run: Path) -> float | None:
-    """Return the threshold of the best pixel F1 on the validation data of a run or checkpoint, None without one."""
-    return (read_checkpoint(run).get("metrics") or {}).get("pixel_best_threshold")
+    """Return the threshold of the best pixel (or voxel) F1 on a run's validation data, None without one."""
+    found = read_checkpoint(run).get("metrics") or {}
+    return next((found[name] for name in THRESHOLDS if found.get(name) is not None), None)
 
 
 def _has_masks(config: ExperimentConfig, dataset: CocoDataset) -> bool:

@@ -11,11 +11,12 @@ from data.files import write_json
 from detectors.backbones.weights import load_compatible, read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.source import source_at
+from detectors.config.source import SourceConfig, source_at
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.runs import read_object
 from detectors.runs.checkpoint import load_model
 from detectors.runs.evaluate import evaluate_source, validated_pixel_threshold
+from detectors.volumes.sources import VOLUME_CATEGORIES
 
 DATA_FILE = "evaluated.json"  # says which data a folder of <run>/eval is about
 
@@ -62,16 +63,23 @@ def _data_of(folder: Path) -> dict[str, Any] | None:
 
 
 def evaluate_weights(
-    config: ExperimentConfig, weights: Path, json_file: Path | None, images: Path | None, out: Path | None
+    config: ExperimentConfig, weights: Path | None, json_file: Path | None, images: Path | None, out: Path | None
 ) -> tuple[Path, Metrics]:
     """Evaluate a checkpoint under another configuration than its own, such as another threshold or NMS.
 
+    A model that needs no training, such as otsu, has no checkpoint: `weights` is None.
+
     Results go into `out`, or into `<output>/<config>/eval`. Raises InputError where the weights do not fit.
     """
+    folder = out or config.output / config.name / "eval"
+    if weights is None:
+        if config.model.name != "otsu":
+            raise InputError(f"{config.name}: {config.model.name} is trained; give its checkpoint with --weights")
+        model = build_model(config.model, 1)
+        return folder, _evaluate(model, config, VOLUME_CATEGORIES, json_file, images, folder, None)
     categories = read_checkpoint(weights)["categories"]
     model = build_model(config.model.without_weights(), len(categories))
     load_compatible(model, weights, may_differ=())
-    folder = out or config.output / config.name / "eval"
     return folder, _evaluate(model, config, categories, json_file, images, folder, validated_pixel_threshold(weights))
 
 
@@ -86,7 +94,10 @@ def _evaluate(
 ) -> Metrics:
     source = config.data.test or config.data.val
     if json_file is not None:
-        source = source_at(json_file, images)
+        of_volumes = config.model.task == "volumes"
+        source = (
+            SourceConfig.model_validate({"volumes": str(json_file)}) if of_volumes else source_at(json_file, images)
+        )
     if source is None:
         raise InputError("the configuration has neither data.test nor data.val; name a COCO file with --data")
     device = torch.device("cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu")

@@ -37,12 +37,14 @@ from detectors.training.resume import check_categories, check_schedule, read_res
 from detectors.training.run_folder import lock_run, new_run_folder, remove_leftovers
 from detectors.training.segmentation import SegmentationTask
 from detectors.training.task import Batch, Task
+from detectors.training.volumes import VolumeTask
 
 TASKS: dict[str, Callable[[ExperimentConfig], Task]] = {
     "detection": DetectionTask,
     "gan": GANTask,
     "patches": PatchTask,
     "segmentation": SegmentationTask,
+    "volumes": VolumeTask,
 }
 """How a model is trained, by the name in `ModelSection.task`: one row a task."""
 

@@ -12,7 +12,6 @@ from data.console import progress
 from data.files import write_json
 from data.volumes.labeled import LabeledVolume
 from data.volumes.labels import OPEN_PORE, PORE
-from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
 from detectors.evaluation.pixel_scores import DEFAULT_THRESHOLD
@@ -96,9 +95,3 @@ def evaluate_volumes(
     write_slices(folder / "plots" / "slices.png", shown)
     write_json(folder / "metrics.json", metrics, indent=2)
     return metrics
-
-
-def validated_voxel_threshold(run: Path) -> float | None:
-    """Return the threshold of the best voxel F1 on the validation data of a run or checkpoint, None without one."""
-    found = (read_checkpoint(run).get("metrics") or {}).get("voxel_best_threshold")
-    return None if found is None else float(found)

@@ -12,7 +12,9 @@ from radiograph.command import PATH, Command, cfg_option, run_option, set_option
 @run_option("Folder of a run: its best weights and its test data.", required=False)
 @cfg_option()
 @click.option("--weights", type=PATH, help="A checkpoint that fits --cfg, instead of a run.")
-@click.option("--data", "json_file", type=PATH, help="COCO file, patch file or folder of masks to evaluate on.")
+@click.option(
+    "--data", "json_file", type=PATH, help="COCO file, patch file, folder of masks or volumes.json to evaluate on."
+)
 @click.option("--images", type=PATH, help="Folder of its radiographs; the file's own by default.")
 @set_option("Override a field of --cfg; may be repeated.")
 @click.option("--out", type=PATH, help="Output folder; inside the run by default.")
@@ -41,7 +43,7 @@ def main(
         raise click.UsageError("--images goes with --data")
     if run is not None:
         folder, metrics = evaluate_run(run, json_file, images, out)
-    elif cfg is not None and weights is not None:
+    elif cfg is not None:
         folder, metrics = evaluate_weights(read_config(cfg, overrides), weights, json_file, images, out)
     else:
         raise click.UsageError("give --run RUN, or --cfg CONFIG with --weights FILE")

@@ -1,17 +1,25 @@
-"""Simulate a data set of radiographs in GDXray's layout, with COCO annotations and a montage."""
+"""Simulate a data set: radiographs in GDXray's layout with COCO annotations, or volumes with labels."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.table import Table
 
 from data.console import console
 from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS, STYLES  # the one table; light to import
+from data.volumes.ct_parts import PARTS as VOLUME_KINDS
 from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, parse_size
 
 
 @click.command(cls=Command)
-@click.option("--kind", type=click.Choice(list(PHANTOM_KINDS)), default="castings", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice([*PHANTOM_KINDS, *VOLUME_KINDS]),
+    default="castings",
+    show_default=True,
+    help="Radiographs, or computed tomography volumes (ct_...) of castings or additively manufactured parts.",
+)
 @click.option(
     "--count",
     "--n",
@@ -19,7 +27,7 @@ from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, pars
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="Number of radiographs.",
+    help="Number of radiographs or volumes.",
 )
 @click.option("--out", type=PATH, required=True, help="A new or empty folder.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -32,7 +40,17 @@ from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, pars
     help="How hard the radiographs are: easy ones have plain parts and strong defects.",
 )
 @click.option("--family", help="One kind of part only, such as wheel; by default all in turn.")
-@click.option("--size", help="WIDTHxHEIGHT in pixels; by default that of GDXray.")
+@click.option("--size", help="WIDTHxHEIGHT in pixels, by default that of GDXray; of volumes SIDExSLICES, 160x64.")
+@click.option(
+    "--quality",
+    type=click.Choice(["varied", "good", "normal", "poor"]),
+    default="varied",
+    show_default=True,
+    help="Of volumes: noise, beam hardening and rings.",
+)
+@click.option(
+    "--projections", type=click.IntRange(2), help="Of volumes: angles; by default 1.25 per voxel of the side."
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
 def main(
     kind: str,
@@ -43,12 +61,34 @@ def main(
     style: str,
     family: str | None,
     size: str | None,
+    quality: Literal["varied", "good", "normal", "poor"],
+    projections: int | None,
     workers: int | None,
 ) -> None:
-    """Simulate radiographs of a kind of part.
+    """Simulate radiographs, or volumes, of a kind of part.
 
-    Writes images in GDXray's layout, COCO annotations and a montage to OUT.
+    Writes images in GDXray's layout, COCO annotations and a montage to OUT; of volumes TIFF with labels, tables of
+    pores and a manifest.
     """
+    if kind in VOLUME_KINDS:
+        from data.volumes.ct_set import count_volumes, write_ct_set
+
+        manifest = write_ct_set(
+            kind,
+            count,
+            out,
+            seed,
+            families=(family,) if family else None,
+            size=parse_size(size, "--size") if size else (160, 64),
+            quality=quality,
+            projections=projections,
+            workers=workers,
+        )
+        volumes = Table("family", "volumes", "pores", "porosity, %", title=str(manifest))
+        for name, entries, pores, porosity in count_volumes(manifest):
+            volumes.add_row(name, str(entries), str(pores), f"{porosity:.3f}")
+        console.print(volumes)
+        return
     from data.coco import read_coco
     from data.montage import write_montage
     from data.synthesis.phantom_set import count_phantoms, write_phantoms

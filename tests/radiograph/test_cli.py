@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from data.volumes.ct_parts import PARTS as CT_KINDS
 from radiograph.cli import FORMER_NAMES, STEPS, command_names, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +120,7 @@ def test_choices_and_defaults_are_those_of_the_library() -> None:
     assert choices("prepare-gdxray", "method") == list(METHODS)
     assert parameter("prepare-gdxray", "fractions").default == FRACTIONS
     assert choices("make-patches", "origin") == list(ORIGINS)
-    assert choices("make-phantoms", "kind") == list(PHANTOM_KINDS)
+    assert choices("make-phantoms", "kind") == [*PHANTOM_KINDS, *CT_KINDS]
     assert choices("make-phantoms", "style") == list(STYLES)
     assert parameter("make-phantoms", "style").type.former == FORMER_STYLES  # type: ignore[attr-defined]
     assert parameter("compare-defect-mixes", "mixes").default == MIXES
