@@ -11,7 +11,7 @@ from detectors.config.source import FIELD_OF, MAIN_ORIGINS, ORIGINS, Origin, Sou
 
 
 def test_every_origin_has_a_reader() -> None:
-    assert set(ORIGINS) == {"json", "phantoms", "masks", "patches", "images"}
+    assert set(ORIGINS) == {"json", "phantoms", "masks", "patches", "volumes", "ct_phantoms", "images"}
     for origin in ORIGINS.values():
         file, name = origin.reader.split(":")
         assert callable(getattr(__import__(file, fromlist=[name]), name))
