@@ -115,10 +115,11 @@ class SegmentationDataset(RepeatedDataset[SegmentationSample]):
         """Return pixels, boxes and mask of a radiograph with simulated defects, if the source simulates any."""
         if self._simulated is None:
             return pixels, boxes, mask
-        pixels, targets, footprints = self._simulated(position, pixels, rng)
+        pixels, targets, defects = self._simulated(position, pixels, rng)
         mask = mask.copy()
-        for x, y, footprint in footprints:
-            mask[y : y + footprint.shape[0], x : x + footprint.shape[1]][footprint] = self._simulated.label
+        for defect in defects:
+            x0, y0, x1, y1 = defect.box
+            mask[y0:y1, x0:x1][defect.mask] = self._simulated.label
         return pixels, targets.boxes, mask
 
     def _cut_regions(self, count: int, augmentation: AugmentationConfig | None) -> list[Region]:

@@ -184,7 +184,7 @@ def test_masks_of_simulated_defects_are_the_simulators(folder: Path, cache: bool
     expected = fresh(0, plain[0][0].numpy(), np.random.default_rng([3, 2, 0]))
     assert len(expected.masks) >= 2
     union = real > 0
-    for x, y, footprint in expected.masks:
+    for x, y, footprint, _ in expected.masks:
         there = union[y : y + footprint.shape[0], x : x + footprint.shape[1]]
         assert not (there & footprint).any()  # clear of the real ones
         there |= footprint
