@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from detectors.boxes.center_net import CenterNetConfig
 from detectors.build import build_model
 from detectors.config.files import read_config
 from detectors.runs.checkpoint import load_model
+from detectors.runs.prediction import Predictor, default_threshold
 
 SMALL = {"stem_channels": 4, "stage_channels": [8, 8, 8, 8], "neck_channels": 8}
 
@@ -69,3 +71,22 @@ def test_damaged_weights_are_named(weights: Path, damage: str) -> None:
         weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(InputError, match="tiny"):
         read_packaged(weights)
+
+
+def test_the_weights_that_come_with_the_toolkit_are_small_and_find_a_plain_defect(tmp_path: Path) -> None:
+    file = find_packaged("casting")
+    assert file is not None
+    assert file.stat().st_size < 10_000_000
+    card = json.loads(file.with_suffix(".json").read_text())
+    assert 0 < card["threshold"] < 1
+    assert card["license"] == "Apache-2.0"
+    y, x = np.mgrid[:256, :320]
+    wall = 0.35 + 0.0004 * x + np.random.default_rng(0).normal(0, 0.01, x.shape)
+    wall += 0.15 * np.exp(-0.5 * (((x - 200) / 9) ** 2 + ((y - 100) / 9) ** 2))
+    predictor = Predictor(Path("casting"))
+    found = predictor(np.clip(wall, 0, 1).astype(np.float32))
+    best = found["boxes"][found["scores"].argmax()].tolist()
+    assert best[0] < 200 < best[2]
+    assert best[1] < 100 < best[3]
+    assert float(found["scores"].max()) > card["threshold"]
+    assert default_threshold(Path("casting")) == card["threshold"]
