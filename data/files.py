@@ -20,7 +20,7 @@ def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{_start_of(path)}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -36,6 +36,12 @@ def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
             _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _start_of(path: Path) -> str:
+    """Return as much of a file's stem as leaves room for a temporary name; a name has 255 bytes."""
+    room = 240 - len(os.fsencode(path.suffix))
+    return os.fsencode(path.stem)[: max(room, 0)].decode("utf-8", "ignore")
 
 
 def _flush(path: Path) -> None:

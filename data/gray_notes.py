@@ -1,14 +1,16 @@
 """What a user has to know of the gray values of radiographs: one line for each kind of trouble, never in silence."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from data.coco import CocoDataset
 from data.gray_levels import SAMPLE, UsedLevels, used_levels
-from data.gray_window import GrayWindow, LevelMap, is_sliver
+from data.gray_window import AUTO, GrayWindow, LevelMap, is_sliver
+from data.image_paths import existing_image
 from data.radiograph import Radiograph, read_radiograph
 
 LOOKED_AT = 24
@@ -70,8 +72,7 @@ class GrayNotes:
 
     def warn(self) -> None:
         """Print the lines on standard error."""
-        for line in self.lines():
-            print(f"warning: {' '.join(line.split())}", file=sys.stderr, flush=True)
+        print_notes(self.lines())
 
     def _note(self, kind: str, line: str) -> None:
         self._found.setdefault(kind, []).append(line)
@@ -134,6 +135,17 @@ def look_at(files: Sequence[Path], window: GrayWindow | None, count: int = LOOKE
     for k in np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)):
         notes.add(files[k], read_radiograph(files[k], window=window))
     return notes
+
+
+def data_set_notes(dataset: CocoDataset, image_dir: str | Path) -> list[str]:
+    """Return the notes on some radiographs of a data set, read as a run does by default. Raises InputError."""
+    return look_at([existing_image(image_dir, image) for image in dataset.images], AUTO).lines()
+
+
+def print_notes(lines: Iterable[str]) -> None:
+    """Print lines as warnings on standard error."""
+    for line in lines:
+        print(f"warning: {' '.join(line.split())}", file=sys.stderr, flush=True)
 
 
 def choose_window(window: GrayWindow, files: Sequence[Path]) -> tuple[GrayWindow, GrayNotes]:

@@ -35,12 +35,19 @@ def main(files: tuple[Path, ...], image_dirs: tuple[Path, ...], similarity: floa
     """Report every problem in COCO files, and near-duplicates across them.
 
     Give the files of a split (train, val, test) together to find the images that two of them share. Exit code 0: no
-    issue; 1: issues found; 2: the input cannot be checked.
+    issue; 1: issues found; 2: the input cannot be checked. Warnings say how unusual gray levels will be read.
     """
+    from data.coco import read_coco
     from data.duplicates import check_files
+    from data.gray_notes import data_set_notes, print_notes
 
     with console.status("reading the images"):
         found = check_files(files, image_dirs, similarity)
+        faulty = {name for name, issue in found if issue.severity == "error"}
+        folders = list(image_dirs) * (len(files) if len(image_dirs) == 1 else 1)
+        whole = [(file, folder) for file, folder in zip(files, folders, strict=True) if str(file) not in faulty]
+        notes = [note for file, folder in whole for note in data_set_notes(read_coco(file), folder)]
+    print_notes(notes)
     if not found:
         console.print(f"clean: {', '.join(map(str, files))}")
         return
