@@ -35,7 +35,7 @@ MASKED_SERIES, MASK_SERIES, UNLABELLED_SERIES = "W0001", "W0002", "W0003"
 
 @dataclass
 class SeriesSummary:
-    """What one series gave: counts of radiographs, boxes, and what was mended or left out on the way.
+    """What one series gave: counts of radiographs, boxes, and what was fixed or left out on the way.
 
     `swapped`: boxes whose x1 > x2 or y1 > y2 were put right; `clipped`: boxes cut at the frame; `dropped`:
     boxes without area after that; `points`: three-column rows, kept in the image record, not as boxes.
@@ -110,7 +110,7 @@ def read_series(folder: str | Path) -> CocoDataset:
 
 
 def read_unlabeled(root: str | Path) -> CocoDataset:
-    """Return the weld radiographs of W0003, which nobody annotated: to predict on, not to train or judge with."""
+    """Return the weld radiographs of W0003, which nobody annotated: to predict on, not to train or evaluate with."""
     folder = _series_folders(root, "welds").get(UNLABELLED_SERIES)
     if folder is None:
         raise InputError(f"{Path(root) / GROUP_FOLDERS['welds'] / UNLABELLED_SERIES}: no such folder")

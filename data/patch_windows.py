@@ -37,7 +37,7 @@ def label_window(
         boxes: [N, 4] x1 y1 x2 y2 of the defects in pixels.
         size: side of the window.
         share: least part of a defect, or of as much of it as fits into a window.
-        ignored: bool [N], boxes (crowds) that are no defect to learn, but no sound material either.
+        ignored: bool [N], boxes (crowds) that are no defect to learn, but no background either.
 
     """
     inside = _areas_inside(place, boxes, size)

@@ -1,7 +1,7 @@
 """Split a COCO data set into train, val and test, so that what must stay together does.
 
 Radiographs of one series show the same part, often a few degrees turned: a split inside a series (random,
-odd-even, block) judges on parts the model has seen. Splits by series do not.
+odd-even, block) evaluates on parts the model has seen. Splits by series do not.
 
 Two facts of GDXray are built in. C0002 is cut out of C0001: by series the two go together, and splits
 inside a series leave C0002 out where C0001 is there. C0001 is a turntable: its last frame is next to its

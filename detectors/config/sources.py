@@ -90,11 +90,7 @@ def load_evaluation_source(source: SourceConfig, categories: list[dict]) -> tupl
             f"{dataset.path}: its categories {known} are not the model's, {wanted}; rename or renumber them"
         )
     for image in dataset.images:
-        if not (folder / image["file_name"]).is_file():
-            raise InputError(
-                f"{folder / image['file_name']}: no such file, for image {image['id']} of {dataset.path}; "
-                "check the folder of images"
-            )
+        existing_image(folder, image)
     return with_pixel_sizes(dataset, folder), folder
 
 
