@@ -77,7 +77,8 @@ def _add_source(found: TrainingData, source: SourceConfig) -> None:
     except InputError as error:
         found.unknown.append(str(error))
         return
-    annotated = {annotation["image_id"] for annotation in dataset.annotations}
+    # Crowd regions are places left out of training, as `detectors.experiments.adaptation` does: nobody labeled them.
+    annotated = {annotation["image_id"] for annotation in dataset.annotations if not annotation.get("iscrowd", 0)}
     for image in dataset.images:
         file = folder / image["file_name"]
         if not file.is_file():
