@@ -42,7 +42,9 @@ def calm(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def statistics(crops: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Return histogram [64], noise levels in gray levels of 255, autocorrelation along x and y, and spectrum."""
     histogram = np.mean([np.histogram(c, 64, (0, 1))[0] / c.size for c in crops], axis=0)
-    noise, along, down, spectra = [], [], [], []
+    noise, spectra = [], []
+    along: list[list[float]] = []
+    down: list[list[float]] = []
     for crop in crops:
         residual, mask = calm(crop)
         if mask.sum() < 2000:

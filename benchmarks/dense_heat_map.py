@@ -33,13 +33,18 @@ def seconds_and_map(model: PatchClassifier, image: Tensor, **settings: object) -
 def models(run: Path | None) -> dict[str, PatchClassifier]:
     """Return the model of a run, or XnetV2, Xnet and Xnet-II with random weights."""
     if run is not None:
-        model, config, _ = load_model(run)
-        return {config.name: model}
+        trained, config, _ = load_model(run)
+        assert isinstance(trained, PatchClassifier), "give a run of a patch classifier"
+        return {config.name: trained}
     torch.manual_seed(0)
     sections = {"XnetV2": XnetV2Config(), "Xnet": XnetConfig(variant=0), "Xnet-II": XnetConfig(variant=6)}
-    return {
-        name: build_model(section, 1).to(memory_format=torch.channels_last).eval() for name, section in sections.items()
-    }
+    random = {}
+    for name, section in sections.items():
+        model = build_model(section, 1).eval()
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this one
+        assert isinstance(model, PatchClassifier)
+        random[name] = model
+    return random
 
 
 @click.command()

@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import click
 import cv2
@@ -51,6 +52,10 @@ def plainly(pixels: np.ndarray, ellipsoids: Ellipsoids, side: float) -> np.ndarr
     return out
 
 
+def superimposed(pixels: np.ndarray, ellipsoids: Ellipsoids, blur: float = 0.0) -> np.ndarray:
+    return superimpose(pixels, project(ellipsoids, PROJECTION, SHAPE), LAW, blur)
+
+
 def seconds(job: Callable[[], object]) -> float:
     """Return the processor seconds of the quickest of three runs: other programs do not count."""
     times = []
@@ -72,9 +77,9 @@ def main(n: int) -> None:
         table.add_column(column, justify="right")
     for side in (10.0, 20.0, 40.0):
         many, few = draw(n, side), draw(20, side)
-        fast = seconds(lambda many=many: superimpose(pixels, project(many, PROJECTION, SHAPE), LAW)) / n
-        soft = seconds(lambda many=many: superimpose(pixels, project(many, PROJECTION, SHAPE), LAW, 1.0)) / n
-        slow = seconds(lambda few=few, side=side: plainly(pixels, few, side)) / len(few)
+        fast = seconds(partial(superimposed, pixels, many)) / n
+        soft = seconds(partial(superimposed, pixels, many, 1.0)) / n
+        slow = seconds(partial(plainly, pixels, few, side)) / len(few)
         difference = superimpose(pixels, project(few, PROJECTION, SHAPE), LAW) - plainly(pixels, few, side)
         if np.abs(difference).max() > 1e-5:
             raise SystemExit(f"the two ways differ by {np.abs(difference).max()}")

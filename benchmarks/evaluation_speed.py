@@ -19,6 +19,7 @@ from rich.table import Table
 
 from data.coco import CocoDataset, write_results
 from data.console import console
+from data.records import Annotation, ImageRecord
 from detectors.evaluation.bootstrap import bootstrap
 from detectors.evaluation.breakdown import by_class, by_series, by_size, confusion_matrix
 from detectors.evaluation.curves import image_roc, precision_recall, score_curve
@@ -35,7 +36,7 @@ WIDTH, HEIGHT = 768, 572
 def simulate(images: int, detections: int, seed: int = 0) -> tuple[CocoDataset, list[dict[str, Any]]]:
     """Return radiographs with 5 defects each, and detections: some near them, the others anywhere."""
     rng = np.random.default_rng(seed)
-    records = [
+    records: list[ImageRecord] = [
         {"id": k, "file_name": f"{k}.png", "width": WIDTH, "height": HEIGHT, "series": f"C{k // 72:04d}"}
         for k in range(1, images + 1)
     ]
@@ -43,7 +44,7 @@ def simulate(images: int, detections: int, seed: int = 0) -> tuple[CocoDataset, 
     image = rng.integers(1, images + 1, objects)
     side = np.exp(rng.normal(3.0, 0.5, (objects, 2)))
     boxes = np.concatenate([rng.uniform(0, [WIDTH - 120, HEIGHT - 120], (objects, 2)), side], axis=1)
-    annotations = [
+    annotations: list[Annotation] = [
         {"id": k + 1, "image_id": int(i), "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         for k, (i, box) in enumerate(zip(image, boxes.tolist(), strict=True))
     ]
@@ -84,7 +85,7 @@ def our_ap(folder: Path) -> float | None:
 
 def all_figures(overlaps: Overlaps) -> None:
     """Compute everything that the report shows of one definition of a hit, and the headline figures."""
-    threshold = metrics_of(overlaps)["threshold"]
+    threshold = metrics_of(overlaps)["threshold"] or 0.0
     table = overlaps.match(0.5)
     score_curve(table), image_roc(table), precision_recall(table)
     bootstrap(table, threshold, resamples=100)

@@ -20,6 +20,7 @@ from data.coco import CocoDataset
 from data.console import console
 from data.datasets import DetectionDataset, collate, limit_threads
 from data.radiograph import write_radiograph
+from data.records import Annotation, ImageRecord
 from data.transforms import AugmentationConfig, CropConfig
 from radiograph.command import Command
 
@@ -67,7 +68,8 @@ def main(workers: int, batch: int, steps: int, step_ms: float, cfg: str | None, 
 def random_radiographs(folder: Path, count: int) -> CocoDataset:
     """Write `count` radiographs of noise into `folder` and return their COCO data, `DEFECTS` boxes each."""
     rng = np.random.default_rng(0)
-    images, annotations = [], []
+    images: list[ImageRecord] = []
+    annotations: list[Annotation] = []
     for k in range(1, count + 1):
         write_radiograph(folder / f"{k}.png", rng.normal(0.5, 0.02, (HEIGHT, WIDTH)).clip(0, 1))
         images.append({"id": k, "file_name": f"{k}.png", "width": WIDTH, "height": HEIGHT})

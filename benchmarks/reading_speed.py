@@ -7,6 +7,7 @@ python benchmarks/reading_speed.py [--size 2048x1536] [--repeat 15]
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -65,7 +66,7 @@ def main(size: str, repeat: int) -> None:
         tifffile.imwrite(root / "tiff raw, 16 bits.tif", values, photometric="minisblack")
         write_dicom(root / "dicom raw, 12 bits.dcm", values >> 4)
         for path in sorted(root.iterdir()):
-            print(f"{path.stem:24s} {milliseconds(lambda path=path: read_radiograph(path), repeat):8.1f} ms")
+            print(f"{path.stem:24s} {milliseconds(partial(read_radiograph, path), repeat):8.1f} ms")
 
 
 if __name__ == "__main__":

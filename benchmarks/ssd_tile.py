@@ -14,6 +14,7 @@ from rich.table import Table
 from torchvision.models.detection import ssd300_vgg16
 
 from data.console import console
+from detectors.boxes.ssd import SSDConfig
 from detectors.build import build_model
 from detectors.config.files import read_config
 
@@ -34,16 +35,18 @@ def seconds(function: Callable[[], object]) -> float:
 def main(repeats: int, device: str) -> None:
     torch.manual_seed(0)
     config = read_config("ssd300_vgg16").model.without_weights()
+    assert isinstance(config, SSDConfig)
     ours = build_model(config, 1).eval().to(device)
     theirs = ssd300_vgg16(
-        weights=None, weights_backbone=None, num_classes=2, score_thresh=config.score_threshold, nms_thresh=config.nms,
-        topk_candidates=config.candidates, detections_per_img=config.detections,
+        weights=None, weights_backbone=None, num_classes=2, score_thresh=config.score_threshold,
+        nms_thresh=config.nms_iou, topk_candidates=config.topk_candidates,
+        detections_per_img=config.detections_per_image,
     ).eval().to(device)  # fmt: skip
     tile = torch.rand(1, 300, 300, device=device)
     calls = {"ours": lambda: ours([tile]), "torchvision": lambda: theirs([tile.expand(3, -1, -1)])}
     for call in calls.values():
         call(), call()
-    times = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats):
         for name in sorted(calls, reverse=bool(turn % 2)):
             times[name].append(seconds(calls[name]))

@@ -30,7 +30,7 @@ GROUP_FOLDERS = {"castings": "Castings", "welds": "Welds"}
 GROUND_TRUTH = "ground_truth.txt"
 # Python's float also takes 1_0, "infinity" and digits of other scripts.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
-MASKED_SERIES, MASK_SERIES, UNLABELLED_SERIES = "W0001", "W0002", "W0003"
+MASKED_SERIES, MASK_SERIES, UNLABELED_SERIES = "W0001", "W0002", "W0003"
 
 
 @dataclass
@@ -68,7 +68,7 @@ def read_gdxray_summary(root: str | Path, group: str, weld_boxes: bool = False,
     """Return the data set of `read_gdxray`, and a summary of each series."""
     folders = _series_folders(root, group)
     masks = folders.pop(MASK_SERIES, None)
-    folders.pop(UNLABELLED_SERIES, None)
+    folders.pop(UNLABELED_SERIES, None)
     if not folders:
         raise InputError(f"{Path(root) / GROUP_FOLDERS[group]}: no annotated series")
     images: list[ImageRecord] = []
@@ -111,9 +111,9 @@ def read_series(folder: str | Path) -> CocoDataset:
 
 def read_unlabeled(root: str | Path) -> CocoDataset:
     """Return the weld radiographs of W0003, which nobody annotated: to predict on, not to train or evaluate with."""
-    folder = _series_folders(root, "welds").get(UNLABELLED_SERIES)
+    folder = _series_folders(root, "welds").get(UNLABELED_SERIES)
     if folder is None:
-        raise InputError(f"{Path(root) / GROUP_FOLDERS['welds'] / UNLABELLED_SERIES}: no such folder")
+        raise InputError(f"{Path(root) / GROUP_FOLDERS['welds'] / UNLABELED_SERIES}: no such folder")
     images = list(_image_records(Path(root), folder, first_id=1).values())
     return CocoDataset(images, [], CATEGORIES, info={"description": "GDXray welds, not annotated"})
 

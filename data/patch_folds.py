@@ -14,7 +14,7 @@ from data.patch_files import PatchSet
 # What a file name says of a patch that was turned, flipped or numbered among the views of one place.
 VIEW = re.compile(r"(?:[_-]+(?:r|rot|turn|a)\d+|[_-]+(?:flip|mirror|fh|fv|h|v|lr|ud)+)+$", re.IGNORECASE)
 ALIKE = 1 / 255  # root mean square of the gray values that two views of one place differ by, as JPEG leaves them
-NEIGHBOURS = 24  # patches that each one is compared with
+NEIGHBORS = 24  # patches that each one is compared with
 LEVELS = 16  # gray values of the summary that picks them
 
 
@@ -60,13 +60,13 @@ def same_views(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs i < j of patches float32 [N, S, S] that are alike after a flip or a turn by quarters.
 
     Candidates are the nearest by their sorted gray values, which no flip or turn changes; their distance is a lower
-    bound of that of the patches, so that no pair is lost but where more than `NEIGHBOURS` are alike.
+    bound of that of the patches, so that no pair is lost but where more than `NEIGHBORS` are alike.
     """
     count, area = len(pixels), pixels.shape[1] * pixels.shape[2]
     pieces = np.array_split(np.sort(pixels.reshape(count, area), axis=1), min(LEVELS, area), axis=1)
     # Means of pieces, weighted so that the distance between two summaries is at most the patches' own.
     summary = np.stack([piece.mean(axis=1) * np.sqrt(piece.shape[1] / area) for piece in pieces], axis=1)
-    _, near = cKDTree(summary).query(summary, k=min(NEIGHBOURS, count), distance_upper_bound=ALIKE)
+    _, near = cKDTree(summary).query(summary, k=min(NEIGHBORS, count), distance_upper_bound=ALIKE)
     near = near.reshape(count, -1)
     first = np.repeat(np.arange(count), near.shape[1])
     second = near.ravel()

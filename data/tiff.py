@@ -69,11 +69,14 @@ def _open_page(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPag
         with path.open("rb") as stream:
             count = _count_pages(path, stream)
         with tifffile.TiffFile(path) as file:
-            pages = [page for page in (file.pages[k] for k in range(count)) if not page.is_reduced]
+            every = [file.pages[k] for k in range(count)]
+            pages = [page for page in every if not (isinstance(page, tifffile.TiffPage) and page.is_reduced)]
             if len(pages) != 1:
                 what = "several images; split it into one file each" if pages else "no image but thumbnails"
                 raise InputError(f"{path}: holds {what}")
             page = pages[0]
+            if not isinstance(page, tifffile.TiffPage):
+                raise InputError(f"{path}: its first directory is none of its own; export the image again")
             if page.imagedepth != 1:
                 raise InputError(f"{path}: holds several images (a depth of {page.imagedepth}); split it up")
             check_size(path, page.imagewidth, page.imagelength, page.samplesperpixel)

@@ -90,8 +90,9 @@ class CenterNet(nn.Module):
         self.backbone = CenterBackbone(config.input_encoding, widths, config.stage_blocks)
         self.heat = nn.Conv2d(config.neck_channels, num_classes, 1)
         self.sides = nn.Conv2d(config.neck_channels, 4, 1)
-        nn.init.constant_(self.heat.bias, -2.19)  # a probability of 0.1 everywhere at the start, as published
-        nn.init.constant_(self.sides.bias, 1.0)
+        for conv, start in ((self.heat, -2.19), (self.sides, 1.0)):  # a probability of 0.1 everywhere, as published
+            if conv.bias is not None:
+                nn.init.constant_(conv.bias, start)
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None

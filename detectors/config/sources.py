@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
-
 from data.coco import CocoDataset, read_coco
 from data.console import progress
 from data.datasets import DetectionDataset, MixedDataset, Sample
 from data.defect_free import read_defect_free
+from data.epochs import EpochDataset
 from data.errors import InputError
 from data.fresh_phantoms import FreshPhantomDataset
 from data.image_paths import existing_image
@@ -20,6 +19,7 @@ from data.masks import CATEGORIES, read_mask_folder
 from data.patch_files import PatchSet, read_patches
 from data.pixel_sizes import with_pixel_sizes
 from data.radiograph_store import RadiographStore
+from data.records import Category
 from data.segmentation import SegmentationDataset, SegmentationSample
 from data.synthesis.phantom import PHANTOM_KINDS
 from data.synthesis.phantom_set import write_phantoms
@@ -30,7 +30,7 @@ Radiographs = tuple[CocoDataset, Path]
 """COCO data and the folder that its file names start from."""
 
 
-def load_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> Radiographs:
+def load_source(source: SourceConfig, categories: Sequence[Category] = CATEGORIES) -> Radiographs:
     """Return the COCO data of a source and the folder of its images, making phantoms that are not there yet.
 
     A folder of radiographs without defects names no category and takes `categories`. Raises InputError for data
@@ -44,25 +44,25 @@ def load_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -
     return (dataset.with_margin(source.box_padding) if source.box_padding else dataset), folder
 
 
-def read_json(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
+def read_json(source: SourceConfig, categories: Sequence[Category]) -> Radiographs:
     """Return the COCO file of a source."""
     return _read_coco(Path(source.location), source.images)
 
 
-def read_phantoms(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
+def read_phantoms(source: SourceConfig, categories: Sequence[Category]) -> Radiographs:
     """Return simulated radiographs, made on first use; none where every sample gets a new one."""
     if source.phantoms is not None and source.phantoms.fresh:
         return CocoDataset([], [], list(CATEGORIES)), Path()
     return _read_coco(make_phantoms(source.phantoms or PhantomConfig()), None)
 
 
-def read_masks(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
+def read_masks(source: SourceConfig, categories: Sequence[Category]) -> Radiographs:
     """Return radiographs whose defects are the connected regions of binary masks."""
     images = Path(source.images or "")
     return read_mask_folder(images, source.location), images
 
 
-def read_images(source: SourceConfig, categories: Sequence[dict]) -> Radiographs:
+def read_images(source: SourceConfig, categories: Sequence[Category]) -> Radiographs:
     """Return a folder of radiographs without defects."""
     return read_defect_free(source.location, categories), Path(source.location)
 
@@ -74,7 +74,7 @@ def _read_coco(path: Path, images: str | None) -> Radiographs:
     return read_coco(path), folder
 
 
-def load_evaluation_source(source: SourceConfig, categories: list[dict]) -> tuple[CocoDataset, Path]:
+def load_evaluation_source(source: SourceConfig, categories: Sequence[Category]) -> tuple[CocoDataset, Path]:
     """Return the COCO data that a model with `categories` is evaluated on, and the folder of its images.
 
     Raises InputError for categories that are not the model's and for a missing image, so that it comes before
@@ -95,7 +95,7 @@ def load_evaluation_source(source: SourceConfig, categories: list[dict]) -> tupl
 
 
 def check_radiographs(
-    config: ExperimentConfig, categories: list[dict], sources: Sequence[SourceConfig] | None = None
+    config: ExperimentConfig, categories: Sequence[Category], sources: Sequence[SourceConfig] | None = None
 ) -> None:
     """Read every radiograph of `sources` once; without them, of all that the configuration names.
 
@@ -166,7 +166,7 @@ def training_files(data: DataConfig) -> list[Path]:
     return files
 
 
-def training_dataset(config: ExperimentConfig) -> tuple[Dataset[Sample], list[dict]]:
+def training_dataset(config: ExperimentConfig) -> tuple[EpochDataset[Sample], list[Category]]:
     """Return the augmented training samples and the categories that they name.
 
     Raises InputError when two sources do not name the same categories.
@@ -211,24 +211,26 @@ def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
     }
 
 
-def load_training_source(source: SourceConfig, categories: Sequence[dict] = CATEGORIES) -> tuple[CocoDataset, Path]:
+def load_training_source(source: SourceConfig, categories: Sequence[Category] = CATEGORIES) -> tuple[CocoDataset, Path]:
     """Return a source as `load_source` does; its padding is not for annotators' boxes beside simulated ones."""
     drawn_by_hand = source.simulate is not None and not source.origin.tight_boxes
     return load_source(source.model_copy(update={"box_padding": 0.0}) if drawn_by_hand else source, categories)
 
 
-def load_training_sources(sources: Sequence[SourceConfig]) -> tuple[list[tuple[CocoDataset, Path]], list[dict]]:
+def load_training_sources(sources: Sequence[SourceConfig]) -> tuple[list[tuple[CocoDataset, Path]], list[Category]]:
     """Return the data of all sources and their categories, which those that name none take from the others."""
     found = {k: load_training_source(source) for k, source in enumerate(sources) if source.origin.names_categories}
     categories = _common_categories([coco for coco, _ in found.values()]) if found else CATEGORIES
     return [found.get(k) or load_training_source(source, categories) for k, source in enumerate(sources)], categories
 
 
-def _common_categories(datasets: Sequence[CocoDataset]) -> list[dict]:
+def _common_categories(datasets: Sequence[CocoDataset]) -> list[Category]:
     """Return the categories (id, name) that all data sets share. Raises InputError where they differ or are none."""
-    categories: list[dict] | None = None
+    categories: list[Category] | None = None
     for coco in datasets:
-        found = [{"id": c["id"], "name": c["name"]} for c in sorted(coco.categories, key=lambda c: c["id"])]
+        found: list[Category] = [
+            {"id": c["id"], "name": c["name"]} for c in sorted(coco.categories, key=lambda c: c["id"])
+        ]
         if categories is not None and found != categories:
             raise InputError(f"{coco.path}: its categories {found} are not those of the first source, {categories}")
         categories = found
@@ -252,7 +254,7 @@ def refuse_simulation(data: DataConfig) -> None:
         raise InputError("data.train.simulate: this model learns what real defects look like; leave 'simulate' out")
 
 
-def segmentation_dataset(config: ExperimentConfig) -> tuple[Dataset[SegmentationSample], list[dict]]:
+def segmentation_dataset(config: ExperimentConfig) -> tuple[EpochDataset[SegmentationSample], list[Category]]:
     """Return the augmented training samples of a segmentation task and the categories that they name.
 
     Several sources come in shares of their `weight`. Raises InputError when two sources do not name the same

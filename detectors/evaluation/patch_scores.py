@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import nn
 
+from data.errors import InputError
 from data.files import write_json
 from data.montage import write_patch_sheet
 from data.patch_files import CLASSES, PatchSet
@@ -80,33 +81,22 @@ def patch_metrics(scores: PatchScores) -> Metrics:
     return EMPTY_METRICS | {"accuracy": scores.accuracy, "roc_auc": scores.roc_auc}
 
 
-class PatchClassifier(Protocol):
-    """A model that gives patches their probability of a defect."""
-
-    training: bool
-
-    def classify(self, patches: Tensor) -> Tensor:
-        """Return probabilities [N] of patches [N, 1, S, S]."""
-
-    def eval(self) -> Any:
-        """Put the model into evaluation mode."""
-
-    def train(self, mode: bool = True) -> Any:
-        """Put the model into training mode, or out of it."""
-
-
 @torch.inference_mode()
-def classify_patches(model: PatchClassifier, patches: PatchSet, device: torch.device) -> np.ndarray:
+def classify_patches(model: nn.Module, patches: PatchSet, device: torch.device) -> np.ndarray:
     """Return the defect probability of every patch, float32 [N], by the model's `classify`.
 
-    The model is put into evaluation mode for it, and back into the mode it was in.
+    The model is put into evaluation mode for it, and back into the mode it was in. Raises InputError for a model that
+    does not classify patches.
     """
+    classify = getattr(model, "classify", None)
+    if classify is None:
+        raise InputError(f"{patches.path}: patches, but the model is no patch classifier; give it radiographs")
     mode = model.training
     model.eval()
     found = []
     for start in range(0, len(patches), BATCH):
         pixels = torch.from_numpy(patches.floats(slice(start, start + BATCH)))[:, None]
-        found.append(model.classify(pixels.to(device)).float().cpu().numpy())
+        found.append(classify(pixels.to(device)).float().cpu().numpy())
     model.train(mode)
     return np.concatenate(found)
 

@@ -1,7 +1,7 @@
 """Figures of a defect map against masks, pixel by pixel and defect by defect, in memory that does not grow.
 
 A map holds probabilities, so that what is above a threshold can be counted from histograms alone: of the scores of
-defect pixels and of sound ones. Pixels marked `data.masks.IGNORED` count nowhere.
+defect pixels and of background. Pixels marked `data.masks.IGNORED` count nowhere.
 """
 
 from dataclasses import dataclass

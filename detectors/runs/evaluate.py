@@ -1,5 +1,6 @@
 """Evaluate any model on any source of radiographs: one way in for the end of a training and for tools/eval.py."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from data.coco import CocoDataset
 from data.console import console, progress
 from data.gray_notes import look_at
 from data.masks import rasterize
-from data.records import ImageRecord
+from data.records import Category, ImageRecord
 from detectors.backbones.weights import read_checkpoint
 from detectors.caps import cap_notice, capped_images
 from detectors.config.experiment import ExperimentConfig, SourceConfig
@@ -33,7 +34,7 @@ THRESHOLDS = ("pixel_best_threshold", "voxel_best_threshold")
 def evaluate_source(
     model: nn.Module,
     source: SourceConfig,
-    categories: list[dict],
+    categories: Sequence[Category],
     config: ExperimentConfig,
     device: torch.device,
     folder: Path,

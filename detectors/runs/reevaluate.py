@@ -1,5 +1,6 @@
 """Evaluate trained weights again, on the run's own test radiographs or on any COCO data or patches."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from data.errors import InputError
 from data.files import write_json
+from data.records import Category
 from detectors.backbones.weights import load_compatible, read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
@@ -86,7 +88,7 @@ def evaluate_weights(
 def _evaluate(
     model: nn.Module,
     config: ExperimentConfig,
-    categories: list[dict],
+    categories: Sequence[Category],
     json_file: Path | None,
     images: Path | None,
     folder: Path,

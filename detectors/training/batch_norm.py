@@ -1,4 +1,4 @@
-"""Batch norm statistics that fit the weights a run is judged by."""
+"""Batch norm statistics that fit the weights a run is evaluated with."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

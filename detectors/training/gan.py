@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,16 +12,17 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.files import write_json
-from data.patch_datasets import PatchSource, StoredPatches
+from data.patch_datasets import StoredPatches
 from data.patch_files import PatchSet, join_patches, scaled, to_levels
 from data.patch_folds import split_folds
 from data.patch_windows import DEFECT
+from data.patches import RadiographPatches
 from data.pictures import write_picture
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.sources import refuse_simulation
 from detectors.evaluation.gan_scores import Memorization, find_memorized, gan_metrics, two_sample_test, write_nearest
 from detectors.evaluation.metrics import Metrics
-from detectors.gan.networks import sample_patches
+from detectors.gan.networks import Generator, sample_patches
 from detectors.training.patches import Batch, PatchTask
 
 HELD_OUT = 1000  # real patches that samples are compared with, at most
@@ -60,7 +62,7 @@ class GANTask(PatchTask):
 
     def samples(self, model: nn.Module, folder: Path, epoch: int) -> np.ndarray:
         """Write samples of an epoch, always of the same noise, into `samples/`; return them, uint8 [H, W, 3]."""
-        picture = patch_grid(sample_patches(model.generator, SHOWN, self.config.seed))
+        picture = patch_grid(sample_patches(_generator(model), SHOWN, self.config.seed))
         write_picture(folder / "samples" / f"epoch_{epoch:04d}.png", picture)
         return picture
 
@@ -70,10 +72,12 @@ class GANTask(PatchTask):
         Writes `plots/samples.png`, `plots/nearest.png` (the samples that come nearest to a training patch, beside
         it) and last `metrics.json`.
         """
-        test = self.config.data.test
-        if not accelerator.is_main_process or (test is None and self._held_out is None):
+        if not accelerator.is_main_process:
             return None
+        test = self.config.data.test
         held_out = self._held_out if test is None else _HeldOut(self._validation_patches(test))
+        if held_out is None:
+            return None
         samples, known = self._samples(model, held_out), self._known.floats(slice(None))
         metrics, memorized = self._figures(samples, held_out)
         metrics["two_sample_reference"] = self._reference(held_out)
@@ -91,7 +95,7 @@ class GANTask(PatchTask):
 
     def _samples(self, model: nn.Module, held_out: "_HeldOut") -> np.ndarray:
         """Return as many samples as there are held-out patches or more, rounded to gray levels as those are."""
-        samples = sample_patches(model.generator, max(len(held_out.pixels), SAMPLES), self.config.seed)
+        samples = sample_patches(_generator(model), max(len(held_out.pixels), SAMPLES), self.config.seed)
         return scaled(to_levels(samples, held_out.bits))
 
     def _figures(self, samples: np.ndarray, held_out: "_HeldOut") -> tuple[Metrics, Memorization]:
@@ -124,6 +128,10 @@ class _HeldOut:
         self.half = split_folds(defects, 2) == 1
 
 
+def _generator(model: nn.Module) -> Generator:
+    return cast(Generator, model.generator)
+
+
 def patch_grid(pixels: np.ndarray) -> np.ndarray:
     """Return patches float [N, S, S] in [0, 1] as an enlarged grid, uint8 [H, W, 3], a line between them."""
     rows = -(-len(pixels) // COLUMNS)
@@ -141,7 +149,7 @@ def _check_sizes(config: ExperimentConfig) -> None:
         raise InputError(f"model.size is {size}, but data.patches.size is {config.data.patches.size}; set both alike")
 
 
-def _known_defects(sources: Sequence[PatchSource], size: int) -> PatchSet:
+def _known_defects(sources: Sequence[StoredPatches | RadiographPatches], size: int) -> PatchSet:
     """Return training patches of defects: those stored, a fixed choice of those cut, up to `KNOWN_PIXELS` in all."""
     sources = [source for source in sources if source.has(DEFECT)]
     most = max(KNOWN_PIXELS // size**2 // len(sources), 1)

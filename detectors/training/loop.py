@@ -145,7 +145,7 @@ class Trainer:
             seed_process(config.seed, self.accelerator.process_index)
         if self.accelerator.device.type == "cpu":
             # Convolutions in this layout are about a fifth faster on a CPU.
-            model = model.to(memory_format=torch.channels_last)
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this one
         optimizer = build_optimizer(model, train)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         if train.precision != "no":
@@ -171,7 +171,7 @@ class Trainer:
 
     def _build_loader(self) -> DataLoader:
         workers = self.config.data.workers
-        self.sampler = DistributedSampler(
+        self.sampler: DistributedSampler[Any] = DistributedSampler(
             self.task.train_set,
             num_replicas=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
@@ -214,7 +214,7 @@ class Trainer:
             "loss": sum(means.values()),
             **means,
             "images_per_second": images / (time.perf_counter() - start),
-            "learning_rate": self.schedule.get_last_lr()[0],
+            "learning_rate": float(self.schedule.get_last_lr()[0]),
         }
 
     def _set_epoch(self, epoch: int) -> None:

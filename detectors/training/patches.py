@@ -9,12 +9,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from data.errors import InputError
+from data.masks import CATEGORIES
 from data.montage import draw_boxes
-from data.patch_datasets import PatchDataset, PatchSample, PatchSource, StoredPatches, collate_patches
+from data.patch_datasets import PatchDataset, PatchSample, StoredPatches, collate_patches
 from data.patch_files import PatchSet, check_classes, read_patches
 from data.patch_folds import parse_fold, split_folds
 from data.patch_windows import DEFECT, NEGATIVE
 from data.patches import RadiographPatches
+from data.records import Category
 from data.simulated_patches import SimulatedPatches
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.sources import (
@@ -30,7 +32,6 @@ from detectors.runs.evaluate import evaluate_source
 from detectors.training.task import Task
 
 Batch = tuple[Tensor, Tensor, Tensor]
-CATEGORIES = [{"id": 1, "name": "defect"}]
 VALIDATION_SEED = 0
 
 
@@ -115,7 +116,7 @@ class PatchTask(Task):
         ]
         return np.hstack([np.pad(picture, ((1, 1), (1, 1), (0, 0))) for picture in drawn])
 
-    def _training_source(self, source: SourceConfig) -> PatchSource:
+    def _training_source(self, source: SourceConfig) -> StoredPatches | RadiographPatches:
         """Return what a training source gives; its validation fold, if there is one, joins the validation."""
         patches = self.config.data.patches
         if source.origin.content == "patches":
@@ -127,7 +128,7 @@ class PatchTask(Task):
                 "with tools/make_patches.py, or give data.val"
             )
         coco, folder = load_training_source(source, self.categories)
-        found = [{"id": c["id"], "name": c["name"]} for c in coco.categories]
+        found: list[Category] = [{"id": c["id"], "name": c["name"]} for c in coco.categories]
         if len(found) != 1 or (self.categories not in (CATEGORIES, found)):
             raise InputError(f"{coco.path}: categories {found}; a patch classifier knows one, the same in all sources")
         self.categories = found
@@ -163,6 +164,6 @@ class PatchTask(Task):
     def _check_source(self, source: SourceConfig) -> None:
         """Raise InputError for test data that cannot be read, before hours of training and not after."""
         if source.origin.content == "patches":
-            read_patches(source.patches, self.config.data.patches.size)
+            read_patches(source.location, self.config.data.patches.size)
         else:
             load_evaluation_source(source, self.categories)

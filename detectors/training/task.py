@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from data.epochs import EpochDataset
+from data.records import Category
 from detectors.evaluation.metrics import Metrics
 
 Batch = Any
@@ -32,7 +33,7 @@ class Task(Protocol):
     """
 
     metrics: tuple[str, ...]
-    categories: Sequence[dict[str, Any]]
+    categories: Sequence[Category]
     train_set: EpochDataset[Any]
 
     def collate(self, samples: Sequence[Any]) -> Batch:

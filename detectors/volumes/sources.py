@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from data.errors import InputError
 from data.masks import CATEGORIES
+from data.records import Category
 from data.volumes.ct_set import GENERATOR, write_ct_set
 from data.volumes.gray_levels import GrayLevels
 from data.volumes.labeled import LabeledVolume
@@ -16,7 +16,7 @@ from data.volumes.patches import VolumeDataset
 from data.volumes.transforms import VolumeDataConfig
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 
-VOLUME_CATEGORIES: list[dict[str, Any]] = [dict(category) for category in CATEGORIES]
+VOLUME_CATEGORIES: list[Category] = [{**category} for category in CATEGORIES]
 """Label 1 is a pore; the record of a radiograph's defect."""
 
 

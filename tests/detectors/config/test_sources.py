@@ -1,4 +1,4 @@
-"""Sources side by side: a folder of sound radiographs says nothing of categories, and goes with any."""
+"""Sources side by side: a folder of defect-free radiographs says nothing of categories, and goes with any."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ FRESH = {"per_image": (2, 2), "semi_axis": {"low": 4, "high": 6}, "contrast": {"
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[dict, dict]:
-    """A COCO file with one pore, and a folder of two sound radiographs."""
+    """A COCO file with one pore, and a folder of two defect-free radiographs."""
     pixels = np.full((96, 128), 0.4)
     for name in ("sound/a.png", "sound/b.png", "pores/c.png"):
         write_radiograph(tmp_path / name, pixels, 8)

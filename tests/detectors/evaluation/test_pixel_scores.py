@@ -18,7 +18,7 @@ def count(*pairs: tuple, threshold: float = 0.5) -> PixelCounts:
 
 
 def test_hand_worked_pixels() -> None:
-    # Marked at 0.5: two of four defect pixels, one sound pixel; the ignored pixel counts nowhere.
+    # Marked at 0.5: two of four defect pixels, one background pixel; the ignored pixel counts nowhere.
     metrics = count(([[0.9, 0.5, 0.4, 0.1], [0.6, 0.2, 0.0, 1.0]], [[1, 2, 1, 1], [0, 0, 0, IGNORED]])).metrics()
     assert metrics["pixel_precision"] == pytest.approx(2 / 3)
     assert metrics["pixel_recall"] == pytest.approx(2 / 4)

@@ -1,4 +1,4 @@
-"""Judging heat maps by masks: a stand-in model whose map is the radiograph turned into a negative."""
+"""Evaluating heat maps by masks: a stand-in model whose map is the radiograph turned into a negative."""
 
 import json
 from pathlib import Path
