@@ -7,15 +7,19 @@ import click
 from rich.table import Table
 
 from data.console import console
-from data.synthesis.phantom import FORMER_STYLES, PHANTOM_KINDS, STYLES  # the one table; light to import
-from data.volumes.ct_parts import PARTS as VOLUME_KINDS
 from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, parse_size
+
+# As in data.synthesis.phantom and data.volumes.ct_parts, whose import triples the time of --help; a test in
+# tests/radiograph compares them.
+KINDS = ["castings", "varied_castings", "welds"]
+VOLUME_KINDS = ["ct_castings", "ct_am"]
+STYLES, FORMER_STYLES = ["realistic", "easy"], {"full": "realistic", "plain": "easy"}
 
 
 @click.command(cls=Command)
 @click.option(
     "--kind",
-    type=click.Choice([*PHANTOM_KINDS, *VOLUME_KINDS]),
+    type=click.Choice([*KINDS, *VOLUME_KINDS]),
     default="castings",
     show_default=True,
     help="Radiographs, or computed tomography volumes (ct_...) of castings or additively manufactured parts.",
@@ -34,7 +38,7 @@ from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, pars
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True)
 @click.option(
     "--style",
-    type=RenamedChoice(list(STYLES), FORMER_STYLES),
+    type=RenamedChoice(STYLES, FORMER_STYLES),
     default="realistic",
     show_default=True,
     help="How hard the radiographs are: easy ones have plain parts and strong defects.",

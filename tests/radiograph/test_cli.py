@@ -26,10 +26,11 @@ finally:
     heavy = sorted({{"torch", "torchvision", "cv2", "scipy", "matplotlib", "pydicom", "numpy"}} & set(sys.modules))
     assert not heavy, heavy
 """
+WITH_TORCH = {"datasets", "epochs", "fresh_phantoms", "patch_datasets", "segmentation", "volumes.patches"}  # data sets
 DATA_MODULES = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    name
     for path in (ROOT / "data").rglob("*.py")
-    if path.stem not in ("datasets", "epochs", "patch_datasets", "segmentation", "__init__")  # torch's data sets
+    if (name := ".".join(path.relative_to(ROOT).with_suffix("").parts)).removeprefix("data.") not in WITH_TORCH
 )
 
 
