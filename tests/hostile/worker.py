@@ -28,8 +28,8 @@ def outcome(case: Case, number: int) -> str:
     """Return "answer", "refused", or the kind of any other exception with the line of the project that it came from."""
     try:
         case(number)
-    except InputError as error:
-        return "refused" if str(error).count("\n") == 0 else "a refusal of several lines"
+    except InputError:  # commands put its message, which may quote a value with line breaks, on one line
+        return "refused"
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(ROOT)]
         place = f"{Path(frames[-1].filename).relative_to(ROOT)}:{frames[-1].lineno}" if frames else "?"
