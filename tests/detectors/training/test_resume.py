@@ -1,5 +1,6 @@
 """Runs that die, are started twice, or go on with other settings."""
 
+import os
 import random
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from detectors.training.processes import restore_random_states, seed_process
 from detectors.training.run_folder import lock_run, new_run_folder
 from tests.detectors.training.line_task import LineTask, line_config, log_rows
 
+ROOT = Path(__file__).resolve().parents[3]
 FIGURES = [{"ap50": 0.1 * k} for k in (1, 3, 2, 4)]
 
 
@@ -204,3 +206,34 @@ def test_every_process_has_random_numbers_of_its_own() -> None:
     restore_random_states(states, 3)  # a process that was not there
     assert torch.rand(1) == expected
     seed_process(2**32 - 1, 1)
+
+
+TWICE = """
+import sys
+from pathlib import Path
+from detectors.build import MODELS
+from detectors.training import loop, train
+from tests.detectors.training.line_task import Line, LineSection, LineTask, line_config
+MODELS["line"] = LineSection, lambda config, classes: Line()
+loop.TASKS["line"] = LineTask
+out = Path(sys.argv[1])
+train(line_config(out / "other", epochs=1, precision="bf16"))
+train(line_config(out / "whole", epochs=4))
+part, _ = train(line_config(out / "part", epochs=2))
+train(line_config(out / "part", epochs=4), part)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_several_runs_and_resume_each_with_its_own_numbers(tmp_path: Path) -> None:
+    (tmp_path / "twice.py").write_text(TWICE)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    command = [*launch, tmp_path / "twice.py", tmp_path]
+    subprocess.run(command, check=True, timeout=900, env=environment)
+    whole, part = (read_checkpoint(only_run(tmp_path / name) / "last.ckpt") for name in ("whole", "part"))
+    assert torch.equal(whole["model"]["weight"], part["model"]["weight"])
+    for one, other in zip(whole["training"]["random"], part["training"]["random"], strict=True):
+        assert torch.equal(one["torch"], other["torch"])
+    first, second = (state["torch"] for state in whole["training"]["random"])
+    assert not torch.equal(first, second)

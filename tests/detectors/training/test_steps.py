@@ -42,6 +42,7 @@ def test_averaged_weights_are_validated_and_saved(line: type[LineTask], tmp_path
     checkpoint = read_checkpoint(folder / "best.ckpt")
     last = read_checkpoint(folder / "last.ckpt")
     assert not torch.equal(last["model"]["weight"], last["training"]["model"]["weight"])
+    assert last["model"]["weight"].norm() > 0
     assert torch.equal(line.validated[0][0], last["model"]["weight"])
     assert float(checkpoint["model"]["weight"].sum()) == pytest.approx(metrics["weight"])
 
