@@ -10,7 +10,7 @@ from data.schema import StrictModel
 from data.transforms import AugmentationConfig
 from data.volumes.transforms import VolumeDataConfig
 from detectors.config.source import PhantomConfig, SourceConfig
-from detectors.config.window import WindowConfig
+from detectors.config.window_config import WindowConfig
 from detectors.schema import ModelSection
 
 __all__ = ["DataConfig", "ExperimentConfig", "PhantomConfig", "ScheduleConfig", "SourceConfig", "TrainConfig"]

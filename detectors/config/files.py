@@ -247,3 +247,18 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 def _nearest(name: str, valid: Iterable[str], parent: str = "") -> str:
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f", did you mean '{parent}{close[0]}'?" if close else ""
+
+
+def with_window_of(run: Path, config: ExperimentConfig) -> ExperimentConfig:
+    """Return a configuration with the window that a run chose, if it would choose among the same.
+
+    Raises InputError for a run whose configuration cannot be read.
+    """
+    window, file = config.data.window, run / "config.yaml"
+    if window.trained_on is not None or not file.is_file():
+        return config
+    chosen = read_config(file).data.window
+    kinds = {"auto": ("auto", "fitted")}.get(window.kind, (window.kind,))
+    if chosen.trained_on is None or chosen.kind not in kinds or (chosen.low, chosen.high) != (window.low, window.high):
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"window": chosen})})

@@ -160,7 +160,7 @@ class SourceConfig(StrictModel):
     volumes: Annotated[
         str | None,
         Origin(
-            "detectors.volumes.sources:read_volumes",
+            "detectors.config.volume_sources:read_volumes",
             "a manifest of computed tomography volumes",
             content="volumes",
             names_categories=False,
@@ -169,7 +169,7 @@ class SourceConfig(StrictModel):
     ct_phantoms: Annotated[
         CTPhantomConfig | None,
         Origin(
-            "detectors.volumes.sources:read_ct_phantoms",
+            "detectors.config.volume_sources:read_ct_phantoms",
             "simulated volumes",
             content="volumes",
             names_categories=False,

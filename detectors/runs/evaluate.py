@@ -24,8 +24,8 @@ from detectors.evaluation.pixel_plots import WorstMaps, plot_pixel_curves
 from detectors.evaluation.pixel_scores import DEFAULT_THRESHOLD, PixelCounts
 from detectors.evaluation.runs import write_evaluation
 from detectors.maps.heat_map import HeatMap
+from detectors.runs.evaluate_volumes import evaluate_volumes
 from detectors.runs.inference import detect_dataset
-from detectors.volumes.run_evaluation import evaluate_volumes
 
 THRESHOLDS = ("pixel_best_threshold", "voxel_best_threshold")
 """Metrics of a validation that say where a map is marked."""

@@ -14,11 +14,11 @@ from detectors.backbones.weights import load_compatible, read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.source import SourceConfig, source_at
+from detectors.config.volume_sources import VOLUME_CATEGORIES
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.runs import read_object
 from detectors.runs.checkpoint import load_model
 from detectors.runs.evaluate import evaluate_source, validated_pixel_threshold
-from detectors.volumes.sources import VOLUME_CATEGORIES
 
 DATA_FILE = "evaluated.json"  # says which data a folder of <run>/eval is about
 

@@ -21,9 +21,9 @@ from data.errors import InputError
 from data.locks import FolderLock
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.files import write_config
+from detectors.config.files import with_window_of, write_config
 from detectors.config.sources import training_files
-from detectors.config.window import settle_window, with_window_of
+from detectors.config.window import settle_window
 from detectors.evaluation.metrics import Metrics
 from detectors.runs.checkpoint import load_model, save_checkpoint
 from detectors.training.batch_norm import BATCHES, has_batch_norm, recalibrate_batch_norm

@@ -14,12 +14,12 @@ from data.masks import IGNORED
 from data.montage import TRUTH_COLOR
 from data.volumes.patches import VolumeBatch, VolumeSample, stack_volumes
 from detectors.config.experiment import ExperimentConfig
+from detectors.config.volume_sources import VOLUME_CATEGORIES, labeled_volumes, volume_dataset, volume_entries
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
 from detectors.runs.evaluate import evaluate_source, validated_pixel_threshold
+from detectors.runs.evaluate_volumes import count_volumes
 from detectors.training.task import Task
 from detectors.volumes.otsu import OtsuConfig
-from detectors.volumes.run_evaluation import count_volumes
-from detectors.volumes.sources import VOLUME_CATEGORIES, labeled_volumes, volume_dataset, volume_entries
 
 
 class VolumeTask(Task):

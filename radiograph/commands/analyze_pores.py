@@ -70,14 +70,14 @@ def main(
     from data.volumes.components import Background
     from data.volumes.otsu import FIXED, OtsuRule
     from data.volumes.reading import read_volume
-    from detectors.volumes.analysis import (
+    from detectors.experiments.pore_analysis import (
         Limits,
         analyze_pores,
         gray_levels_of,
         map_with_run,
         map_with_thresholds,
     )
-    from detectors.volumes.analysis_page import write_page
+    from detectors.experiments.pore_analysis_page import write_page
 
     scan = read_volume(volume, voxel_mm)
     levels = gray_levels_of(scan, air, metal)

@@ -13,7 +13,7 @@ from data.files import write_text
 from data.volumes.gray_levels import GrayLevels
 from data.volumes.volume import Volume, isotropic
 from detectors.evaluation.plots import save_figure
-from detectors.volumes.analysis import HISTOGRAM, Analysis
+from detectors.experiments.pore_analysis import HISTOGRAM, Analysis
 from detectors.volumes.figures import BRIGHTEST
 
 SHOWN = 25
@@ -101,8 +101,8 @@ def _html(analysis: Analysis, picture: str) -> str:
     parts += [f"<img alt='slices, projections and histogram' src='data:image/png;base64,{picture}'>"]
     names = ["id", "volume_mm3", "diameter_mm", "voxels", "diameter_voxels", "sphericity", "center_z", "center_y",
              "center_x", "surface_gap_voxels", "pore_gap_voxels", "mean_gray", "open"]  # fmt: skip
-    rows = [tuple(names), *(tuple(_number(record[name]) for name in names) for record in records[:SHOWN])]
-    parts += [f"<h2>Largest pores ({min(SHOWN, len(records))} of {len(records)})</h2>", _table(rows), "</html>"]
+    pores = [tuple(names), *(tuple(_number(record[name]) for name in names) for record in records[:SHOWN])]
+    parts += [f"<h2>Largest pores ({min(SHOWN, len(records))} of {len(records)})</h2>", _table(pores), "</html>"]
     return "\n".join(parts) + "\n"
 
 

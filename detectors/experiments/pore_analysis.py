@@ -128,7 +128,7 @@ def analyze_pores(
     """Measure the pores of a map and write the results into `out`.
 
     `pores.csv`, `pores.json`, `summary.json`, `sections.csv`, and `labels.tif`, the pores' numbers on the grid of the
-    volume. The page is `detectors.volumes.analysis_page`.
+    volume. The page is `detectors.experiments.pore_analysis_page`.
 
     Args:
         volume: the scan.

@@ -13,12 +13,12 @@ from data.files import write_json
 from data.volumes.labeled import LabeledVolume
 from data.volumes.labels import OPEN_PORE, PORE
 from detectors.config.experiment import ExperimentConfig, SourceConfig
+from detectors.config.volume_sources import labeled_volumes, volume_entries
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
 from detectors.evaluation.pixel_scores import DEFAULT_THRESHOLD
 from detectors.volumes.evaluation import VolumeCounts
 from detectors.volumes.figures import plot_found_by_size, write_slices
 from detectors.volumes.inference import map_volume
-from detectors.volumes.sources import labeled_volumes, volume_entries
 
 
 def whole_map(model: nn.Module, labeled: LabeledVolume, device: torch.device) -> NDArray[np.float32]:
