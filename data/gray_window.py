@@ -55,10 +55,12 @@ class LevelMap:
         """Return the gray values float32 [H, W] in [0, 1] of unsigned levels [H, W]."""
         if self.table is not None:
             return np.take(self.table, levels)
-        if self.source == "full":
-            return np.divide(levels, np.float32(self.full_scale), dtype=np.float32)
-        gray = np.clip(levels, max(self.low, 0), None).astype(np.int32) - int(self.low)
-        return np.divide(np.minimum(gray, self.full_scale), np.float32(self.full_scale), dtype=np.float32)
+        gray = levels.astype(np.float32)  # which holds every level exactly
+        if self.source != "full":
+            gray -= np.float32(self.low)
+            np.clip(gray, 0, self.full_scale, out=gray)
+        gray /= np.float32(self.full_scale)  # in place: one float array is enough
+        return gray
 
 
 @dataclass(frozen=True)
