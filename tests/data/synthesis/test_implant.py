@@ -1,10 +1,12 @@
 """One defect put into a scene: where it lies, how strong it is, what the border of the radiograph cuts off."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from data.synthesis.defect_shapes import pore
-from data.synthesis.implant import DEEPEST, MASK_THRESHOLD, Scene, implant
+from data.synthesis.implant import DEEPEST, MASK_THRESHOLD, PEAK_TO_NOISE, Scene, implant
 from data.synthesis.physics import Exposure, transmission
 
 EXPOSURE = Exposure(
@@ -74,6 +76,21 @@ def test_what_lies_beyond_the_border_is_cut_off() -> None:
     there = scene()
     defect = implant(there, chord, "pore", (105, 85), 0.1)
     assert (defect.x0 + defect.mask.shape[1], defect.y0 + defect.mask.shape[0]) == (120, 100)
+    first = implant(there, chord, "pore", (0, 0), 0.1)
+    assert (first.x0, first.y0) == (0, 0)
+
+
+def test_a_defect_that_would_not_show_is_made_deeper_until_it_does() -> None:
+    there = scene()
+    chord, level = np.ones((61, 61), np.float32), float(there.signal[0, 0])
+    depths = {}
+    for photons in (1e9, 1e4):
+        exposure = replace(EXPOSURE, photons=photons)
+        noisy = Scene(there.thickness_mm, there.signal.copy(), exposure, there.weight)
+        above_black = float(exposure.display(there.signal)[0, 0]) - exposure.black
+        faint = 0.8 * PEAK_TO_NOISE * replace(EXPOSURE, photons=1e4).display_sigma(level) / above_black
+        depths[photons] = implant(noisy, chord, "pore", (30, 20), faint).depth_mm
+    assert depths[1e4] == pytest.approx(1.35 * depths[1e9], rel=0.01)  # one step is enough
 
 
 def test_nothing_is_put_where_there_is_no_metal_or_the_display_is_saturated() -> None:

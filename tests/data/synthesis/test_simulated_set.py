@@ -1,5 +1,6 @@
 """Sets of simulated radiographs on disk: where they are written, what is checked first, a second start."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,8 +49,11 @@ def test_names_that_may_be_read_anywhere_are_still_not_written_anywhere(tmp_path
     monkeypatch.setenv("RADIOGRAPH_IMAGES_ANYWHERE", "1")
     write_parts(tmp_path / "images")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match="leads out of the output folder"):
-        write_simulated(coco("../images/a.png"), tmp_path / "labels", tmp_path / "out", CONFIG, 1)
+    # Below the output folder's parent these would lie on the radiograph that is read, and on no file at all.
+    for image_dir in (tmp_path / "labels", tmp_path / "deep/labels"):
+        name = os.path.relpath(tmp_path / "images/a.png", image_dir)
+        with pytest.raises(InputError, match="leads out of the output folder"):
+            write_simulated(coco(name), image_dir, tmp_path / "deeper/out", CONFIG, 1)
     assert contents(tmp_path) == before
 
 
