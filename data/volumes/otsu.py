@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy import ndimage
 
 from data.schema import StrictModel
@@ -26,10 +27,10 @@ class OtsuRule(StrictModel):
     - `least_extent`: components whose bounding box is smaller in at least one dimension are dropped.
     """
 
-    background: Background = "corner"
-    threshold: Literal["second", "first"] = "second"
-    shell: int = 0
-    least_extent: int = 2
+    background: Background = Field("corner", description="Where the flood fill of what is no part starts.")
+    threshold: Literal["second", "first"] = Field("second", description="Which of Otsu's thresholds parts the pores.")
+    shell: int = Field(0, ge=0, description="Voxels at the surface of the part that are left out.")
+    least_extent: int = Field(2, ge=1, description="Least side of a pore's bounding box in voxels.")
 
 
 FIXED = OtsuRule(background="border", threshold="first", shell=1)

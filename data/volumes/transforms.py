@@ -51,21 +51,21 @@ class VolumeAugmentationConfig(StrictModel):
     wave and blur.
     """
 
-    symmetries: bool = True
-    contrast: float = Field(0.2, ge=0, lt=1)
-    brightness: float = Field(0.1, ge=0)
-    noise: Range = (0.0, 0.06)
-    blur: Range = (0.0, 0.7)
-    wave: float = Field(0.1, ge=0)
-    elastic: float = Field(0.0, ge=0)
-    chance: float = Field(0.3, ge=0, le=1)
+    symmetries: bool = Field(True, description="Whether patches are turned and mirrored as a cube can be.")
+    contrast: float = Field(0.2, ge=0, lt=1, description="Values are multiplied by up to 1 plus or minus this.")
+    brightness: float = Field(0.1, ge=0, description="Up to this is added to values.")
+    noise: Range = Field((0.0, 0.06), description="Least and greatest standard deviation of added noise.")
+    blur: Range = Field((0.0, 0.7), description="Least and greatest sigma of a blur, in voxels.")
+    wave: float = Field(0.1, ge=0, description="Amplitude of a slow modulation of the values.")
+    elastic: float = Field(0.0, ge=0, description="Greatest shift of a smooth deformation, in voxels.")
+    chance: float = Field(0.3, ge=0, le=1, description="Probability of each of elastic, wave and blur.")
 
 
 class FixedGrayLevels(StrictModel):
     """Gray values of air and metal in the units of the volumes."""
 
-    air: float
-    metal: float
+    air: float = Field(description="Gray value of air.")
+    metal: float = Field(description="Gray value of metal.")
 
     @model_validator(mode="after")
     def _rising(self) -> "FixedGrayLevels":

@@ -18,9 +18,11 @@ from detectors.volumes.unet3d import PlainUNet, UNet3DConfig, load_volume_weight
 class DeepDefectConfig(VolumeModelConfig):
     """The `model` section of a deep defect detector."""
 
-    name: Literal["deep_defect"] = "deep_defect"
+    name: Literal["deep_defect"] = Field(
+        "deep_defect", description="The deep defect detector with its refinement stage."
+    )
     widths: list[int] = Field([8, 16, 32, 64], min_length=2, max_length=6, description="Channels of the U-Net.")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of channels dropped after each block.")
     refine_width: int = Field(16, ge=1, description="Channels of the refinement stage.")
     freeze: Literal["none", "stem"] = Field("none", description="stem: only the refinement stage is trained.")
 

@@ -19,7 +19,7 @@ DILATIONS = (1, 1, 2, 4, 8, 4, 2, 1)
 class DilatedConfig(VolumeModelConfig):
     """The `model` section of a dilated detector; it sees 47 voxels around each voxel."""
 
-    name: Literal["dilated"] = "dilated"
+    name: Literal["dilated"] = Field("dilated", description="The dilated defect detector.")
     width: int = Field(16, ge=2, description="Channels of each layer.")
 
 

@@ -23,7 +23,9 @@ class VolumeModelConfig(ModelSection):
 
     task: ClassVar[str] = "volumes"
 
-    loss: SegmentationLossConfig = SegmentationLossConfig()
+    loss: SegmentationLossConfig = Field(
+        SegmentationLossConfig(), description="What is minimized, and how rare pores are weighed."
+    )
     block: int = Field(64, ge=8, description="Side of the cubes in voxels that a volume is mapped in.")
     overlap: int = Field(16, ge=0, description="Voxels that neighboring cubes share at least.")
     batch: int = Field(1, ge=1, description="Cubes mapped at once.")

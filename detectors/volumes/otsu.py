@@ -13,7 +13,7 @@ from detectors.volumes.interface import VolumeModelConfig
 class OtsuConfig(VolumeModelConfig):
     """The `model` section of pores by two of Otsu's thresholds (Iuso et al. 2024, Algorithm 1)."""
 
-    name: Literal["otsu"] = "otsu"
+    name: Literal["otsu"] = Field("otsu", description="Two of Otsu's thresholds, without training.")
     rule: OtsuRule = Field(OtsuRule(), description="The paper's rule, or options that close its two traps.")
 
 

@@ -20,7 +20,9 @@ from detectors.volumes.unet3d import load_volume_weights
 class SliceUNetConfig(VolumeModelConfig):
     """The `model` section of a slice-wise U-Net."""
 
-    name: Literal["slice_unet"] = "slice_unet"
+    name: Literal["slice_unet"] = Field(
+        "slice_unet", description="A U-Net over slices along three axes, joined by the maximum."
+    )
     widths: list[int] = Field([16, 32, 64, 128], min_length=2, max_length=6, description="Channels at each scale.")
     slices: int = Field(16, ge=1, description="Slices mapped at once.")
 

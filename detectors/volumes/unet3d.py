@@ -24,7 +24,7 @@ Variant = Literal["unet", "mss", "plus_plus", "three_plus"]
 class UNet3DConfig(VolumeModelConfig):
     """The `model` section of a three-dimensional U-Net; the paper's widths are 16, 32, 64, 128."""
 
-    name: Literal["unet3d"] = "unet3d"
+    name: Literal["unet3d"] = Field("unet3d", description="A U-Net over blocks of a volume, and its relatives.")
     variant: Variant = Field(
         "unet", description="unet; mss: an exit at each scale; plus_plus: U-Net++; three_plus: U-Net 3+."
     )

@@ -10,7 +10,7 @@ from data.console import console, progress
 
 def test_brackets_and_colons_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    monkeypatch.setattr(console, "file", out)
+    monkeypatch.setattr(console, "_file", out)  # undoing `file` would pin it to this test's output
     console.print("x[/y].png [red] :x: [nan, 2]")
     table = Table("file", title="t[/z]")
     table.add_row("a[/b].png")

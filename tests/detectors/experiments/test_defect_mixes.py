@@ -219,7 +219,9 @@ def test_origins_and_their_faults(castings: Path) -> None:
         origins_of(None, None, castings, None, None)
 
 
-@pytest.mark.parametrize("data", [{"window": {}}, {"patches": {"size": SIZE, "validation_fold": "1/4"}}])
+@pytest.mark.parametrize(
+    "data", [{"window": {"kind": "percentiles"}}, {"patches": {"size": SIZE, "validation_fold": "1/4"}}]
+)
 def test_what_the_experiment_has_no_use_for_is_refused(castings: Path, data: dict) -> None:
     config = check_config({"model": {"name": "tiny_patches"}, "data": {"patches": {"size": SIZE}} | data})
     source = SourceConfig(json=str(castings), images=str(castings.parent))
