@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -29,13 +28,14 @@ from detectors.runs.checkpoint import load_model, save_checkpoint
 from detectors.training.batch_norm import BATCHES, has_batch_norm, recalibrate_batch_norm
 from detectors.training.detection import DetectionTask
 from detectors.training.gan import GANTask
-from detectors.training.logs import Row, RunLog, read_rows
+from detectors.training.logs import Row, RunLog
 from detectors.training.optimization import averaged_model, build_optimizer, build_schedule
 from detectors.training.patches import PatchTask
 from detectors.training.processes import make_accelerator, random_states, restore_random_states, seed_process
 from detectors.training.resume import check_categories, check_schedule, read_resumable
 from detectors.training.run_folder import lock_run, new_run_folder, remove_leftovers
 from detectors.training.segmentation import SegmentationTask
+from detectors.training.state import TrainState
 from detectors.training.task import Batch, Task
 from detectors.training.volumes import VolumeTask
 
@@ -47,28 +47,6 @@ TASKS: dict[str, Callable[[ExperimentConfig], Task]] = {
     "volumes": VolumeTask,
 }
 """How a model is trained, by the name in `ModelSection.task`: one row a task."""
-
-
-@dataclass
-class TrainState:
-    """Where a run stands; saved with every checkpoint.
-
-    Attributes:
-        epoch: epochs trained.
-        step: optimizer steps taken.
-        closed: epochs that are validated, where they are to be, and logged; `epoch` or one less.
-        best: the validation metrics of `best.ckpt`, in the order of `Task.metrics`; empty before there are any.
-        metrics: those of the last validation.
-        rows: of the log, one an epoch.
-
-    """
-
-    epoch: int = 0
-    step: int = 0
-    closed: int = 0
-    best: tuple[float, ...] = ()
-    metrics: Metrics = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
 
 
 class Trainer:
@@ -264,23 +242,12 @@ class Trainer:
         measured = {f"val_{name}": value for name, value in state.metrics.items() if value is not None}
         state.rows[-1] = {**state.rows[-1], **measured}
         state.closed = state.epoch
-        if self._is_best():
+        if state.note_if_best(self.task.metrics):
             self._save("best.ckpt")
         self._save("last.ckpt")
         if self.log:
             self.log.write(state.rows)
             self._print_row(state.rows[-1])
-
-    def _is_best(self) -> bool:
-        """Return whether the latest weights are the best known, and note how good they are."""
-        first, *others = (self.state.metrics.get(name) for name in self.task.metrics)
-        if first is None:  # until there is a validation metric the latest weights are the best known
-            return not self.state.best
-        score = (first, *(-math.inf if value is None else value for value in others))
-        if score < self.state.best:
-            return False
-        self.state.best = score
-        return True
 
     def _validate(self) -> Metrics | None:
         model, device = self._inference_model(), self.accelerator.device
@@ -318,16 +285,13 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "total_steps": self._total_steps,
-            "step": self.state.step,
-            "closed": self.state.closed,
-            "best": list(self.state.best),
-            "rows": self.state.rows,
+            **self.state.as_dict(),
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
             "random": random_states(self.accelerator),
         }
 
     def _restore(self, checkpoint: dict[str, Any], run: Path | None) -> None:
-        training, epoch = checkpoint["training"], checkpoint["epoch"]
+        training = checkpoint["training"]
         try:
             self._plain_model().load_state_dict(training["model"])
             if self.averaged and training["averaged"]:
@@ -336,14 +300,7 @@ class Trainer:
             self.schedule.load_state_dict(training["schedule"])
             if self.accelerator.scaler and training["scaler"]:
                 self.accelerator.scaler.load_state_dict(training["scaler"])
-            best = training["best"]
-            if isinstance(best, float):  # of a run before ties were broken
-                best = [] if best == -math.inf else [best]
-            rows = training.get("rows")
-            self.state = TrainState(
-                epoch, training["step"], training.get("closed", epoch), tuple(best), checkpoint["metrics"] or {},
-                read_rows(Path(run or "") / "log.csv", epoch) if rows is None else list(rows),
-            )  # fmt: skip
+            self.state = TrainState.of_checkpoint(checkpoint, Path(run or ""))
             restore_random_states(training["random"], self.accelerator.process_index)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
