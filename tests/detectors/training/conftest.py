@@ -10,7 +10,7 @@ from tests.detectors.training.line_task import Line, LineSection, LineTask
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch) -> type[LineTask]:
     """Return the task, registered as a model and a task are, with nothing scripted."""
-    monkeypatch.setitem(MODELS, "line", (LineSection, lambda config, classes: Line()))
+    monkeypatch.setitem(MODELS, "line", (LineSection, lambda config, classes: Line(config.batch_norm)))
     monkeypatch.setitem(loop.TASKS, "line", LineTask)
     for name in ("script", "drawn", "validated"):
         monkeypatch.setattr(LineTask, name, [])

@@ -23,19 +23,21 @@ SAMPLES = 8
 class LineSection(ModelSection):
     task: ClassVar[str] = "line"
     name: str = "line"
+    batch_norm: bool = False
 
 
 class Line(nn.Module):
     """Ten weights and their sum of products; notes whether it ran under autocast."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch_norm: bool = False) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(10) if batch_norm else nn.Identity()
         self.weight = nn.Parameter(torch.zeros(10, 1))
         self.autocast: list[bool] = []
 
     def forward(self, rows: Tensor) -> Tensor:
         self.autocast.append(torch.is_autocast_enabled("cpu"))
-        return rows @ self.weight
+        return self.norm(rows) @ self.weight
 
 
 class Rows(EpochDataset[tuple[Tensor, int]]):
@@ -79,7 +81,10 @@ class LineTask(Task):
         return np.zeros((4, 4, 3), np.uint8)
 
     def validate(self, model: nn.Module, accelerator: Accelerator) -> Metrics | None:
+        mode = model.training
+        model.eval()
         model(torch.ones(1, 10))
+        model.train(mode)
         torch.rand(3)  # as a test that trains a classifier of its own
         self.validated.append((model.weight.detach().clone(), model.autocast[-1]))
         if not self.script:
@@ -93,10 +98,12 @@ class LineTask(Task):
         return {"weight": float(model.weight.detach().sum())}
 
 
-def line_config(output: Path, seed: int = 3, data: dict | None = None, **train: Any) -> ExperimentConfig:
+def line_config(
+    output: Path, seed: int = 3, data: dict | None = None, batch_norm: bool = False, **train: Any
+) -> ExperimentConfig:
     settings = {"epochs": 3, "lr": 0.01, "device": "cpu", "clip_norm": None, "momentum": 0, "weight_decay": 0}
     settings["schedule"] = {"kind": "constant", "warmup_steps": 0}
-    values = {"name": "line", "seed": seed, "output": str(output), "model": {"name": "line"}}
+    values = {"name": "line", "seed": seed, "output": str(output), "model": {"name": "line", "batch_norm": batch_norm}}
     # Patches have no gray window to be chosen, and nothing reads these.
     unread = {"workers": 0, "train": {"patches": "unread.npz"}}
     return check_config(values | {"data": unread | (data or {}), "train": settings | train})

@@ -34,28 +34,32 @@ def whole_run(line: type[LineTask], output: Path, **train_settings: object) -> P
 
 def same_end(first: Path, second: Path) -> None:
     one, other = (read_checkpoint(folder / "last.ckpt") for folder in (first, second))
-    assert torch.equal(one["model"]["weight"], other["model"]["weight"])
+    assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
     assert torch.equal(one["training"]["random"][0]["torch"], other["training"]["random"][0]["torch"])
     assert one["training"]["best"] == other["training"]["best"]
     assert log_rows(first) == log_rows(second)
     assert [read_checkpoint(folder / "best.ckpt")["epoch"] for folder in (first, second)] == [4, 4]
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
-def test_a_validation_that_dies_costs_no_epoch(line: type[LineTask], tmp_path: Path, ema: float | None) -> None:
-    whole = whole_run(line, tmp_path / "whole", ema_decay=ema)
-    line.script[:] = [FIGURES[0], KeyboardInterrupt()]
-    config = line_config(tmp_path / "part", epochs=4, ema_decay=ema)
+@pytest.mark.parametrize(("ema", "batch_norm", "died"), [(None, False, 2), (0.9, False, 2), (None, True, 4)])
+def test_a_validation_that_dies_costs_no_epoch(
+    line: type[LineTask], tmp_path: Path, ema: float | None, batch_norm: bool, died: int
+) -> None:
+    """Statistics of batch norm are measured again from the same samples."""
+    whole = whole_run(line, tmp_path / "whole", ema_decay=ema, batch_norm=batch_norm)
+    line.script[:] = [*FIGURES[: died - 1], KeyboardInterrupt()]
+    config = line_config(tmp_path / "part", epochs=4, ema_decay=ema, batch_norm=batch_norm)
     with pytest.raises(KeyboardInterrupt):
         train(config)
     part = only_run(tmp_path / "part")
-    assert read_checkpoint(part / "last.ckpt")["epoch"] == 2
-    assert read_checkpoint(part / "best.ckpt")["epoch"] == 1
+    assert read_checkpoint(part / "last.ckpt")["epoch"] == died
+    assert read_checkpoint(part / "best.ckpt")["epoch"] == (1 if died == 2 else 2)
     steps = len(line.drawn)
-    line.script[:] = FIGURES[1:]
+    measured = 4 * batch_norm  # batches of each validation
+    line.script[:] = FIGURES[died - 1 :]
     random.random(), torch.rand(5)
     train(config, resume=part)
-    assert len(line.drawn) - steps == 2 * 4  # two epochs more, and not three
+    assert len(line.drawn) - steps == (4 - died) * 4 + (5 - died) * measured
     same_end(whole, part)
 
 
