@@ -40,7 +40,12 @@ from detectors.backbones.checkpoint_file import read_checkpoint
 from radiograph.cli import main as radiograph
 
 COMMANDS = ("train", "predict", "simulate-defects", "make-phantoms", "evaluate")
-TIMES = ("seconds_per_image", "images_per_second", "run_name")  # what differs between two equal runs
+TIMES = (
+    "seconds_per_image",
+    "val_seconds_per_image",
+    "images_per_second",
+    "run_name",
+)  # what differs between two equal runs
 EPOCHS = 4
 SETTINGS = {
     "name": "tiny",

@@ -49,7 +49,10 @@ def save_checkpoint(
         "training": training,
     }
     with atomic_path(path, durable=True) as temporary:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise InputError(f"{path}: cannot be written, most likely because the disk is full; make room") from error
 
 
 def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[Category]]:

@@ -10,6 +10,7 @@ from data.locks import FolderLock
 ATTEMPTS = 1000
 # What an atomic write leaves behind where the process is killed: ".last-abcdefgh.ckpt".
 _LEFTOVER = re.compile(r"\.(best|last|config|log|metrics|detections|ground_truth|matches)-[a-z0-9_]{8}\.[a-z]+")
+_LEFTOVER_PICTURE = re.compile(r"\.[a-z_]+-[a-z0-9_]{8}\.png")
 
 
 def new_run_folder(parent: Path) -> Path:
@@ -36,6 +37,9 @@ def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed process left in a run's folder. The caller holds its lock."""
     for path in folder.iterdir():
         if _LEFTOVER.fullmatch(path.name) and path.is_file():
+            path.unlink()
+    for path in (folder / "plots").glob(".*.png"):
+        if _LEFTOVER_PICTURE.fullmatch(path.name):
             path.unlink()
 
 
