@@ -107,6 +107,28 @@ class PlantedDefect:
     depth: float = float("nan")
 
 
+def claim(mask: np.ndarray, left: int, top: int, taken: np.ndarray
+          ) -> tuple[tuple[int, int, int, int], np.ndarray] | None:  # fmt: skip
+    """Return the tight box x1 y1 x2 y2 of a defect and its mask inside it, and note the place in `taken`.
+
+    Args:
+        mask: bool [h, w], its first pixel at (`left`, `top`) of the radiograph.
+        left: see there.
+        top: see there.
+        taken: [ceil(H / 4), ceil(W / 4)], not 0 where a defect lies already; changed in place.
+
+    Returns None for a defect under 4 px, and where another one lies.
+
+    """
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x1, y1, x2, y2 = (int(v) for v in (left + xs[0], top + ys[0], left + xs[-1] + 1, top + ys[-1] + 1))
+    busy = taken[y1 // 4 : y2 // 4 + 1, x1 // 4 : x2 // 4 + 1]
+    if x2 - x1 < 4 or y2 - y1 < 4 or busy.any():
+        return None
+    busy[...] = 1
+    return (x1, y1, x2, y2), mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].copy()
+
+
 @dataclass(frozen=True)
 class Scene:
     """A radiograph float32 [H, W] in [0, 1], its `twin` without defects (same part, other noise), its defects."""
@@ -231,15 +253,9 @@ def _implant_one(rng: np.random.Generator, kind: str, chord: np.ndarray, center:
     gradient = cv2.Sobel(base, cv2.CV_32F, 1, 0, scale=0.125) ** 2 + cv2.Sobel(base, cv2.CV_32F, 0, 1, scale=0.125) ** 2
     if peak < 1.5 * float(np.sqrt(np.median(gradient[mask]))):
         return None
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    x1, y1, x2, y2 = left + xs[0], top + ys[0], left + xs[-1] + 1, top + ys[-1] + 1
-    if x2 - x1 < 4 or y2 - y1 < 4:
+    place = claim(mask, left, top, taken)
+    if place is None:
         return None
-    busy = taken[y1 // 4 : y2 // 4 + 1, x1 // 4 : x2 // 4 + 1]
-    if busy.any():
-        return None
-    busy[...] = 1
     local += change
-    own = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].copy()
-    return PlantedDefect(kind, (int(x1), int(y1), int(x2), int(y2)), own, peak, peak / sigma, detectability,
+    return PlantedDefect(kind, *place, peak, peak / sigma, detectability,
                          float(np.minimum(chord * depth, metal * DEEPEST).max()))  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from data.part_mask import segment_test_object
 from data.synthesis.gradient import gradient_magnitude
 from data.synthesis.inpainting import InpaintedRegion, inpaint_boxes
-from data.synthesis.scene import LEAST_DETECTABILITY, LEAST_PEAK, MASK_THRESHOLD, PlantedDefect, draw_shape
+from data.synthesis.scene import LEAST_DETECTABILITY, LEAST_PEAK, MASK_THRESHOLD, PlantedDefect, claim, draw_shape
 from data.synthesis.simulated_defects import INPAINT_PADDING, Simulated, SimulatedMask, with_inpainted
 from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.solids import log_uniform
@@ -141,19 +141,13 @@ def _implant_one(image: np.ndarray, offer: RadiographSurvey, rng: np.random.Gene
         return None
     if peak < 1.2 * float(np.median(gradient_magnitude(smooth)[mask])):
         return None
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    x1, y1, x2, y2 = left + xs[0], top + ys[0], left + xs[-1] + 1, top + ys[-1] + 1
-    if x2 - x1 < 4 or y2 - y1 < 4:
+    place = claim(mask, left, top, taken)
+    if place is None:
         return None
-    busy = taken[y1 // 4 : y2 // 4 + 1, x1 // 4 : x2 // 4 + 1]
-    if busy.any():
-        return None
-    busy[...] = True
     dither = rng.uniform(-0.5, 0.5, local.shape).astype(np.float32)
     changed = np.round((local + change) * levels + np.where(np.abs(change) > 0.2 / levels, dither, 0)) / levels
     local[...] = np.where(np.abs(change) > 0.2 / levels, np.clip(changed, offer.black, offer.white), local)
-    own = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].copy()
-    return PlantedDefect(kind, (int(x1), int(y1), int(x2), int(y2)), own, peak, peak / sigma, detectability)
+    return PlantedDefect(kind, *place, peak, peak / sigma, detectability)
 
 
 class VisibleDefectSimulator:
