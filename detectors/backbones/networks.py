@@ -82,7 +82,7 @@ class LocalContrast(nn.Module):
         self.offset = offset
         self.scales = scales
         for index, scale in enumerate(scales):
-            self.register_buffer(f"kernel{index}", _gaussian(scale), persistent=False)
+            self.register_buffer(f"kernel{index}", gaussian_kernel(scale), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return [N, 3, H, W], float32 under any precision: contrasts of 1 % are lost in bfloat16."""
@@ -90,7 +90,7 @@ class LocalContrast(nn.Module):
             images = images.float()
             channels = [(images - 0.4) / 0.25]
             for kernel in (self.kernel0, self.kernel1):
-                smooth = _blur(images, kernel)
+                smooth = blur(images, kernel)
                 contrast = (images - smooth) / (smooth + self.offset)
                 channels.append(torch.asinh(contrast / self.unit))
             return torch.cat(channels, dim=1)
@@ -115,24 +115,24 @@ class SoftContrast(nn.Module):
         super().__init__()
         self.unit = unit
         self.offset = offset
-        self.register_buffer("kernel", _gaussian(scale), persistent=False)
+        self.register_buffer("kernel", gaussian_kernel(scale), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return [N, 1, H, W], float32 under any precision."""
         with torch.autocast(images.device.type, enabled=False):
             images = images.float()
-            smooth = _blur(images, self.kernel)
+            smooth = blur(images, self.kernel)
             return torch.tanh((images - smooth) / (smooth + self.offset) / self.unit)
 
 
-def _gaussian(scale: float) -> Tensor:
+def gaussian_kernel(scale: float) -> Tensor:
     """Return a Gaussian of 3 standard deviations to either side, float32 [K], its sum 1."""
     radius = round(3 * scale)
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float32) / scale) ** 2)
     return kernel / kernel.sum()
 
 
-def _blur(images: Tensor, kernel: Tensor) -> Tensor:
+def blur(images: Tensor, kernel: Tensor) -> Tensor:
     """Gaussian blur of [N, 1, H, W] with replicated borders, so that the frame is no contrast of its own."""
     radius = len(kernel) // 2
     kernel = kernel.to(images.dtype)

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
+from detectors.backbones.networks import blur, gaussian_kernel
+
 STRIDE = 4
 COARSEST = 32  # images are continued by their border to multiples of it
 LEAST_SIGMA = 0.8  # of a heat map's Gaussian, in cells
@@ -19,20 +21,6 @@ CORE = 0.3  # cells whose target exceeds it learn the box
 
 COARSE = 4  # the blurs of `DefectChannels` are taken at this fraction of the size
 INPUT_CHANNELS = {"gray": 1, "local_contrast": 3, "noise_contrast": 3, "both_contrasts": 5}
-
-
-def gaussian_kernel(scale: float) -> Tensor:
-    """Return a Gaussian of 3 standard deviations to either side, float32 [K], its sum 1."""
-    radius = round(3 * scale)
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float32) / scale) ** 2)
-    return kernel / kernel.sum()
-
-
-def blur(images: Tensor, kernel: Tensor) -> Tensor:
-    """Return [N, 1, H, W] behind a separable filter, continued by the border."""
-    radius = len(kernel) // 2
-    rows = F.conv2d(F.pad(images, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
-    return F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
 
 
 class DefectChannels(nn.Module):
