@@ -6,7 +6,7 @@ from pathlib import Path
 from data.errors import InputError
 
 MAX_SAMPLES = 2**27
-"""Pixels times channels of one image: 134 million, a film of 11,585 x 11,585, which takes 0.8 GB while it is read."""
+"""Pixels times channels of one image: 134 million, a film of 11,585 x 11,585 or about 1 GB while it is read."""
 LIMIT_VARIABLE = "RADIOGRAPH_MAX_PIXELS"
 """Environment variable with another limit."""
 

@@ -12,6 +12,7 @@ from data.files import atomic_path, write_json, write_text
 def test_a_file_is_replaced_whole_and_only_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.txt"
     write_text(path, "old")
+    os.link(path, tmp_path / "who reads it meanwhile")
     with atomic_path(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
@@ -19,6 +20,7 @@ def test_a_file_is_replaced_whole_and_only_at_the_end(tmp_path: Path) -> None:
         assert temporary.suffix == ".txt"
         assert temporary.name.startswith(".")
     assert path.read_text() == "new"
+    assert (tmp_path / "who reads it meanwhile").read_text() == "old"  # moved over the old one, not written into it
     assert list(path.parent.iterdir()) == [path]
 
 

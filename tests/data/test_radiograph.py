@@ -244,6 +244,9 @@ def test_dicom_high_bit_is_honored_and_values_beyond_the_stored_bits_are_refused
     write_dicom(tmp_path / "sign.dcm", ramp14.astype(np.int16), 12, signed=1)
     with pytest.raises(InputError, match="beyond the 12 bits"):
         read_radiograph(tmp_path / "sign.dcm")
+    write_dicom(tmp_path / "half.dcm", np.array([[0x1800, 5]], np.int16), 12, signed=1)  # a sign carried half way
+    with pytest.raises(InputError, match="value 6144 is beyond the 12 bits"):
+        read_radiograph(tmp_path / "half.dcm")
     write_dicom(tmp_path / "odd.dcm", RAMP12, 12, HighBit=16)
     with pytest.raises(InputError, match="HighBit 16 does not fit"):
         read_radiograph(tmp_path / "odd.dcm")
@@ -505,6 +508,9 @@ def test_pgm_of_16_bits_is_big_endian(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("syntax", "encode"), [
+    (uid.JPEGLossless, lambda values: imagecodecs.ljpeg_encode(values, bitspersample=12)),
+    (uid.JPEGLSNearLossless, imagecodecs.jpegls_encode),
+    (uid.JPEG2000, lambda values: imagecodecs.jpeg2k_encode(values, codecformat="j2k", reversible=True)),
     (uid.JPEGLosslessSV1, lambda values: imagecodecs.ljpeg_encode(values, bitspersample=12)),
     (uid.JPEGLSLossless, imagecodecs.jpegls_encode),
     (uid.JPEG2000Lossless, lambda values: imagecodecs.jpeg2k_encode(values, codecformat="j2k", reversible=True)),
@@ -512,6 +518,28 @@ def test_pgm_of_16_bits_is_big_endian(tmp_path: Path) -> None:
 def test_dicom_lossless_compression(tmp_path: Path, syntax: uid.UID, encode) -> None:
     write_dicom(tmp_path / "a.dcm", RAMP12, 12, syntax=syntax, data=encapsulate([bytes(encode(RAMP12))]))
     assert np.allclose(read_radiograph(tmp_path / "a.dcm").pixels, RAMP12 / 4095, atol=1e-7)
+
+
+def test_dicom_run_lengths_and_deflated_headers(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a.dcm", RAMP12, 12)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.compress(uid.RLELossless)
+    dataset.save_as(tmp_path / "b.dcm")
+    write_dicom(tmp_path / "c.dcm", RAMP12, 12, syntax=uid.DeflatedExplicitVRLittleEndian)
+    for name in ("b.dcm", "c.dcm"):
+        assert np.array_equal(read_radiograph(tmp_path / name).levels, RAMP12)
+        assert radiograph_size(tmp_path / name) == (128, 32)
+
+
+def test_a_deflated_file_that_swells_beyond_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swollen = np.zeros((1000, 1200), np.uint16)
+    write_dicom(tmp_path / "a.dcm", swollen, 12, syntax=uid.DeflatedExplicitVRLittleEndian)
+    assert read_radiograph(tmp_path / "a.dcm").levels.shape == (1000, 1200)
+    monkeypatch.setenv(LIMIT_VARIABLE, "1000")
+    with pytest.raises(InputError, match=r"a\.dcm: inflates to more than"):
+        radiograph_size(tmp_path / "a.dcm")
 
 
 def test_dicom_that_is_no_single_gray_frame_is_refused(tmp_path: Path) -> None:
