@@ -92,6 +92,14 @@ def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -
     return config
 
 
+def describes(values: Any, config: ExperimentConfig) -> bool:
+    """Return whether plain values, of an older version of this toolkit, too, are those of a configuration."""
+    try:
+        return isinstance(values, dict) and check_config(values).as_dict() == config.as_dict()
+    except InputError:
+        return False
+
+
 def write_config(path: Path, config: ExperimentConfig) -> None:
     """Write the resolved configuration as YAML, atomically."""
     write_text(path, yaml.safe_dump(config.as_dict(), sort_keys=False))

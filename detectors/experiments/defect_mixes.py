@@ -18,6 +18,7 @@ from data.files import write_json, write_text
 from data.splits import series_of
 from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import SourceConfig
+from detectors.config.files import describes
 from detectors.config.sources import load_source, load_training_source
 from detectors.evaluation.curves import precision_recall
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, display
@@ -149,7 +150,10 @@ def _claim(experiment: Experiment) -> None:
     """Note what the folder holds. Raises InputError where it holds another experiment."""
     path = experiment.out / "experiment.json"
     gan = None if experiment.gan is None else str(experiment.gan.resolve())
-    settings = {"config": experiment.config.as_dict(), "gan": gan, "gan_epochs": experiment.gan_epochs}
-    if path.is_file() and read_object(path) != settings:
-        raise InputError(f"{path}: is of another experiment; choose another --out, or the settings of that one")
-    write_json(path, settings, indent=2)
+    settings = {"gan": gan, "gan_epochs": experiment.gan_epochs}
+    if path.is_file():
+        before = read_object(path)
+        same = describes(before.pop("config", None), experiment.config) and before == settings
+        if not same:
+            raise InputError(f"{path}: is of another experiment; choose another --out, or the settings of that one")
+    write_json(path, {"config": experiment.config.as_dict(), **settings}, indent=2)

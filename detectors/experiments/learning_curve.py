@@ -13,6 +13,7 @@ from data.console import console
 from data.errors import InputError
 from data.files import write_json
 from detectors.config.experiment import ExperimentConfig
+from detectors.config.files import describes
 from detectors.config.sources import load_training_sources
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, Metrics, display, renamed
 from detectors.evaluation.plots import COLORS, literal, quiet, save_figure
@@ -101,7 +102,7 @@ def _finished(path: Path, config: ExperimentConfig) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     content = read_object(path)
-    if content.get("config") != config.as_dict():
+    if not describes(content.get("config"), config):
         raise InputError(f"{path}: is the curve of another configuration; choose another --out")
     points = content.get("points")
     if not isinstance(points, list) or not all(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
-from detectors.config.files import check_config, read_config, write_config
+from detectors.config.files import check_config, describes, read_config, write_config
 from detectors.config.yaml_reader import parse_yaml
 
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 9))
@@ -113,3 +113,16 @@ def test_faults_are_listed_up_to_a_limit() -> None:
     with pytest.raises(InputError, match="and 30 more") as caught:
         check_config({"model": {"name": "faster_rcnn"}} | fields)
     assert len(str(caught.value)) < 3000
+
+
+def test_a_configuration_is_known_again_by_its_former_names() -> None:
+    config = read_config("quickstart")
+    values = config.as_dict()
+    assert describes(values, config)
+    values["train"]["ema"] = values["train"].pop("ema_decay")
+    values["data"]["test"]["box_margin"] = values["data"]["test"].pop("box_padding")
+    assert describes(values, config)
+    values["train"]["ema"] = 0.5
+    assert not describes(values, config)
+    assert not describes({"model": 3}, config)
+    assert not describes(None, config)
