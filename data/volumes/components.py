@@ -39,8 +39,8 @@ class SlabComponents:
 
     def add(self, mask: Bools) -> NDArray[np.int64]:
         """Return the provisional numbers int64 [D, Y, X] of the next slab, from 1 on over all slabs, 0 outside."""
-        numbers, found = label(mask, self._connectivity)
-        numbers = np.where(numbers > 0, numbers.astype(np.int64) + self.count, 0)
+        of_slab, found = label(mask, self._connectivity)
+        numbers = np.where(of_slab > 0, of_slab.astype(np.int64) + self.count, 0)
         if self._last is not None:
             self._link(self._last, numbers[0])
         self.count += found

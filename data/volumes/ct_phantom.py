@@ -110,11 +110,11 @@ def _draw_scan(kind: str, side: int, rng: np.random.Generator, quality: Quality,
     material = str(rng.choice(MATERIALS[kind]))
     low, high = FIELD_MM[material]
     voxel = float(np.round(low * (high / low) ** rng.uniform() / side, 4))
-    grades = rng.integers(0, 3, size=3).tolist()
+    noise, hardening, rings = rng.integers(0, 3, size=3).tolist()
     if quality != "varied":
-        grades = [GRADES[quality]] * 3
+        noise = hardening = rings = GRADES[quality]
     return Scan(
-        material, voxel, projections, *grades, blur=float(rng.uniform(0.5, 0.9)),
+        material, voxel, projections, noise, hardening, rings, blur=float(rng.uniform(0.5, 0.9)),
         scatter=float(rng.uniform(0.02, 0.1)), axis_offset=float(rng.normal(0, 0.1)),
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ A pore is a union of ellipsoids, so that its chord along a ray has a closed form
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class Pore:
         """Return the pore shifted by `offset` (z, y, x)."""
         return replace(self, centers=(self.centers + offset).astype(np.float32))
 
-    def contains(self, points: Floats) -> NDArray[np.bool_]:
+    def contains(self, points: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
         """Return which points [..., 3] lie inside."""
         inside = np.zeros(points.shape[:-1], dtype=bool)
         for center, shape in zip(self.centers, self.shapes, strict=True):
@@ -84,7 +84,9 @@ class Pore:
         return np.stack(starts), np.stack(ends)
 
 
-def ellipsoid(rng: np.random.Generator, half: Floats, upright: bool = False) -> tuple[Floats, Floats]:
+def ellipsoid(
+    rng: np.random.Generator, half: NDArray[np.floating[Any]], upright: bool = False
+) -> tuple[Floats, Floats]:
     """Return shape [3, 3] and reach [3] of an ellipsoid of half-lengths (z, y, x), turned at random.
 
     `upright` turns it about z alone.

@@ -75,7 +75,7 @@ def write_ct_set(
             return finished
         require_space(out, n * size[0] ** 2 * size[1] * 3)
         write = partial(
-            _write_one, out=out, kind=kind, seed=seed, families=chosen, size=tuple(size), quality=quality,
+            _write_one, out=out, kind=kind, seed=seed, families=chosen, size=size, quality=quality,
             projections=projections,
         )  # fmt: skip
         entries = []

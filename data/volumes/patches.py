@@ -66,7 +66,7 @@ class VolumeDataset(EpochDataset[VolumeSample]):
         """Draw one patch of the volume at position `number`, every random choice from `rng`."""
         entry, points = self._volumes[number], self._points[number]
         sides = self._crop.sides
-        order = (0, 1, 2)
+        order: tuple[int, ...] = (0, 1, 2)
         if len(set(sides)) > 1:
             # The patch's axis k is the volume's axis order[k].
             orders = [*permutations(range(3))]
@@ -139,12 +139,10 @@ def _cut(
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Return the normalized values and labels of a box that is moved inside; a short axis is continued by its edge."""
     shape = entry.volume.shape
-    low = tuple(
-        int(np.clip(s, 0, max(side - length, 0))) for s, side, length in zip(start, shape, lengths, strict=True)
-    )
-    high = tuple(min(first + length, side) for first, length, side in zip(low, lengths, shape, strict=True))
-    values = entry.levels.normalize(entry.volume.box(low, high))
-    labels = np.asarray(entry.labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]])
+    low = [int(np.clip(s, 0, max(side - length, 0))) for s, side, length in zip(start, shape, lengths, strict=True)]
+    z, y, x = (slice(first, min(first + length, side)) for first, length, side in zip(low, lengths, shape, strict=True))
+    values = entry.levels.normalize(entry.volume.box((z.start, y.start, x.start), (z.stop, y.stop, x.stop)))
+    labels = np.asarray(entry.labels[z, y, x])
     missing = [(0, length - found) for length, found in zip(lengths, values.shape, strict=True)]
     if any(after for _, after in missing):
         values = np.pad(values, missing, mode="edge")

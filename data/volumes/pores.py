@@ -15,6 +15,7 @@ from data.volumes.volume import VoxelSize, isotropic
 from data.volumes.writing import SlabWriter
 
 Floats = NDArray[np.float64]
+ByPlane = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 Read = Callable[[int, int], NDArray[np.float32]]
 Masks = Callable[[int, int], Bools]
 
@@ -105,8 +106,8 @@ class Porosity:
     """
 
     part_voxels: int
-    pores_by_plane: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-    part_by_plane: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    pores_by_plane: ByPlane
+    part_by_plane: ByPlane
     projections: tuple[NDArray[np.float32], NDArray[np.float32]]
 
     @property
@@ -154,7 +155,7 @@ def measure_pores(
     diameter = np.cbrt(6 * found["voxels"][order] / np.pi)
     count = len(order)
     is_open, shown = np.zeros(count + 1, bool), np.concatenate([[0], diameter]).astype(np.float32)
-    planes = [[np.zeros(length, np.int64) for length in shape] for _ in range(2)]
+    pores_by_plane, part_by_plane = _zeros_by_plane(shape), _zeros_by_plane(shape)
     projections = np.zeros(shape[1:], np.float32), np.zeros((shape[0], shape[2]), np.float32)
     writer = SlabWriter(labels_path, shape, np.uint32, key="labels")
     writer.done = 0
@@ -175,8 +176,8 @@ def measure_pores(
         for axis in range(3):
             others = tuple(k for k in range(3) if k != axis)
             target = slice(first, last) if axis == 0 else slice(None)
-            planes[0][axis][target] += closed.sum(axis=others)
-            planes[1][axis][target] += inside[here].sum(axis=others)
+            pores_by_plane[axis][target] += closed.sum(axis=others)
+            part_by_plane[axis][target] += inside[here].sum(axis=others)
         sizes = shown[numbers]
         np.maximum(projections[0], sizes.max(axis=0), out=projections[0])
         projections[1][first:last] = sizes.max(axis=1)
@@ -190,7 +191,12 @@ def measure_pores(
         id=np.arange(1, count + 1), diameter_voxels=diameter, sphericity=sphericity, surface_gap=surface_gap,
         pore_gap=pore_gap, is_open=is_open[1:], voxel_mm=voxel_mm, **stats,
     )  # fmt: skip
-    return table, Porosity(part.voxels, tuple(planes[0]), tuple(planes[1]), projections)
+    return table, Porosity(part.voxels, pores_by_plane, part_by_plane, projections)
+
+
+def _zeros_by_plane(shape: tuple[int, int, int]) -> ByPlane:
+    z, y, x = (np.zeros(length, np.int64) for length in shape)
+    return z, y, x
 
 
 def _slabs(depth: int) -> Iterator[tuple[int, int]]:

@@ -108,7 +108,10 @@ def voxel_size(value: object, path: Path) -> VoxelSize | None:
     if value is None:
         return None
     sizes = [value] * 3 if isinstance(value, int | float) else value
-    numbers = isinstance(sizes, list | tuple) and all(isinstance(v, int | float) for v in sizes)
-    if not numbers or len(sizes) != 3 or not all(np.isfinite(v) and v > 0 for v in sizes):
+    if (
+        not isinstance(sizes, list | tuple)
+        or len(sizes) != 3
+        or not all(isinstance(v, int | float) and np.isfinite(v) and v > 0 for v in sizes)
+    ):
         raise InputError(f"{path}: voxel_mm {value!r} is neither a size in mm nor three of them (z, y, x)")
     return float(sizes[0]), float(sizes[1]), float(sizes[2])

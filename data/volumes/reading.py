@@ -101,27 +101,36 @@ def _read_zarr(path: Path) -> tuple[Any, VoxelSize | None]:
         import zarr
     except ImportError as error:
         raise InputError(f"{path}: Zarr needs zarr; install the extra: pip install 'radiograph[volumes]'") from error
+    array: Any
+    stated: object
     try:
         node = zarr.open(path, mode="r")
-        stated: Any = node.attrs.get("voxel_mm")
-        if isinstance(node, zarr.Group):
-            scales = (node.attrs.get("multiscales") or node.attrs.get("ome", {}).get("multiscales") or [None])[0]
-            if scales is None:
-                arrays = [array for _, array in node.arrays()]
-                if len(arrays) != 1:
-                    raise InputError(f"{path}: {len(arrays)} arrays and no multiscales; keep one volume a store")
-                node = arrays[0]
-                stated = stated or node.attrs.get("voxel_mm")
-            else:
-                finest = scales["datasets"][0]
-                stated = _ome_voxel_mm(scales, finest)
-                node = node[finest["path"]]
+        if isinstance(node, zarr.Array):
+            array, stated = node, dict(node.attrs).get("voxel_mm")
+        else:
+            array, stated = _array_of_group(node, path)
     except InputError:
         raise
     except Exception as error:  # zarr lets many kinds through from broken stores
         raise InputError(f"{path}: not a Zarr store, or corrupt: {error}") from error
-    values = node if len(node.shape) == 3 else np.squeeze(node[...])
+    values = array if len(array.shape) == 3 else np.squeeze(np.asarray(array[...]))
     return values, voxel_size(stated, path)
+
+
+def _array_of_group(group: Any, path: Path) -> tuple[Any, object]:
+    """Return the array of a Zarr group that is the volume, the finest scale of OME-Zarr, and what it says of its size.
+
+    Raises InputError for several arrays.
+    """
+    attributes: dict[str, Any] = dict(group.attrs)
+    scales = (attributes.get("multiscales") or attributes.get("ome", {}).get("multiscales") or [None])[0]
+    if scales is not None:
+        finest = scales["datasets"][0]
+        return group[finest["path"]], _ome_voxel_mm(scales, finest)
+    arrays = [array for _, array in group.arrays()]
+    if len(arrays) != 1:
+        raise InputError(f"{path}: {len(arrays)} arrays and no multiscales; keep one volume a store")
+    return arrays[0], attributes.get("voxel_mm") or arrays[0].attrs.get("voxel_mm")
 
 
 def _ome_voxel_mm(scales: dict[str, Any], finest: dict[str, Any]) -> list[float] | None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import imagecodecs
 import numpy as np
@@ -41,11 +41,10 @@ class SliceStack:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Return the voxels of slices along z, y and x. Raises InputError for a slice of another size or type."""
         keys = key if isinstance(key, tuple) else (key,)
-        numbers = range(self.shape[0])[keys[0]]
-        single = isinstance(numbers, int)
-        planes = [self._plane(number)[keys[1:]] for number in ([numbers] if single else numbers)]
-        if single:
-            return planes[0]
+        numbers: int | range = range(self.shape[0])[keys[0]]
+        if isinstance(numbers, int):
+            return self._plane(numbers)[keys[1:]]
+        planes = [self._plane(number)[keys[1:]] for number in numbers]
         empty = np.empty((0, *self.shape[1:]), self.dtype)
         return np.stack(planes) if planes else empty[(slice(None), *keys[1:])]
 
@@ -202,7 +201,7 @@ def check_page_chain(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
-        order = "little" if head[:2] == b"II" else "big"
+        order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
         big = int.from_bytes(head[2:4], order) == 43
         width, count_bytes, entry = (8, 8, 20) if big else (4, 2, 12)
         offset = int.from_bytes(head[8:16] if big else head[4:8], order)

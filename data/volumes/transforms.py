@@ -114,7 +114,7 @@ def turn(values: Floats, labels: Labels, rng: np.random.Generator) -> tuple[Floa
     fitting = [order for order in permutations(range(3)) if tuple(values.shape[k] for k in order) == values.shape]
     order = fitting[int(rng.integers(len(fitting)))]
     mirrored = tuple(axis for axis in range(3) if rng.random() < 0.5)
-    return tuple(np.flip(array.transpose(order), mirrored) for array in (values, labels))
+    return np.flip(values.transpose(order), mirrored), np.flip(labels.transpose(order), mirrored)
 
 
 def deform(values: Floats, labels: Labels, reach: float, rng: np.random.Generator) -> tuple[Floats, Labels]:

@@ -34,15 +34,16 @@ class DeepDefectDetector(VoxelNetwork):
         super().__init__(config)
         self.stem = PlainUNet(UNet3DConfig(widths=config.widths, dropout=config.dropout))
         width = config.refine_width
-        self.refine = nn.Sequential(
-            conv3(2, width), nn.ReLU(), conv3(width, width), nn.ReLU(), conv3(width, width), nn.ReLU(), conv3(width, 1)
+        first, second, third, last = (
+            conv3(channels, out) for channels, out in ((2, width), (width, width), (width, width), (width, 1))
         )
-        for layer in self.refine[:-1]:
-            if isinstance(layer, nn.Conv3d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        nn.init.zeros_(self.refine[-1].weight)  # the refined map starts as the first one
-        nn.init.zeros_(self.refine[-1].bias)
-        if config.freeze == "stem":
+        self.refine = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third, nn.ReLU(), last)
+        for layer in (first, second, third):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)  # the refined map starts as the first one
+        self.stem_is_frozen = config.freeze == "stem"
+        if self.stem_is_frozen:
             self.stem.requires_grad_(False)
 
     def exits(self, volumes: Tensor) -> list[Tensor]:
@@ -50,7 +51,7 @@ class DeepDefectDetector(VoxelNetwork):
         first = self.stem.exits(volumes)[-1]
         both = torch.cat([volumes, first.sigmoid()[:, None].to(volumes.dtype)], dim=1)
         refined = first + self.refine(both)[:, 0]
-        return [refined] if self.config.freeze == "stem" else [first, refined]
+        return [refined] if self.stem_is_frozen else [first, refined]
 
 
 def build_deep_defect(config: DeepDefectConfig, num_classes: int) -> DeepDefectDetector:

@@ -147,10 +147,10 @@ class VolumeCounts:
                 if values is None:
                     raise InputError("the voxel size is unknown")
                 fit = fit_pod(values, hits)
-                a50, a90, bound = fit.a50, fit.a90, fit.a90_95
             except InputError:
-                a50 = a90 = bound = None
-            found |= {f"pod_a50_{unit}": a50, f"pod_a90_{unit}": a90, f"pod_a90_95_{unit}": bound}
+                found |= {f"pod_a50_{unit}": None, f"pod_a90_{unit}": None, f"pod_a90_95_{unit}": None}
+            else:
+                found |= {f"pod_a50_{unit}": fit.a50, f"pod_a90_{unit}": fit.a90, f"pod_a90_95_{unit}": fit.a90_95}
         return found
 
     def by_size(self) -> list[dict[str, float | int | None]]:

@@ -42,11 +42,13 @@ def plot_found_by_size(counts: VolumeCounts, path: Path, name: str = "") -> None
     """Draw the share of pores found in classes of equivalent diameter, and the fitted POD where there is one."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    rows = [row for row in counts.by_size() if row["pores"]]
-    middles = [((row["from_voxels"] or 0) + (row["to_voxels"] or (row["from_voxels"] or 0) + 4)) / 2 for row in rows]
-    axes.plot(middles, [row["recall"] for row in rows], "o", color=COLORS[0])
-    for middle, row in zip(middles, rows, strict=True):
-        axes.annotate(f"{row['found']} of {row['pores']}", (middle, row["recall"]), xytext=(4, -12),
+    for row in counts.by_size():
+        low, high, recall = row["from_voxels"] or 0, row["to_voxels"], row["recall"]
+        if recall is None:
+            continue  # no pores of this size
+        middle = (low + (high or low + 4)) / 2
+        axes.plot(middle, recall, "o", color=COLORS[0])
+        axes.annotate(f"{row['found']} of {row['pores']}", (middle, recall), xytext=(4, -12),
                       textcoords="offset points", fontsize=8)  # fmt: skip
     sizes = np.array([pore.diameter for pore in counts.pores])
     hits = np.array([pore.score >= counts.threshold for pore in counts.pores])
@@ -56,8 +58,7 @@ def plot_found_by_size(counts: VolumeCounts, path: Path, name: str = "") -> None
         pass  # too few pores, or all found: the classes say it
     else:
         grid = np.linspace(sizes.min(), sizes.max(), 200)
-        low, high = fit.wald_band(grid)
-        axes.fill_between(grid, low, high, color=COLORS[0], alpha=0.15, linewidth=0)
+        axes.fill_between(grid, *fit.wald_band(grid), color=COLORS[0], alpha=0.15, linewidth=0)
         axes.plot(grid, fit.pod(grid), color=COLORS[0], label=f"50 % at {fit.a50:.2f} voxels")
         axes.legend(loc="lower right", frameon=False)
     axes.set(ylim=(0, 1.03), xlabel="equivalent diameter, voxels", ylabel="probability of detection")

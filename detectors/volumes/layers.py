@@ -56,7 +56,7 @@ def pad_to_multiple(volumes: Tensor, stride: int) -> Tensor:
     return F.pad(volumes, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
 
 
-def start_weights(network: nn.Module, heads: Iterable[nn.Module]) -> None:
+def start_weights(network: nn.Module, heads: Iterable[nn.Conv2d | nn.Conv3d]) -> None:
     """Draw starting weights that keep the variance of the signal, and set the heads so that few voxels are pores.
 
     There is no normalization in these networks: with smaller weights, torch's own, the signal fades from layer to
@@ -69,4 +69,5 @@ def start_weights(network: nn.Module, heads: Iterable[nn.Module]) -> None:
                 nn.init.zeros_(module.bias)
     for head in heads:
         nn.init.normal_(head.weight, std=1e-2)
-        nn.init.constant_(head.bias, math.log(DEFECT_SHARE / (1 - DEFECT_SHARE)))
+        if head.bias is not None:
+            nn.init.constant_(head.bias, math.log(DEFECT_SHARE / (1 - DEFECT_SHARE)))

@@ -41,7 +41,7 @@ class SliceUNet(VoxelNetwork):
 
     def __init__(self, config: SliceUNetConfig) -> None:
         super().__init__(config)
-        widths = config.widths
+        widths, self.slices = config.widths, config.slices
         self.stride = 2 ** (len(widths) - 1)
         self.down = nn.ModuleList(
             _block(before, width, 1 if index == 0 else 2)
@@ -64,13 +64,12 @@ class SliceUNet(VoxelNetwork):
 
     def map_blocks(self, blocks: Tensor) -> Tensor:
         """Return the maximum over the three directions of slices, float32 [N, D, H, W]."""
-        best: Tensor | None = None
+        best = torch.zeros_like(blocks[:, 0], dtype=torch.float32)
         for axis in (2, 3, 4):
             turned = blocks.movedim(axis, 1)  # [N, slices, 1, H, W]
             flat = turned.reshape(-1, *turned.shape[2:])
-            values = torch.cat([self._logits(part).float().sigmoid() for part in flat.split(self.config.slices)])
-            found = values.reshape(turned.shape[:2] + turned.shape[3:]).movedim(1, axis - 1)
-            best = found if best is None else torch.maximum(best, found)
+            values = torch.cat([self._logits(part).float().sigmoid() for part in flat.split(self.slices)])
+            best = torch.maximum(best, values.reshape(turned.shape[:2] + turned.shape[3:]).movedim(1, axis - 1))
         return best
 
     def _logits(self, slices: Tensor) -> Tensor:

@@ -101,11 +101,10 @@ class MSSUNet(PlainUNet):
     def __init__(self, config: UNet3DConfig) -> None:
         super().__init__(config)
         widths = config.widths
-        self.coarse_heads = nn.ModuleList(
-            nn.Sequential(conv3(width, 1), nn.LeakyReLU(SLOPE), conv3(1, 1)) for width in reversed(widths[1:-1])
-        )
+        coarse = [(conv3(width, 1), conv3(1, 1)) for width in reversed(widths[1:-1])]
+        self.coarse_heads = nn.ModuleList(nn.Sequential(first, nn.LeakyReLU(SLOPE), last) for first, last in coarse)
         self.head = conv3(widths[0], 1)
-        start_weights(self, [*(heads[-1] for heads in self.coarse_heads), self.head])
+        start_weights(self, [*(last for _, last in coarse), self.head])
 
     def decode(self, maps: list[Tensor]) -> list[Tensor]:
         """Return an exit a scale; the coarse ones are enlarged by repeating voxels."""
@@ -124,23 +123,31 @@ class NestedUNet(UNet3D):
         super().__init__(config)
         widths = config.widths
         self.columns = nn.ModuleList(
-            nn.ModuleList(
+            _Column(
                 Join(widths[row + 1], column * widths[row], widths[row], config.dropout)
                 for row in range(len(widths) - column)
             )
             for column in range(1, len(widths))
         )
-        self.heads = nn.ModuleList(conv3(widths[0], 1) for _ in self.columns)
-        start_weights(self, self.heads)
+        heads = [conv3(widths[0], 1) for _ in self.columns]
+        self.heads = nn.ModuleList(heads)
+        start_weights(self, heads)
 
     def decode(self, maps: list[Tensor]) -> list[Tensor]:
         """Return an exit a column."""
         nodes = [[features] for features in maps]
         for column in self.columns:
-            made = [step(nodes[row + 1][-1], *nodes[row]) for row, step in enumerate(column)]
-            for row, features in enumerate(made):
+            for row, features in enumerate(column(nodes)):
                 nodes[row].append(features)
         return [head(features) for head, features in zip(self.heads, nodes[0][1:], strict=True)]
+
+
+class _Column(nn.ModuleList):
+    """A column of U-Net++: one node for each scale but the coarsest of the column before."""
+
+    def forward(self, nodes: list[list[Tensor]]) -> list[Tensor]:
+        """Return the column's maps, fine to coarse, from all earlier maps of each scale."""
+        return [step(nodes[row + 1][-1], *nodes[row]) for row, step in enumerate(self)]
 
 
 class LinkedUNet(UNet3D):
@@ -152,40 +159,69 @@ class LinkedUNet(UNet3D):
         depth, link = len(widths), widths[0]
         wide = depth * link
         self.down = nn.ModuleList(
-            nn.ModuleList(nn.Sequential(conv3(widths[source], link), nn.LeakyReLU(SLOPE)) for source in range(row + 1))
+            _DownLinks(nn.Sequential(conv3(widths[source], link), nn.LeakyReLU(SLOPE)) for source in range(row + 1))
             for row in range(depth - 1)
         )
         # From each coarser decoder node; the deepest of them is the encoder's last map.
         self.rise = nn.ModuleList(
-            nn.ModuleList(_Rise(widths[-1] if source == depth - 1 else wide, link) for source in range(row + 1, depth))
+            _UpLinks(_UpLink(widths[-1] if source == depth - 1 else wide, link) for source in range(row + 1, depth))
             for row in range(depth - 1)
         )
         self.blocks = nn.ModuleList(Block(wide, wide, config.dropout) for _ in range(depth - 1))
-        self.coarse_heads = nn.ModuleList(
-            nn.Sequential(nn.Conv3d(widths[-1] if row == depth - 1 else wide, 1, 1), conv3(1, 1))
-            for row in range(depth - 1, 0, -1)
-        )
+        coarse = [
+            (nn.Conv3d(widths[-1] if row == depth - 1 else wide, 1, 1), conv3(1, 1)) for row in range(depth - 1, 0, -1)
+        ]
+        self.coarse_heads = nn.ModuleList(_CoarseExit(layers) for layers in coarse)
         self.head = conv3(wide, 1)
-        start_weights(self, [*(heads[-1] for heads in self.coarse_heads), self.head])
+        start_weights(self, [*(last for _, last in coarse), self.head])
 
     def decode(self, maps: list[Tensor]) -> list[Tensor]:
         """Return an exit a scale, that of the deepest map included."""
         depth = len(maps)
         nodes: dict[int, Tensor] = {depth - 1: maps[-1]}
         for row in range(depth - 2, -1, -1):
-            links = [
-                link(F.avg_pool3d(maps[source], 2 ** (row - source)) if source < row else maps[source])
-                for source, link in enumerate(self.down[row])
-            ]
-            links += [rise(nodes[source], 2 ** (source - row))
-                      for source, rise in zip(range(row + 1, depth), self.rise[row], strict=True)]  # fmt: skip
+            links = self.down[row](maps[: row + 1]) + self.rise[row](
+                [nodes[source] for source in range(row + 1, depth)]
+            )
             nodes[row] = self.blocks[row](torch.cat(links, dim=1))
-        coarse = [head[1](enlarge(head[0](nodes[row]), 2**row))
-                  for row, head in zip(range(depth - 1, 0, -1), self.coarse_heads, strict=True)]  # fmt: skip
+        coarse = [
+            head(nodes[row], 2**row) for row, head in zip(range(depth - 1, 0, -1), self.coarse_heads, strict=True)
+        ]
         return [*coarse, self.head(nodes[0])]
 
 
-class _Rise(nn.Module):
+class _DownLinks(nn.ModuleList):
+    """The links of a node of U-Net 3+ from the encoder, from its own scale and all finer ones."""
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return each map [N, link, D, H, W] at the size of the last."""
+        steps = [2 ** (len(maps) - 1 - source) for source in range(len(maps))]
+        return [
+            link(F.avg_pool3d(features, step) if step > 1 else features)
+            for link, features, step in zip(self, maps, steps, strict=True)
+        ]
+
+
+class _UpLinks(nn.ModuleList):
+    """The links of a node of U-Net 3+ from the coarser nodes, the next one first."""
+
+    def forward(self, nodes: list[Tensor]) -> list[Tensor]:
+        """Return each map [N, link, D, H, W] at the size of the node."""
+        return [
+            link(features, 2**steps) for steps, (link, features) in enumerate(zip(self, nodes, strict=True), start=1)
+        ]
+
+
+class _CoarseExit(nn.ModuleList):
+    """An exit of a coarse node: a convolution to one channel, enlarged, and a convolution that smooths it."""
+
+    def forward(self, features: Tensor, factor: int) -> Tensor:
+        """Return logits [N, 1, D, H, W] `factor` times as large."""
+        thin, smooth = self
+        return smooth(enlarge(thin(features), factor))
+
+
+class _UpLink(nn.Module):
     """A link from a coarser node: thinned, enlarged, and a convolution."""
 
     def __init__(self, channels: int, width: int) -> None:
