@@ -107,7 +107,8 @@ def _write_hdf5(path: Path, values: Any, voxel_mm: VoxelSize | None) -> None:
         import h5py
     except ImportError as error:
         raise InputError(f"{path}: HDF5 needs h5py; install the extra: pip install 'radiograph[volumes]'") from error
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    # The temporary file is locked already.
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         dataset = file.create_dataset("volume", values.shape, values.dtype, chunks=True)
         for number, slab in enumerate(slabs(values)):
             dataset[number * 32 : number * 32 + len(slab)] = slab
