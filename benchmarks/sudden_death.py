@@ -338,8 +338,7 @@ def main() -> None:
                 f"{command} ({scene.seconds:.1f} s): {options.kills} deaths, {folders} folders, all whole", flush=True
             )
             print(f"  refused in one line: {', '.join(cannot_write(scene))}", flush=True)
-            if command != "evaluate":
-                print(f"  two at once: {two_at_once(scene)}", flush=True)
+            print(f"  two at once: {two_at_once(scene)}", flush=True)
         os.chdir("/")
 
 
