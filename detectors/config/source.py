@@ -27,10 +27,12 @@ class Origin:
             (CocoDataset, folder of the images); for patches (source, size), and returns a PatchSet. Imported at
             first use, since a schema reads no data.
         hint: words for error messages, such as "a COCO file".
+        training: "module:function" that takes (source, configuration) and returns the training samples, of data that
+            are never stored and have no reader; None where samples are drawn from what is read.
         content: what a task gets of it; a task refuses content that it does not know.
         images: whether the field `images` goes with it: the data bring their own, may have one, or need one.
         names_categories: whether the data say what their defects are called.
-        tight_boxes: whether boxes come from a simulation, and were not drawn by hand.
+        simulated: whether all of it is simulated: boxes are tight and not drawn by hand, and no real part is in it.
         suffixes: of the files that `--data` takes for this origin.
         folder: whether `--data` takes a folder for this origin, and with `--images` or without.
 
@@ -38,18 +40,39 @@ class Origin:
 
     reader: str
     hint: str
+    training: str | None = None
     content: Literal["radiographs", "patches", "volumes"] = "radiographs"
     images: Literal["own", "optional", "required"] = "own"
     names_categories: bool = True
-    tight_boxes: bool = False
+    simulated: bool = False
     suffixes: tuple[str, ...] = ()
     folder: Literal["never", "alone", "with images"] = "never"
 
     def read(self, source: "SourceConfig", *arguments: Any) -> Any:
         """Return the data of a source, by this row's reader."""
-        module, _, name = self.reader.partition(":")
-        reader: Callable[..., Any] = getattr(import_module(module), name)
-        return reader(source, *arguments)
+        return _function(self.reader)(source, *arguments)
+
+    def training_samples(self, source: "SourceConfig", config: Any) -> Any:
+        """Return the training data set of a source that stores nothing, None where samples are drawn from what is read.
+
+        `config` is the whole `ExperimentConfig`.
+        """
+        return _function(self.training)(source, config) if self.training else None
+
+
+def _function(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+FRESH_PHANTOMS = Origin(
+    "detectors.config.sources:read_no_radiographs",
+    "phantoms.fresh",
+    training="detectors.config.sources:fresh_phantoms",
+    simulated=True,
+)
+"""The row of `phantoms` whose field `fresh` is set: nothing is stored, and every training sample is a new one."""
 
 
 def _known_kind(name: str) -> str:
@@ -135,7 +158,7 @@ class SourceConfig(StrictModel):
     ] = Field(None, alias="json", description="A COCO detection file.")
     phantoms: Annotated[
         PhantomConfig | None,
-        Origin("detectors.config.sources:read_phantoms", "simulated radiographs", tight_boxes=True),
+        Origin("detectors.config.sources:read_phantoms", "simulated radiographs", simulated=True),
     ] = Field(None, description="Radiographs that are simulated on first use.")
     masks: Annotated[
         str | None,
@@ -164,6 +187,8 @@ class SourceConfig(StrictModel):
             "a manifest of computed tomography volumes",
             content="volumes",
             names_categories=False,
+            suffixes=(".json",),
+            folder="alone",
         ),
     ] = Field(None, description="A manifest of labeled volumes (volumes.json), or the folder that holds one.")
     ct_phantoms: Annotated[
@@ -173,6 +198,7 @@ class SourceConfig(StrictModel):
             "simulated volumes",
             content="volumes",
             names_categories=False,
+            simulated=True,
         ),
     ] = Field(None, description="Computed tomography volumes that are simulated on first use.")
     images: Annotated[
@@ -224,7 +250,8 @@ class SourceConfig(StrictModel):
     @property
     def origin(self) -> Origin:
         """What the toolkit knows of this source's kind of data."""
-        return ORIGINS[self.origin_name]
+        fresh = self.phantoms is not None and self.phantoms.fresh
+        return FRESH_PHANTOMS if fresh else ORIGINS[self.origin_name]
 
     @property
     def location(self) -> str:
@@ -260,14 +287,19 @@ def is_other_origin(before: dict[str, Any], after: dict[str, Any]) -> bool:
     return any(old in before for new in named for old in MAIN_ORIGINS if old != new)
 
 
-def source_at(path: Path, images: Path | None) -> SourceConfig:
-    """Return the source that a path stands for, with the folder of its images if one is given; else a COCO file."""
+def source_at(path: Path, images: Path | None, of_volumes: bool = False) -> SourceConfig:
+    """Return the source that a path stands for, with the folder of its images if one is given.
+
+    Of origins that a path fits, the first one counts; what fits none is taken for a COCO file, or for a manifest where
+    the path is `of_volumes`.
+    """
     folder = "with images" if images is not None else "alone"
-    for name in MAIN_ORIGINS:
+    fitting = [name for name in MAIN_ORIGINS if not of_volumes or ORIGINS[name].content == "volumes"]
+    for name in fitting:
         origin = ORIGINS[name]
         if (path.is_dir() and origin.folder == folder) or (not path.is_dir() and path.suffix in origin.suffixes):
             break
     else:
-        name = "json"
+        name = fitting[0]
     beside = images if ORIGINS[name].images != "own" else None
     return SourceConfig.model_validate({name: str(path), "images": str(beside) if beside else None})

@@ -50,10 +50,13 @@ def read_json(source: SourceConfig, categories: Sequence[Category]) -> Radiograp
 
 
 def read_phantoms(source: SourceConfig, categories: Sequence[Category]) -> Radiographs:
-    """Return simulated radiographs, made on first use; none where every sample gets a new one."""
-    if source.phantoms is not None and source.phantoms.fresh:
-        return CocoDataset([], [], list(CATEGORIES)), Path()
+    """Return simulated radiographs, made on first use."""
     return _read_coco(make_phantoms(source.phantoms or PhantomConfig()), None)
+
+
+def read_no_radiographs(source: SourceConfig, categories: Sequence[Category]) -> Radiographs:
+    """Return no radiograph, of a source whose training samples are simulated one by one."""
+    return CocoDataset([], [], list(CATEGORIES)), Path()
 
 
 def read_masks(source: SourceConfig, categories: Sequence[Category]) -> Radiographs:
@@ -80,8 +83,10 @@ def load_evaluation_source(source: SourceConfig, categories: Sequence[Category])
     Raises InputError for categories that are not the model's and for a missing image, so that it comes before
     hours of training and not after.
     """
-    if source.phantoms is not None and source.phantoms.fresh:
-        raise InputError("phantoms.fresh is for training: validate and test on a set that stays the same, fresh=false")
+    if source.origin.training:
+        raise InputError(
+            f"{source.origin.hint} is for training: validate and test on a set that stays the same, fresh=false"
+        )
     dataset, folder = load_source(source, categories)
     known = {category["id"]: category["name"] for category in dataset.categories}
     wanted = {category["id"]: category["name"] for category in categories}
@@ -174,16 +179,22 @@ def training_dataset(config: ExperimentConfig) -> tuple[EpochDataset[Sample], li
     data = config.data
     sources, categories = load_training_sources(data.train)
     datasets = [
-        _fresh_phantoms(source, source.phantoms, config)
-        if source.phantoms is not None and source.phantoms.fresh
-        else DetectionDataset(coco, folder, **_sampling(source, config))
+        _detection_samples(source, coco, folder, config)
         for source, (coco, folder) in zip(data.train, sources, strict=True)
     ]
     return _mixed(datasets, config), categories
 
 
-def _fresh_phantoms(source: SourceConfig, phantoms: PhantomConfig, config: ExperimentConfig) -> FreshPhantomDataset:
+def _detection_samples(
+    source: SourceConfig, coco: CocoDataset, folder: Path, config: ExperimentConfig
+) -> EpochDataset[Sample]:
+    simulated = source.origin.training_samples(source, config)
+    return DetectionDataset(coco, folder, **_sampling(source, config)) if simulated is None else simulated
+
+
+def fresh_phantoms(source: SourceConfig, config: ExperimentConfig) -> FreshPhantomDataset:
     """Return phantoms of a source that are simulated anew for every sample."""
+    phantoms = source.phantoms or PhantomConfig()
     return FreshPhantomDataset(
         phantoms.kind,
         phantoms.n,
@@ -213,7 +224,7 @@ def _sampling(source: SourceConfig, config: ExperimentConfig) -> dict[str, Any]:
 
 def load_training_source(source: SourceConfig, categories: Sequence[Category] = CATEGORIES) -> tuple[CocoDataset, Path]:
     """Return a source as `load_source` does; its padding is not for annotators' boxes beside simulated ones."""
-    drawn_by_hand = source.simulate is not None and not source.origin.tight_boxes
+    drawn_by_hand = source.simulate is not None and not source.origin.simulated
     return load_source(source.model_copy(update={"box_padding": 0.0}) if drawn_by_hand else source, categories)
 
 
@@ -254,6 +265,12 @@ def refuse_simulation(data: DataConfig) -> None:
         raise InputError("data.train.simulate: this model learns what real defects look like; leave 'simulate' out")
 
 
+def refuse_unstored(source: SourceConfig) -> None:
+    """Raise InputError for a source that gives training samples with boxes and stores no radiograph."""
+    if source.origin.training:
+        raise InputError(f"data.train: {source.origin.hint} gives boxes, for detectors; set fresh=false for this model")
+
+
 def segmentation_dataset(config: ExperimentConfig) -> tuple[EpochDataset[SegmentationSample], list[Category]]:
     """Return the augmented training samples of a segmentation task and the categories that they name.
 
@@ -261,6 +278,8 @@ def segmentation_dataset(config: ExperimentConfig) -> tuple[EpochDataset[Segment
     categories, and for annotations without a segmentation, unless simulated defects replace them.
     """
     data = config.data
+    for source in data.train:
+        refuse_unstored(source)
     sources, categories = load_training_sources(data.train)
     datasets = [
         SegmentationDataset(coco, folder, **_sampling(source, config), regions=data.regions)

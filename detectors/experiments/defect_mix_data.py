@@ -146,7 +146,7 @@ def defect_mix_config(
     given = config.data.train[0]
     simulate = given.simulate or SimulationConfig(per_image=DEFECTS_AN_IMAGE)
     changes = {"simulate": simulate.model_copy(update={"real_defects": "inpaint"}), "box_padding": given.box_padding}
-    if test_source.origin.tight_boxes:  # their boxes are tight, as those of simulated defects are
+    if test_source.origin.simulated:  # their boxes are tight, as those of simulated defects are
         test_source = test_source.model_copy(update={"box_padding": given.box_padding})
     sources = {"train": [train_source.model_copy(update=changes)], "val": None, "test": test_source}
     if patches is None and config.train.samples_per_epoch is None:

@@ -67,10 +67,10 @@ def training_data(run: Path) -> TrainingData:
 
 
 def _add_source(found: TrainingData, source: SourceConfig) -> None:
-    if source.phantoms is not None:
+    if source.origin.simulated:
         return
-    if source.patches is not None:
-        found.unknown.append(f"patches {source.patches}")
+    if source.origin.content != "radiographs":
+        found.unknown.append(f"{source.origin.content} {source.location}")
         return
     try:
         dataset, folder = load_training_source(source)

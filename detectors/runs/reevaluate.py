@@ -13,7 +13,7 @@ from data.records import Category
 from detectors.backbones.weights import load_compatible, read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.source import SourceConfig, source_at
+from detectors.config.source import source_at
 from detectors.config.volume_sources import VOLUME_CATEGORIES
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.runs import read_object
@@ -96,10 +96,7 @@ def _evaluate(
 ) -> Metrics:
     source = config.data.test or config.data.val
     if json_file is not None:
-        of_volumes = config.model.task == "volumes"
-        source = (
-            SourceConfig.model_validate({"volumes": str(json_file)}) if of_volumes else source_at(json_file, images)
-        )
+        source = source_at(json_file, images, of_volumes=config.model.task == "volumes")
     if source is None:
         raise InputError("the configuration has neither data.test nor data.val; name a COCO file with --data")
     device = torch.device("cuda" if torch.cuda.is_available() and config.train.device != "cpu" else "cpu")

@@ -24,6 +24,7 @@ from detectors.config.sources import (
     load_evaluation_source,
     load_training_source,
     read_patch_source,
+    refuse_unstored,
 )
 from detectors.config.window import gray_window
 from detectors.evaluation.metrics import Metrics
@@ -127,6 +128,7 @@ class PatchTask(Task):
                 "data.patches.validation_fold splits patch files and folders; cut the radiographs into patches "
                 "with tools/make_patches.py, or give data.val"
             )
+        refuse_unstored(source)
         coco, folder = load_training_source(source, self.categories)
         found: list[Category] = [{"id": c["id"], "name": c["name"]} for c in coco.categories]
         if len(found) != 1 or (self.categories not in (CATEGORIES, found)):

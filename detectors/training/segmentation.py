@@ -1,16 +1,13 @@
 """The segmentation task: masks in, weighted losses out; evaluated by pixels and by boxes on whole radiographs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from data.console import progress
-from data.masks import IGNORED, rasterize
-from data.montage import TRUTH_COLOR
+from data.masks import rasterize
 from data.records import ImageRecord
 from data.segmentation import SegmentationBatch, SegmentationSample, stack_segmentation
 from detectors.config.experiment import ExperimentConfig
@@ -19,23 +16,21 @@ from detectors.config.window import gray_window
 from detectors.evaluation.metrics import Metrics, compute_metrics
 from detectors.evaluation.pixel_scores import PixelCounts
 from detectors.maps.heat_map import HeatMap
-from detectors.runs.evaluate import evaluate_source, validated_pixel_threshold
 from detectors.runs.inference import detect_dataset
-from detectors.training.task import Task
+from detectors.training.masks import MaskTask, over_masks
 
 
-class SegmentationTask(Task):
+class SegmentationTask(MaskTask):
     """Segmentation networks: validated on whole radiographs, by pixels first."""
 
     metrics = ("pixel_f1_max", "ap50")  # the run is evaluated at the threshold that reaches the first
 
     def __init__(self, config: ExperimentConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.window = gray_window(config.data)
         self.train_set, self.categories = segmentation_dataset(config)
         data = config.data
         self._val = load_evaluation_source(data.val, self.categories) if data.val else None
-        self._evaluated = data.test or data.val
         if data.test:
             load_evaluation_source(data.test, self.categories)  # faults come now and not after the training
 
@@ -46,11 +41,6 @@ class SegmentationTask(Task):
     def check_data(self) -> None:
         """Read all radiographs once. Raises InputError for a torn one."""
         check_radiographs(self.config, self.categories)
-
-    def losses(self, model: nn.Module, batch: SegmentationBatch, device: torch.device) -> dict[str, Tensor]:
-        """Return the weighted losses of a batch, to be summed."""
-        images, masks, _ = batch
-        return model(images.to(device, non_blocking=True), masks.to(device, non_blocking=True))
 
     def describe_batch(self, batch: SegmentationBatch) -> str:
         """Return words that name the radiographs of a batch."""
@@ -75,21 +65,8 @@ class SegmentationTask(Task):
             )  # fmt: skip
         return compute_metrics(dataset, results, seconds) | counts.metrics()
 
-    def finish(self, model: nn.Module, accelerator: Accelerator, folder: Path) -> Metrics | None:
-        """Evaluate on the test radiographs (the validation ones without a test set) and write all results."""
-        if self._evaluated is None or not accelerator.is_main_process:
-            return None
-        threshold = validated_pixel_threshold(folder)
-        return evaluate_source(
-            model, self._evaluated, self.categories, self.config, accelerator.device, folder, threshold
-        )
-
     def preview(self, batch: SegmentationBatch, count: int = 4) -> np.ndarray:
         """Return some training samples side by side, their masks below them, uint8 [H, W, 3]."""
         images, masks, _ = batch
-        gray = np.hstack([np.rint(image[0].numpy() * 255) for image in images[:count]]).astype(np.uint8)
-        shown = np.hstack([mask.numpy() for mask in masks[:count]])
-        painted = np.zeros((*shown.shape, 3), np.uint8)
-        painted[shown == IGNORED] = 128
-        painted[(shown > 0) & (shown != IGNORED)] = TRUTH_COLOR
-        return np.vstack([np.repeat(gray[..., None], 3, axis=2), painted])
+        gray = np.hstack([np.rint(image[0].numpy() * 255) for image in images[:count]])
+        return over_masks(gray, np.hstack([mask.numpy() for mask in masks[:count]]))

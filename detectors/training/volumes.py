@@ -1,28 +1,23 @@
 """The task of volumes: patches with masks in, weighted losses out; evaluated voxel by voxel and pore by pore."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from data.console import progress
 from data.errors import InputError
-from data.masks import IGNORED
-from data.montage import TRUTH_COLOR
 from data.volumes.patches import VolumeBatch, VolumeSample, stack_volumes
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.volume_sources import VOLUME_CATEGORIES, labeled_volumes, volume_dataset, volume_entries
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
-from detectors.runs.evaluate import evaluate_source, validated_pixel_threshold
 from detectors.runs.evaluate_volumes import count_volumes
-from detectors.training.task import Task
+from detectors.training.masks import MaskTask, over_masks
 from detectors.volumes.otsu import OtsuConfig
 
 
-class VolumeTask(Task):
+class VolumeTask(MaskTask):
     """Networks over voxels, validated on whole volumes."""
 
     metrics = ("voxel_f1_max_in_part", "voxel_ap_in_part")  # a run is evaluated at the threshold of the first
@@ -31,10 +26,9 @@ class VolumeTask(Task):
         if isinstance(config.model, OtsuConfig):
             raise InputError("model otsu has nothing to train; evaluate it with 'radiograph evaluate --cfg', or use "
                              "analyze-pores --otsu")  # fmt: skip
-        self.config = config
+        super().__init__(config)
         self.train_set = volume_dataset(config)
         self.categories = VOLUME_CATEGORIES
-        self._evaluated = config.data.test or config.data.val
 
     def collate(self, samples: Sequence[VolumeSample]) -> VolumeBatch:
         """Return the patches and masks of samples, and the names of their volumes."""
@@ -46,12 +40,6 @@ class VolumeTask(Task):
             for labeled in labeled_volumes(source, self.config.data.volumes) if source else ():
                 for first in range(0, labeled.volume.shape[0], 32):
                     labeled.volume.slab(first, first + 32)
-
-    def losses(self, model: nn.Module, batch: VolumeBatch, device: torch.device) -> dict[str, Tensor]:
-        """Return the weighted losses of a batch, to be summed."""
-        volumes, masks, _ = batch
-        losses: dict[str, Tensor] = model(volumes.to(device, non_blocking=True), masks.to(device, non_blocking=True))
-        return losses
 
     def describe_batch(self, batch: VolumeBatch) -> str:
         """Return words that name the volumes of a batch."""
@@ -68,23 +56,10 @@ class VolumeTask(Task):
             )
         return EMPTY_METRICS | counts.metrics()
 
-    def finish(self, model: nn.Module, accelerator: Accelerator, folder: Path) -> Metrics | None:
-        """Evaluate on the test volumes (the validation ones without a test set) and write all results."""
-        if self._evaluated is None or not accelerator.is_main_process:
-            return None
-        threshold = validated_pixel_threshold(folder)
-        return evaluate_source(
-            model, self._evaluated, self.categories, self.config, accelerator.device, folder, threshold
-        )
-
     def preview(self, batch: VolumeBatch, count: int = 6) -> np.ndarray:
         """Return the middle slices of some training patches, their masks below them, uint8 [H, W, 3]."""
         volumes, masks, _ = batch
         middle = volumes.shape[2] // 2
         gray = np.hstack([volume[0, middle].numpy() for volume in volumes[:count]])
-        shown = np.hstack([mask[middle].numpy() for mask in masks[:count]])
-        painted = np.zeros((*shown.shape, 3), np.uint8)
-        painted[shown == IGNORED] = 128
-        painted[(shown > 0) & (shown != IGNORED)] = TRUTH_COLOR
-        levels = np.rint(np.clip(gray / 1.3, 0, 1) * 255).astype(np.uint8)
-        return np.vstack([np.repeat(levels[..., None], 3, axis=2), painted])
+        slices = np.hstack([mask[middle].numpy() for mask in masks[:count]])
+        return over_masks(np.rint(np.clip(gray / 1.3, 0, 1) * 255), slices)

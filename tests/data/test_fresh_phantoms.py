@@ -7,6 +7,7 @@ from data.fresh_phantoms import FreshPhantomDataset
 from data.transforms import AugmentationConfig
 from detectors.config.files import read_config
 from detectors.config.sources import load_evaluation_source, training_dataset
+from detectors.training.loop import TASKS
 
 
 def test_samples_depend_on_seed_epoch_and_index_alone() -> None:
@@ -55,3 +56,10 @@ def test_a_configuration_asks_for_them_in_training_alone() -> None:
     assert [category["name"] for category in categories] == ["defect"]
     with pytest.raises(InputError, match="fresh is for training"):
         load_evaluation_source(config.data.train[0], categories)
+
+
+@pytest.mark.parametrize("name", ["weld_fcn", "xnet_v2"])
+def test_models_that_need_masks_or_patches_refuse_them(name: str) -> None:
+    config = read_config(name, ["data.train=[{phantoms: {kind: welds, n: 2, fresh: true}}]"])
+    with pytest.raises(InputError, match=r"phantoms\.fresh gives boxes, for detectors"):
+        TASKS[config.model.task](config)

@@ -62,6 +62,8 @@ def test_what_a_path_stands_for(tmp_path: Path) -> None:
     assert source_at(Path("patches.npz"), None).patches == "patches.npz"
     assert source_at(Path("a.json"), tmp_path).images == str(tmp_path)
     assert source_at(Path("a.txt"), None).json_file == "a.txt"
+    assert source_at(Path("a.json"), None, of_volumes=True).volumes == "a.json"
+    assert source_at(tmp_path, tmp_path, of_volumes=True).volumes == str(tmp_path)
 
 
 def test_a_new_origin_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
