@@ -19,6 +19,7 @@ from detectors.boxes.center_net_layers import (
     center_losses,
     find_peaks,
 )
+from detectors.boxes.crowds import crowd_regions
 from detectors.caps import grown, raised
 from detectors.interface import Detections, Target, check_images, check_targets
 from detectors.schema import ModelSection
@@ -103,7 +104,7 @@ class CenterNet(nn.Module):
             return [self._detect(image) for image in images]
         objects = check_targets(images, targets)
         # Crowd regions are neither defects nor background: what lies there is not known.
-        crowds = [t["boxes"][t["iscrowd"] != 0] if "iscrowd" in t else t["boxes"][:0] for t in targets or []]
+        crowds = [regions.boxes for regions in crowd_regions(images, targets or [])]
         heat, sides = self.maps(_batch(images))
         losses = center_losses(heat, sides, [t["boxes"] for t in objects], [t["labels"] for t in objects], crowds)
         return {"loss_heat": losses["loss_heat"], "loss_box": self.config.box_weight * losses["loss_box"]}

@@ -11,6 +11,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou
 
 from data.schema import StrictModel
+from detectors.boxes.crowds import CrowdRegions
 
 Encoding = Literal["ssd", "center", "corners"]
 
@@ -92,13 +93,23 @@ CODERS: dict[Encoding, BoxCoder | CornerCoder] = {
 }
 
 
-def match_boxes(defaults: Tensor, boxes: Tensor, positive_iou: float, negative_iou: float) -> Tensor:
+def match_boxes(
+    defaults: Tensor, boxes: Tensor, positive_iou: float, negative_iou: float, crowds: CrowdRegions | None = None
+) -> Tensor:
     """Return for each of P default boxes the defect that it has to find, int64 [P].
 
     That is the defect of the largest IoU if it is at least `positive_iou`, `BACKGROUND` under `negative_iou`, and
     `IGNORED` between. Every defect has a default box of its own, however small their IoU: the best one, or where
-    several defects want the same, the best that is left, the pair of the largest IoU choosing first.
+    several defects want the same, the best that is left, the pair of the largest IoU choosing first. What would be
+    background in one of the regions `crowds` is `IGNORED`.
     """
+    owner = _owners(defaults, boxes, positive_iou, negative_iou)
+    if crowds is not None:
+        owner[(owner == BACKGROUND) & crowds.hold(defaults, negative_iou)] = IGNORED
+    return owner
+
+
+def _owners(defaults: Tensor, boxes: Tensor, positive_iou: float, negative_iou: float) -> Tensor:
     if not len(boxes):
         return torch.full((len(defaults),), BACKGROUND, device=defaults.device)
     iou = box_iou(boxes, defaults)

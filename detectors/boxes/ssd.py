@@ -21,6 +21,7 @@ from detectors.backbones.networks import (
     build_resnet,
 )
 from detectors.backbones.weights import download, load_imagenet
+from detectors.boxes.crowds import CrowdRegions, crowd_regions
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, DefaultBoxShapes, Encoding, default_boxes, match_boxes
 from detectors.boxes.ssd_layers import VGG16FC7, ExtraMaps, Heads, L2Norm, copy_into, scaled_vgg16_layers
 from detectors.caps import grown, raised
@@ -169,7 +170,7 @@ class SSD(nn.Module):
         """Return losses in training, else detections."""
         check_images(images)
         if self.training:
-            return self._losses(images, check_targets(images, targets))
+            return self._losses(images, check_targets(images, targets), crowd_regions(images, targets or []))
         return [self._detect(image) for image in images]
 
     def _predict(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -179,15 +180,15 @@ class SSD(nn.Module):
         boxes = default_boxes(self.config.boxes, self.backbone.strides, grids, images.device)
         return *self.heads(maps), boxes
 
-    def _losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
+    def _losses(self, images: list[Tensor], targets: list[Target], crowds: list[CrowdRegions]) -> dict[str, Tensor]:
         height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
         logits, codes, defaults = self._predict(torch.cat([pad_to(image[None], height, width) for image in images]))
         config = self.config
         owners: list[Tensor] = []
         labels: list[Tensor] = []
         codes_wanted: list[Tensor] = []
-        for target in targets:
-            owner = match_boxes(defaults, target["boxes"], config.positive_iou, config.negative_iou)
+        for target, regions in zip(targets, crowds, strict=True):
+            owner = match_boxes(defaults, target["boxes"], config.positive_iou, config.negative_iou, regions)
             positive = owner >= 0
             label = torch.zeros_like(owner)
             label[positive] = target["labels"][owner[positive]]

@@ -17,6 +17,7 @@ from data.schema import StrictModel
 from detectors.backbones.config import BackboneSection
 from detectors.backbones.networks import build_resnet
 from detectors.backbones.weights import load_imagenet
+from detectors.boxes.crowds import CrowdAwareRoIHeads, CrowdAwareRPN, crowd_regions
 from detectors.caps import grown, raised
 from detectors.interface import Detections, Target, check_images, check_targets
 
@@ -126,6 +127,13 @@ class TwoStageConfig(BackboneSection):
 class BorderPadding(GeneralizedRCNNTransform):
     """Scale as torchvision does, but pad a batch by repeating the border: a black strip would be an edge."""
 
+    def resize(self, image: Tensor, target: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any] | None]:
+        """Return the scaled image and its target with the crowd regions scaled alike."""
+        image, target = super().resize(image, target)
+        if target is not None and "crowds" in target:
+            target["crowds"] = target["crowds"].scaled((image.shape[-2], image.shape[-1]))
+        return image, target
+
     def batch_images(self, images: list[Tensor], size_divisible: int = 32) -> Tensor:
         """Return [N, 1, H, W] with H and W the largest of the batch, rounded up to `size_divisible`."""
         height, width = (
@@ -141,7 +149,7 @@ class BorderPadding(GeneralizedRCNNTransform):
 class NativeSize(BorderPadding):
     """Leave images at their size: a 20-px defect is worth more than a common scale."""
 
-    def resize(self, image: Tensor, target: Target | None = None) -> tuple[Tensor, Target | None]:
+    def resize(self, image: Tensor, target: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any] | None]:
         """Return both as they are."""
         return image, target
 
@@ -163,6 +171,8 @@ class TwoStageDetector(faster_rcnn.FasterRCNN):
 
     class_layers: ClassVar[tuple[str, ...]] = ()
     """Prefixes of the parameters whose number depends on the classes."""
+    rpn: CrowdAwareRPN
+    roi_heads: CrowdAwareRoIHeads
 
     def __init__(self, config: TwoStageConfig, **parts: Any) -> None:
         min_size = config.min_size or 600
@@ -184,6 +194,33 @@ class TwoStageDetector(faster_rcnn.FasterRCNN):
             box_batch_size_per_image=config.roi_batch_size,
             box_positive_fraction=config.roi_positive_fraction,
             **parts,
+        )
+        # torchvision's constructor makes stages that know no crowd regions.
+        rpn: Any = self.rpn
+        heads: Any = self.roi_heads
+        self.rpn = CrowdAwareRPN(
+            rpn.anchor_generator,
+            rpn.head,
+            config.rpn.positive_iou,
+            config.rpn.negative_iou,
+            config.rpn.batch_size,
+            rpn.fg_bg_sampler.positive_fraction,
+            rpn._pre_nms_top_n,
+            rpn._post_nms_top_n,
+            config.rpn.nms_iou,
+        )
+        self.roi_heads = CrowdAwareRoIHeads(
+            heads.box_roi_pool,
+            heads.box_head,
+            heads.box_predictor,
+            heads.proposal_matcher.high_threshold,
+            heads.proposal_matcher.low_threshold,
+            config.roi_batch_size,
+            config.roi_positive_fraction,
+            heads.box_coder.weights,
+            config.score_threshold,
+            config.nms_iou,
+            config.detections_per_image,
         )
         # The input expansion normalizes, so the transform must not: its mean is 0 and its deviation 1.
         transform = NativeSize if config.min_size is None else BorderPadding
@@ -208,7 +245,11 @@ class TwoStageDetector(faster_rcnn.FasterRCNN):
         check_images(images)
         if not self.training:
             return [self._detect(image) for image in images]
-        losses = super().forward(images, check_targets(images, targets))
+        objects: list[dict[str, Any]] = [dict(target) for target in check_targets(images, targets)]
+        for target, crowds in zip(objects, crowd_regions(images, targets or []), strict=True):
+            if len(crowds.boxes):
+                target["crowds"] = crowds
+        losses = super().forward(images, objects)
         return {name: self.loss_weights[name] * value for name, value in losses.items()}
 
     def detection_cap(self, height: int, width: int) -> int:
