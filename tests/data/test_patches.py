@@ -61,6 +61,25 @@ def test_crowds_are_neither_sound_nor_a_defect() -> None:
     assert label_window(WINDOW, boxes, 32, ignored=crowd) == IGNORE
 
 
+def test_patches_are_cut_neither_around_crowds_nor_as_negatives_from_them(tmp_path: Path) -> None:
+    levels = np.full((96, 96), 0.4)
+    levels[:, 40:] = 0.9  # the crowd region
+    levels[20:28, 10:18] = 0.1  # the defect
+    write_radiograph(tmp_path / "a.png", levels, 8)
+    annotations = [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 8, 8]},
+        {"id": 2, "image_id": 1, "category_id": 1, "bbox": [40, 0, 56, 96], "iscrowd": 1},
+    ]
+    dataset = CocoDataset(
+        [{"id": 1, "file_name": "a.png", "width": 96, "height": 96}], annotations, [{"id": 1, "name": "pore"}]
+    )
+    source = RadiographPatches(dataset, tmp_path, PatchConfig(size=16, rotation_step=None, on_object=0))
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        assert source.sample(NEGATIVE, rng).max() < 0.5
+        assert source.sample(DEFECT, rng).min() < 0.2
+
+
 def test_one_of_several_defects_is_enough() -> None:
     boxes = np.array([[31.0, 31, 50, 50], [4, 4, 8, 8]])
     assert label_window(WINDOW, boxes, 32) == DEFECT
