@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from data.errors import InputError
+from data.errors import InputError, one_line
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -34,8 +34,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            # A data loader's worker wraps its error in a traceback, whose last line is the message.
-            message = str(error).rpartition("data.errors.InputError: ")[2]
+            message = str(error)
         except OSError as error:
             if error.errno == errno.EPIPE:  # `| head` has read enough; click ends the command in silence
                 raise
@@ -45,12 +44,6 @@ class Command(click.Command):
             sys.exit(130)
         click.echo(f"error: {one_line(message)}", err=True)
         sys.exit(2)
-
-
-def one_line(text: str) -> str:
-    """Return text as one line that any terminal shows as it is: no control codes, no half characters."""
-    words = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
 
 
 def describe_os_error(error: OSError) -> str:
