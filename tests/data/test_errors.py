@@ -25,7 +25,7 @@ def test_the_message_is_one_printable_line(message: str, line: str) -> None:
     error = InputError(message)
     assert str(error) == line
     assert str(InputError(str(error))) == line
-    assert str(pickle.loads(pickle.dumps(error))) == line  # noqa: S301  # as it comes from another process
+    assert str(pickle.loads(pickle.dumps(error))) == line  # as it comes from another process
 
 
 class Torn(Dataset[int]):
