@@ -16,6 +16,7 @@ from detectors.gan.model import DCGANConfig, build_dcgan
 from detectors.patches.xnet import XnetConfig, XnetV2Config, build_xnet
 from detectors.schema import ModelSection
 from detectors.segmentation.weld_fcn import WeldFCNConfig, build_weld_fcn
+from detectors.volumes.acc_unet import ACCUNetConfig, build_acc_unet
 from detectors.volumes.deep_defect import DeepDefectConfig, build_deep_defect
 from detectors.volumes.dilated import DilatedConfig, build_dilated
 from detectors.volumes.otsu import OtsuConfig, build_otsu
@@ -27,6 +28,7 @@ Builder = Callable[[Any, int], nn.Module]
 loaded. A model whose `class_layers` are prefixes of parameter names starts those anew from a run of other classes."""
 
 MODELS: dict[str, tuple[type[ModelSection], Builder]] = {
+    "acc_unet": (ACCUNetConfig, build_acc_unet),
     "center_net": (CenterNetConfig, build_center_net),
     "dcgan": (DCGANConfig, build_dcgan),
     "deep_defect": (DeepDefectConfig, build_deep_defect),

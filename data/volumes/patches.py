@@ -96,7 +96,9 @@ class _Points:
     def draw(self, crop: PatchCropConfig, rng: np.random.Generator) -> NDArray[np.int32]:
         chance = rng.random()
         if chance < crop.around_defect and self.pores:
-            pore = self.pores[int(rng.integers(len(self.pores)))]
+            # By diameter: by number, the few large pores would hardly be met; by volume, the small ones.
+            diameters = np.cbrt([len(pore) for pore in self.pores])
+            pore = self.pores[int(rng.choice(len(self.pores), p=diameters / diameters.sum()))]
             return pore[int(rng.integers(len(pore)))]
         near = chance < crop.around_defect + crop.around_surface and len(self.surface)
         places = self.surface if near else self.material

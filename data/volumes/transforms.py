@@ -19,7 +19,7 @@ class PatchCropConfig(StrictModel):
     """Where training patches are taken.
 
     `size` is a side in voxels or (z, y, x); of unequal sides, each patch draws which axis is which, so that slices
-    are cut in all three directions. `around_defect` of the patches contain a pore, each pore as likely as the others,
+    are cut in all three directions. `around_defect` of the patches contain a pore, drawn by its diameter, and
     `around_surface` a surface of the part, the rest any voxel of material: a patch of air alone is never taken.
     """
 

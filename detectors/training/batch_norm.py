@@ -31,8 +31,10 @@ def recalibrate_batch_norm(model: nn.Module, run: Callable[[nn.Module, Any], Any
     """
     modes = {module: module.training for module in model.modules()}
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
     model.train()
+    # A part that stays in evaluation while the rest is trained is frozen, statistics and all.
+    norms = [norm for norm in norms if norm.training]
+    momenta = [norm.momentum for norm in norms]
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()

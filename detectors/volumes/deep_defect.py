@@ -4,18 +4,18 @@ The refinement is that of deep image matting (four convolutions over the image a
 three dimensions. Fine-tuning trains it alone: `freeze: stem`.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from detectors.volumes.interface import VolumeModelConfig, VoxelNetwork
+from detectors.volumes.interface import ConvolutionConfig, VoxelNetwork
 from detectors.volumes.layers import conv3
 from detectors.volumes.unet3d import PlainUNet, UNet3DConfig, load_volume_weights
 
 
-class DeepDefectConfig(VolumeModelConfig):
+class DeepDefectConfig(ConvolutionConfig):
     """The `model` section of a deep defect detector."""
 
     name: Literal["deep_defect"] = Field(
@@ -32,7 +32,7 @@ class DeepDefectDetector(VoxelNetwork):
 
     def __init__(self, config: DeepDefectConfig) -> None:
         super().__init__(config)
-        self.stem = PlainUNet(UNet3DConfig(widths=config.widths, dropout=config.dropout))
+        self.stem = PlainUNet(UNet3DConfig(widths=config.widths, dropout=config.dropout, norm=config.norm))
         width = config.refine_width
         first, second, third, last = (
             conv3(channels, out) for channels, out in ((2, width), (width, width), (width, width), (width, 1))
@@ -45,6 +45,13 @@ class DeepDefectDetector(VoxelNetwork):
         self.stem_is_frozen = config.freeze == "stem"
         if self.stem_is_frozen:
             self.stem.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode as `torch.nn.Module.train`; a frozen stem keeps its batch statistics."""
+        super().train(mode)
+        if self.stem_is_frozen:
+            self.stem.eval()
+        return self
 
     def exits(self, volumes: Tensor) -> list[Tensor]:
         """Return the first map and the refined one."""

@@ -9,14 +9,14 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from detectors.volumes.interface import VolumeModelConfig, VoxelNetwork
-from detectors.volumes.layers import SLOPE, start_weights
+from detectors.volumes.interface import ConvolutionConfig, VoxelNetwork
+from detectors.volumes.layers import activated, start_weights
 from detectors.volumes.unet3d import load_volume_weights
 
 DILATIONS = (1, 1, 2, 4, 8, 4, 2, 1)
 
 
-class DilatedConfig(VolumeModelConfig):
+class DilatedConfig(ConvolutionConfig):
     """The `model` section of a dilated detector; it sees 47 voxels around each voxel."""
 
     name: Literal["dilated"] = Field("dilated", description="The dilated defect detector.")
@@ -31,10 +31,10 @@ class DilatedNetwork(VoxelNetwork):
         layers: list[nn.Module] = []
         before = 1
         for dilation in DILATIONS:
-            layers += [
+            layers += activated(
                 nn.Conv3d(before, config.width, 3, padding=dilation, dilation=dilation, padding_mode="replicate"),
-                nn.LeakyReLU(SLOPE),
-            ]
+                config.norm,
+            )
             before = config.width
         self.layers = nn.Sequential(*layers)
         self.head = nn.Conv3d(before, 1, 1)

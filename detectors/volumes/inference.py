@@ -50,12 +50,17 @@ def map_volume(
             done += len(mask)
         return
     if not isinstance(model, VolumeModel):
-        raise InputError("this model is none of volumes; give a run of unet3d, slice_unet, deep_defect or dilated")
+        raise InputError(
+            "this model is none of volumes; give a run of unet3d, acc_unet, slice_unet, deep_defect or dilated"
+        )
     config = model.config
     with torch.inference_mode():
-        yield from predict_in_blocks(
+        for slab in predict_in_blocks(
             model.map_blocks, read, volume.shape, config.block, config.overlap, config.batch, first, device=device
-        )
+        ):
+            # Weights that sum to 1 but for rounding make a little more than 1 of certainty.
+            np.clip(slab.values, 0, 1, out=slab.values)
+            yield slab
 
 
 def write_map(

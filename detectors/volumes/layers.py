@@ -1,4 +1,4 @@
-"""Layers of the three-dimensional U-Nets of Iuso et al. (2024): blocks without normalization, and exits."""
+"""Layers of the three-dimensional U-Nets of Iuso et al. (2024): blocks, here with a choice of norm, and exits."""
 
 import math
 from collections.abc import Iterable
@@ -13,11 +13,14 @@ SLOPE = 0.01  # of leaky ReLU below 0
 
 
 class Block(nn.Sequential):
-    """Two convolutions of 3 voxels with leaky ReLU, edges repeated, then dropout of whole channels."""
+    """Two convolutions of 3 voxels with leaky ReLU, edges repeated, then dropout of whole channels.
 
-    def __init__(self, channels: int, width: int, dropout: float) -> None:
+    With `norm` batch, each convolution is followed by batch norm.
+    """
+
+    def __init__(self, channels: int, width: int, dropout: float, norm: str = "none") -> None:
         super().__init__(
-            conv3(channels, width), nn.LeakyReLU(SLOPE), conv3(width, width), nn.LeakyReLU(SLOPE),
+            *activated(conv3(channels, width), norm), *activated(conv3(width, width), norm),
             nn.Dropout3d(dropout) if dropout else nn.Identity(),
         )  # fmt: skip
 
@@ -25,15 +28,23 @@ class Block(nn.Sequential):
 class Join(nn.Module):
     """A step up: the coarse map enlarged and thinned to the width of the finer ones, joined with them, a block."""
 
-    def __init__(self, coarse: int, finer: int, width: int, dropout: float) -> None:
+    def __init__(self, coarse: int, finer: int, width: int, dropout: float, norm: str = "none") -> None:
         super().__init__()
         self.thin = nn.Conv3d(coarse, width, 1)
-        self.block = Block(width + finer, width, dropout)
+        self.block = Block(width + finer, width, dropout, norm)
 
     def forward(self, coarse: Tensor, *finer: Tensor) -> Tensor:
         """Return [N, width, D, H, W] of the size of `finer`."""
         # A convolution of one voxel and the enlargement commute; thinned first, there is less to enlarge.
         return self.block(torch.cat([enlarge(self.thin(coarse), 2), *finer], dim=1))
+
+
+def activated(layer: nn.Conv2d | nn.Conv3d, norm: str) -> list[nn.Module]:
+    """Return a convolution, its norm ("none" or "batch") and leaky ReLU."""
+    if norm == "none":
+        return [layer, nn.LeakyReLU(SLOPE)]
+    norms = nn.BatchNorm2d if isinstance(layer, nn.Conv2d) else nn.BatchNorm3d
+    return [layer, norms(layer.out_channels), nn.LeakyReLU(SLOPE)]
 
 
 def conv3(channels: int, width: int) -> nn.Conv3d:
@@ -59,8 +70,8 @@ def pad_to_multiple(volumes: Tensor, stride: int) -> Tensor:
 def start_weights(network: nn.Module, heads: Iterable[nn.Conv2d | nn.Conv3d]) -> None:
     """Draw starting weights that keep the variance of the signal, and set the heads so that few voxels are pores.
 
-    There is no normalization in these networks: with smaller weights, torch's own, the signal fades from layer to
-    layer, and a training takes hundreds of steps to start.
+    Where there is no norm and weights are smaller, torch's own, the signal fades from layer to layer, and a training
+    takes hundreds of steps to start.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
@@ -68,6 +79,11 @@ def start_weights(network: nn.Module, heads: Iterable[nn.Conv2d | nn.Conv3d]) ->
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for head in heads:
-        nn.init.normal_(head.weight, std=1e-2)
-        if head.bias is not None:
-            nn.init.constant_(head.bias, math.log(DEFECT_SHARE / (1 - DEFECT_SHARE)))
+        start_head(head)
+
+
+def start_head(head: nn.Conv2d | nn.Conv3d) -> None:
+    """Set the weights of a convolution that gives logits so that few voxels are pores."""
+    nn.init.normal_(head.weight, std=1e-2)
+    if head.bias is not None:
+        nn.init.constant_(head.bias, math.log(DEFECT_SHARE / (1 - DEFECT_SHARE)))

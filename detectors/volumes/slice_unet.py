@@ -12,12 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from data.errors import InputError
-from detectors.volumes.interface import VolumeModelConfig, VoxelNetwork
-from detectors.volumes.layers import SLOPE, start_weights
+from detectors.volumes.interface import ConvolutionConfig, VoxelNetwork
+from detectors.volumes.layers import activated, start_weights
 from detectors.volumes.unet3d import load_volume_weights
 
 
-class SliceUNetConfig(VolumeModelConfig):
+class SliceUNetConfig(ConvolutionConfig):
     """The `model` section of a slice-wise U-Net."""
 
     name: Literal["slice_unet"] = Field(
@@ -27,11 +27,11 @@ class SliceUNetConfig(VolumeModelConfig):
     slices: int = Field(16, ge=1, description="Slices mapped at once.")
 
 
-def _block(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+def _block(channels: int, width: int, norm: str, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, stride, 1, padding_mode="replicate"), nn.LeakyReLU(SLOPE),
-        nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate"), nn.LeakyReLU(SLOPE),
-    )  # fmt: skip
+        *activated(nn.Conv2d(channels, width, 3, stride, 1, padding_mode="replicate"), norm),
+        *activated(nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate"), norm),
+    )
 
 
 class SliceUNet(VoxelNetwork):
@@ -44,12 +44,12 @@ class SliceUNet(VoxelNetwork):
         widths, self.slices = config.widths, config.slices
         self.stride = 2 ** (len(widths) - 1)
         self.down = nn.ModuleList(
-            _block(before, width, 1 if index == 0 else 2)
+            _block(before, width, config.norm, 1 if index == 0 else 2)
             for index, (before, width) in enumerate(zip([1, *widths[:-1]], widths, strict=True))
         )
         pairs = [*itertools.pairwise(widths)]
         self.thin = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in reversed(pairs))
-        self.up = nn.ModuleList(_block(2 * fine, fine) for fine, _ in reversed(pairs))
+        self.up = nn.ModuleList(_block(2 * fine, fine, config.norm) for fine, _ in reversed(pairs))
         self.head = nn.Conv2d(widths[0], 1, 1)
         start_weights(self, [self.head])
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from detectors.backbones.weights import load_compatible
-from detectors.volumes.interface import VolumeModelConfig, VoxelNetwork
+from detectors.volumes.interface import ConvolutionConfig, VolumeModelConfig, VoxelNetwork
 from detectors.volumes.layers import SLOPE, Block, Join, conv3, enlarge, pad_to_multiple, start_weights
 
 Variant = Literal["unet", "mss", "plus_plus", "three_plus"]
 
 
-class UNet3DConfig(VolumeModelConfig):
+class UNet3DConfig(ConvolutionConfig):
     """The `model` section of a three-dimensional U-Net; the paper's widths are 16, 32, 64, 128."""
 
     name: Literal["unet3d"] = Field("unet3d", description="A U-Net over blocks of a volume, and its relatives.")
@@ -35,10 +35,10 @@ class UNet3DConfig(VolumeModelConfig):
 class Encoder(nn.Module):
     """Blocks at falling resolution, halved by average pooling."""
 
-    def __init__(self, widths: list[int], dropout: float) -> None:
+    def __init__(self, widths: list[int], dropout: float, norm: str) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(before, width, dropout) for before, width in zip([1, *widths[:-1]], widths, strict=True)
+            Block(before, width, dropout, norm) for before, width in zip([1, *widths[:-1]], widths, strict=True)
         )
 
     def forward(self, volumes: Tensor) -> list[Tensor]:
@@ -55,7 +55,7 @@ class UNet3D(VoxelNetwork):
 
     def __init__(self, config: UNet3DConfig) -> None:
         super().__init__(config)
-        self.encoder = Encoder(config.widths, config.dropout)
+        self.encoder = Encoder(config.widths, config.dropout, config.norm)
         self.stride = 2 ** (len(config.widths) - 1)
 
     def exits(self, volumes: Tensor) -> list[Tensor]:
@@ -77,7 +77,8 @@ class PlainUNet(UNet3D):
         super().__init__(config)
         widths = config.widths
         self.up = nn.ModuleList(
-            Join(coarse, fine, fine, config.dropout) for fine, coarse in reversed([*itertools.pairwise(widths)])
+            Join(coarse, fine, fine, config.dropout, config.norm)
+            for fine, coarse in reversed([*itertools.pairwise(widths)])
         )
         self.head = nn.Conv3d(widths[0], 1, 1)
         start_weights(self, [self.head])
@@ -124,7 +125,7 @@ class NestedUNet(UNet3D):
         widths = config.widths
         self.columns = nn.ModuleList(
             _Column(
-                Join(widths[row + 1], column * widths[row], widths[row], config.dropout)
+                Join(widths[row + 1], column * widths[row], widths[row], config.dropout, config.norm)
                 for row in range(len(widths) - column)
             )
             for column in range(1, len(widths))
@@ -167,7 +168,7 @@ class LinkedUNet(UNet3D):
             _UpLinks(_UpLink(widths[-1] if source == depth - 1 else wide, link) for source in range(row + 1, depth))
             for row in range(depth - 1)
         )
-        self.blocks = nn.ModuleList(Block(wide, wide, config.dropout) for _ in range(depth - 1))
+        self.blocks = nn.ModuleList(Block(wide, wide, config.dropout, config.norm) for _ in range(depth - 1))
         coarse = [
             (nn.Conv3d(widths[-1] if row == depth - 1 else wide, 1, 1), conv3(1, 1)) for row in range(depth - 1, 0, -1)
         ]

@@ -56,6 +56,16 @@ def test_patches_are_placed_around_defects() -> None:
     assert all(patch.min() == 0 and patch.max() == 1 for patch in surfaces)
 
 
+def test_pores_are_drawn_by_their_diameter() -> None:
+    labels = np.full((20, 20, 40), MATERIAL, np.uint8)
+    labels[10, 10, 5] = PORE  # 1 voxel, and 27 on the other side: a third of the diameter
+    labels[9:12, 9:12, 30:33] = PORE
+    volume = LabeledVolume(Volume(np.ones(labels.shape, np.uint16)), labels, GrayLevels(0, 1))
+    patches = VolumeDataset([volume], 2000, PatchCropConfig(size=8, around_defect=1.0, around_surface=0.0), NONE)
+    large = np.mean([int(mask.sum()) > 1 for _, mask, _ in (patches[k] for k in range(2000))])
+    assert abs(large - 0.75) < 0.04
+
+
 @pytest.mark.parametrize(("rule", "value"), [("ignore", IGNORED), ("pore", 1), ("background", 0)])
 def test_open_pores_teach_what_the_user_says(rule: str, value: int) -> None:
     found = dataset((30, 40, 50), open_pores=rule, crop={"around_defect": 1.0})._mask_of

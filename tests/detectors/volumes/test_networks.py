@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from data.errors import InputError
 from detectors.build import build_model
 from detectors.schema import ModelSection
 from detectors.segmentation.losses import SegmentationLossConfig, segmentation_losses
+from detectors.training.batch_norm import has_batch_norm, recalibrate_batch_norm
+from detectors.volumes.acc_unet import ACCUNetConfig
 from detectors.volumes.deep_defect import DeepDefectConfig
 from detectors.volumes.dilated import DilatedConfig
 from detectors.volumes.interface import VolumeModel, supervised_losses
@@ -20,6 +23,8 @@ NETWORKS: dict[str, ModelSection] = {
     "mss": UNet3DConfig(widths=[4, 8, 8], variant="mss"),
     "plus_plus": UNet3DConfig(widths=[4, 8, 8], variant="plus_plus"),
     "three_plus": UNet3DConfig(widths=[4, 8, 8], variant="three_plus"),
+    "unet_batch_norm": UNet3DConfig(widths=[4, 8, 8], norm="batch"),
+    "acc": ACCUNetConfig(width=8),
     "dilated": DilatedConfig(width=4),
     "deep_defect": DeepDefectConfig(widths=[4, 8, 8], refine_width=4),
     "slice_unet": SliceUNetConfig(widths=[4, 8, 8]),
@@ -46,6 +51,39 @@ def count(section: ModelSection) -> int:
 )
 def test_parameters_are_those_of_the_published_table(variant: str, millions: float) -> None:
     assert round(count(UNet3DConfig(variant=variant, widths=[16, 32, 64, 128])) / 1e6, 3) == millions
+
+
+def test_parameters_of_acc_unet_are_those_of_the_published_table() -> None:
+    assert round(count(ACCUNetConfig()) / 1e6, 3) == 5.062
+    assert len(build_model(ACCUNetConfig(width=8), 1).exits(torch.rand(2, 1, 16, 16, 16))) == 3
+
+
+def test_acc_unet_refuses_widths_that_cannot_be_squeezed() -> None:
+    with pytest.raises(ValidationError, match="multiple of 8"):
+        ACCUNetConfig(width=12)
+
+
+@pytest.mark.parametrize("name", ["unet", "mss", "plus_plus", "three_plus", "dilated", "deep_defect", "slice_unet"])
+def test_batch_norm_stands_behind_each_activated_convolution(name: str) -> None:
+    section = NETWORKS[name]
+    plain = build_model(section, 1)
+    normed = build_model(section.model_copy(update={"norm": "batch"}), 1)
+    assert not has_batch_norm(plain)
+    added = sum(isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) for module in normed.modules())
+    activations = sum(isinstance(module, nn.LeakyReLU) for module in normed.modules())
+    # Coarse exits of mss and links of U-Net 3+ are activated without a norm; all else has one.
+    assert 0 < added <= activations
+    assert normed.train()(*patches(section, torch.Generator().manual_seed(1))).keys() == {"bce", "dice"}
+
+
+def test_a_frozen_stem_keeps_its_batch_statistics() -> None:
+    section = DeepDefectConfig(widths=[4, 8], refine_width=4, norm="batch", freeze="stem")
+    network = build_model(section, 1)
+    values, masks = patches(section, torch.Generator().manual_seed(1))
+    before = {name: value.clone() for name, value in network.stem.state_dict().items()}
+    network.train()(values, masks)
+    recalibrate_batch_norm(network, lambda model, batch: model(*batch), [(values, masks)])
+    assert all(torch.equal(before[name], value) for name, value in network.stem.state_dict().items())
 
 
 def test_the_dilated_network_has_nine_layers_and_sees_47_voxels() -> None:
@@ -101,9 +139,17 @@ def test_blocks_of_any_size_give_probabilities(network: nn.Module, size: tuple[i
     assert found.max() <= 1
 
 
-def test_the_layout_of_pictures_is_left_out(network: nn.Module) -> None:
-    assert network.to(memory_format=torch.channels_last) is network
-    assert next(network.to("cpu", memory_format=torch.channels_last).parameters()).dim() in (4, 5)
+def test_the_layout_of_pictures_becomes_that_of_volumes(network: nn.Module) -> None:
+    values = torch.rand(1, 1, 16, 16, 16)
+    network.eval()
+    with torch.inference_mode():
+        before = network.map_blocks(values)
+        assert network.to("cpu", memory_format=torch.channels_last) is network
+        after = network.map_blocks(values)
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}
+    large = [p for p in network.parameters() if p.dim() > 3]
+    assert all(p.is_contiguous(memory_format=layout[p.dim()]) for p in large)
+    torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 8), (2, 3, 8, 8, 8)])
