@@ -75,6 +75,16 @@ class MakeRadiograph(Protocol):
         ...
 
 
+class MakePair(Protocol):
+    """What draws a radiograph together with its twin: the same part and acquisition without a defect, other noise."""
+
+    def __call__(
+        self, rng: np.random.Generator, part: str, size: tuple[int, int], easy: bool
+    ) -> tuple[np.ndarray, np.ndarray, list[Defect]]:
+        """Return both as display values float32 [H, W] in [0, 1], and the defects of the first."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhantomKind:
     """A kind of phantom, such as castings.
@@ -88,6 +98,7 @@ class PhantomKind:
         stream: the kind's number in the random stream; no two kinds share one, and it never changes.
         generator: the version of what the kind draws. It rises whenever the same arguments give other pixels, so that
             old data sets are not taken for new ones.
+        make_pair: draws the same radiograph with its twin, None for a kind that has none.
         cycle: the names of the parts in the order in which they take turns; follows from `parts`.
 
     """
@@ -99,6 +110,7 @@ class PhantomKind:
     layout: Layout
     stream: int
     generator: int
+    make_pair: MakePair | None
     cycle: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -20,13 +20,21 @@ UNKNOWN_PIXEL_MM = 0.2  # optical thickness needs no length; a plausible size of
 def make_radiograph(rng: np.random.Generator, part: str, size: tuple[int, int], easy: bool
                     ) -> tuple[np.ndarray, list[Defect], float]:  # fmt: skip
     """Return one simulated casting: display float32 [H, W] in [0, 1], its defects, the pixel size in mm."""
+    pixels, _, defects = make_pair(rng, part, size, easy)
+    return pixels, defects, UNKNOWN_PIXEL_MM
+
+
+def make_pair(rng: np.random.Generator, part: str, size: tuple[int, int], easy: bool
+              ) -> tuple[np.ndarray, np.ndarray, list[Defect]]:  # fmt: skip
+    """Return one simulated casting and its twin without defects, float32 [H, W] in [0, 1], and the defects."""
     scene = make_scene(rng, (size[1], size[0]), EASY if easy else None, leading=part)
     defects = [Defect(d.kind, d.box[0], d.box[1], d.mask, d.depth / ALUMINUM) for d in scene.defects]
-    return scene.pixels, defects, UNKNOWN_PIXEL_MM
+    return scene.pixels, scene.twin, defects
 
 
 VARIED_CASTINGS = PhantomKind(
     make_radiograph=make_radiograph,
+    make_pair=make_pair,
     parts={
         "turned_part": Part(turns=(0, 3, 6)),
         "plate": Part(turns=(1,)),
@@ -39,5 +47,5 @@ VARIED_CASTINGS = PhantomKind(
     easy_size=(256, 256),
     layout=Layout(folder="VariedCastings", first_series="C0201", series_per_part=True, mask_series=None),
     stream=2,
-    generator=1,
+    generator=2,
 )

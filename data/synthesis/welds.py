@@ -213,6 +213,7 @@ DEFECT_KINDS = {
 
 WELDS = PhantomKind(
     make_radiograph=make_radiograph,
+    make_pair=None,
     parts=WELD_PARTS,
     sizes=((1024, 384), (1024, 512), (1536, 512), (2048, 640), (768, 366), (768, 572)),
     easy_size=(384, 256),

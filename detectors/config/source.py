@@ -105,6 +105,19 @@ class PhantomConfig(StrictModel):
         description="Simulates a new radiograph for every training sample instead of keeping a set on disk; n is then "
         "the number of samples an epoch draws from this source.",
     )
+    reuse: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="With `fresh`, in how many samples of its epoch a radiograph is shown, each time augmented anew: "
+        "to simulate one takes longer than to learn from it.",
+    )
+    twins: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="With `fresh`, the share of samples that show a radiograph's twin: the same part without defects.",
+    )
 
 
 class CTPhantomConfig(StrictModel):

@@ -146,7 +146,9 @@ def make_phantoms(config: PhantomConfig) -> Path:
 
     The folder's name holds a hash of the settings, so that other settings never meet old pictures.
     """
-    settings = config.model_dump(exclude={"folder", "fresh"}) | {"generator": PHANTOM_KINDS[config.kind].generator}
+    settings = config.model_dump(exclude={"folder", "fresh", "reuse", "twins"}) | {
+        "generator": PHANTOM_KINDS[config.kind].generator
+    }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     folder = Path(config.folder) / f"phantom-{config.kind}-{config.style}-{config.n}-{digest}"
     return write_phantoms(
@@ -205,6 +207,8 @@ def fresh_phantoms(source: SourceConfig, config: ExperimentConfig) -> FreshPhant
         phantoms.style == "easy",
         phantoms.size,
         source.repeat,
+        phantoms.reuse,
+        phantoms.twins,
     )
 
 

@@ -44,6 +44,41 @@ def test_padding_is_on_every_side() -> None:
         assert np.allclose(loose[index][1]["boxes"].numpy(), expected)
 
 
+def test_a_reused_radiograph_is_shown_in_neighboring_samples_whatever_their_order() -> None:
+    arguments = {"seed": 2, "size": (96, 96), "reuse": 3}
+    forward, backward = (FreshPhantomDataset("varied_castings", 7, **arguments) for _ in range(2))
+    first = [forward[index] for index in range(7)]
+    second = [backward[index] for index in reversed(range(7))][::-1]
+    for (image, target), (again, same) in zip(first, second, strict=True):
+        assert torch.equal(image, again)
+        assert torch.equal(target["boxes"], same["boxes"])
+    groups = [[0, 1, 2], [3, 4, 5], [6]]
+    for group in groups:
+        assert all(torch.equal(first[group[0]][0], first[index][0]) for index in group)
+    assert not torch.equal(first[0][0], first[3][0])
+    forward.set_epoch(1)
+    assert not torch.equal(forward[0][0], first[0][0])
+    assert len(forward._kept) == 1  # what an epoch leaves is dropped in the next
+
+
+def test_twins_have_no_defect_and_show_the_same_part() -> None:
+    with_twins = FreshPhantomDataset("varied_castings", 24, seed=5, size=(96, 96), reuse=2, twins=0.5)
+    samples = [with_twins[index] for index in range(24)]
+    pairs = [(samples[2 * k], samples[2 * k + 1]) for k in range(12)]
+    mixed = [(a, b) for a, b in pairs if len(a[1]["boxes"]) != len(b[1]["boxes"])]
+    assert mixed
+    for a, b in mixed:
+        assert 0 in (len(a[1]["boxes"]), len(b[1]["boxes"]))
+        assert float(np.corrcoef(a[0].numpy().ravel(), b[0].numpy().ravel())[0, 1]) > 0.8
+    alone = FreshPhantomDataset("varied_castings", 6, seed=5, size=(96, 96), twins=1.0)
+    assert all(len(alone[index][1]["boxes"]) == 0 for index in range(6))
+
+
+def test_kinds_without_twins_are_named() -> None:
+    with pytest.raises(InputError, match=r"'castings' have no twins.*varied_castings"):
+        FreshPhantomDataset("castings", 4, twins=0.2)
+
+
 def test_unknown_families_are_refused() -> None:
     with pytest.raises(InputError, match="family"):
         FreshPhantomDataset("varied_castings", 8, family="wheel")

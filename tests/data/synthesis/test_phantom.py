@@ -331,15 +331,15 @@ DRAWN = {
         "realistic": {"butt": (0, 0.359129), "narrow": (24, 0.444334), "girth": (5, 0.432638)},
         "easy": {"butt": (5, 0.463138), "narrow": (5, 0.355978), "girth": (0, 0.533449)},
     },
-    ("varied_castings", 1): {
+    ("varied_castings", 2): {
         "cycle": ("turned_part", "tube", "ribs", "turned_part", "dome", "turned_part", "plate", "block"),
         "realistic": {
-            "turned_part": (0, 0.63072),
-            "plate": (0, 0.460848),
-            "block": (2, 0.219373),
-            "tube": (2, 0.491203),
-            "ribs": (3, 0.418172),
-            "dome": (0, 0.464657),
+            "turned_part": (0, 0.631191),
+            "plate": (0, 0.460372),
+            "block": (2, 0.219336),
+            "tube": (2, 0.490904),
+            "ribs": (3, 0.416433),
+            "dome": (0, 0.464673),
         },
         "easy": {
             "turned_part": (1, 0.629736),
