@@ -100,8 +100,10 @@ class TrainConfig(StrictModel):
     weight_decay: float = Field(1e-4, ge=0, description="Of weights; biases and norms have none.")
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="The learning rate over time.")
     clip_norm: float | None = Field(10.0, gt=0, description="Largest norm of the gradients; null clips nothing.")
-    precision: Literal["no", "fp16", "bf16"] = Field(
-        "no", description="Mixed precision of training steps; validation, test and prediction are in float32."
+    precision: Literal["no", "fp16", "bf16", "auto"] = Field(
+        "no",
+        description="Mixed precision of training steps; validation, test and prediction are in float32. 'auto' is bf16 "
+        "where the device computes in it, GPU or CPU, else no.",
     )
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="Decay of the averaged weights that are validated and saved; null keeps none."

@@ -126,7 +126,7 @@ class Trainer:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this one
         optimizer = build_optimizer(model, train)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        if train.precision != "no":
+        if self.accelerator.mixed_precision != "no":
             # Steps are taken under `autocast`; without accelerate's own wrapper validation is in float32, as
             # the test and every prediction are.
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
