@@ -5,16 +5,17 @@ cell of every image, so that defect-free radiographs teach as much as others. Ba
 convolutions at export, and no operator beyond convolution, pooling and resizing is needed.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from detectors.boxes.center_net_layers import (
     COARSEST,
+    GROUPS,
     CenterBackbone,
     center_losses,
     find_peaks,
@@ -42,10 +43,11 @@ class CenterNetConfig(ModelSection):
     former_values: ClassVar = {"flip_test": {True: "horizontal", False: "none"}}
 
     name: Literal["center_net"] = Field("center_net", description="CenterNet.")
-    input_encoding: Literal["gray", "local_contrast", "noise_contrast", "both_contrasts"] = Field(
+    input_encoding: Literal["gray", "local_contrast", "noise_contrast", "both_contrasts", "line_blind"] = Field(
         "both_contrasts",
         description="What the first layer sees: the gray value; contrast to the surroundings; contrast over the local "
-        "noise; or both. See `detectors.boxes.center_net_layers.DefectChannels`.",
+        "noise; both; or both and the latter once more of lines averaged with their neighbors. See "
+        "`detectors.boxes.center_net_layers.DefectChannels`.",
     )
     stem_channels: int = Field(16, ge=4, le=1024, description="Channels of the first convolution, at stride 2.")
     stage_channels: tuple[int, int, int, int] = Field(
@@ -53,6 +55,9 @@ class CenterNetConfig(ModelSection):
     )
     stage_blocks: tuple[int, int, int, int] = Field((1, 2, 2, 1), description="Residual blocks of each stage.")
     neck_channels: int = Field(32, ge=4, le=1024, description="Channels of the top-down neck and of the head.")
+    norm: Literal["batch", "group"] = Field(
+        "batch", description="Normalization: 'batch' folds into the convolutions at export; 'group' takes 8 groups."
+    )
     box_weight: float = Field(2.0, ge=0, description="Weight of the box loss (GIoU) against the heat map's.")
     flip_test: Literal["none", "horizontal", "both"] = Field(
         "none",
@@ -90,6 +95,13 @@ class CenterNetConfig(ModelSection):
         100, ge=1, le=100_000, description="Most detections on 768 x 572 px; larger radiographs may have more, by area."
     )
 
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        widths = (self.stem_channels, *self.stage_channels, self.neck_channels)
+        if self.norm == "group" and any(width % GROUPS for width in widths):
+            raise ValueError(f"norm 'group' needs channels that are multiples of {GROUPS}, not {list(widths)}")
+        return self
+
 
 class CenterNet(nn.Module):
     """CenterNet behind the toolkit's interface (`detectors.interface`).
@@ -112,7 +124,7 @@ class CenterNet(nn.Module):
         self.config = config
         self.detections_asked_for: int | None = None
         widths = (config.stem_channels, *config.stage_channels, config.neck_channels)
-        self.backbone = CenterBackbone(config.input_encoding, widths, config.stage_blocks)
+        self.backbone = CenterBackbone(config.input_encoding, widths, config.stage_blocks, config.norm)
         self.heat = nn.Conv2d(config.neck_channels, num_classes, 1)
         self.sides = nn.Conv2d(config.neck_channels, 4, 1)
         for conv, start in ((self.heat, -2.19), (self.sides, 1.0)):  # a probability of 0.1 everywhere, as published

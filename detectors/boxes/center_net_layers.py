@@ -20,7 +20,8 @@ SIGMA_SHARE = 0.14  # of a box's side
 CORE = 0.3  # cells whose target exceeds it learn the box
 
 COARSE = 4  # the blurs of `DefectChannels` are taken at this fraction of the size
-INPUT_CHANNELS = {"gray": 1, "local_contrast": 3, "noise_contrast": 3, "both_contrasts": 5}
+INPUT_CHANNELS = {"gray": 1, "local_contrast": 3, "noise_contrast": 3, "both_contrasts": 5, "line_blind": 6}
+GROUPS = 8  # of group normalization
 
 
 class DefectChannels(nn.Module):
@@ -29,7 +30,9 @@ class DefectChannels(nn.Module):
     `gray` is the gray value. `local_contrast` adds (I - G I) / (G I + 0.15) at two scales: a cavity multiplies the
     transmitted intensity, so a faint defect has the same value whatever the exposure, but so has noise in the dark.
     `noise_contrast` adds (I - G I) / (n + 1 level) instead, n the local noise: the mean absolute difference from a
-    narrow blur, over a wide window. `both_contrasts` has all five. asinh compresses the part's own edges.
+    narrow blur, over a wide window. `both_contrasts` has all five, `line_blind` adds a sixth: the contrast over the
+    noise of the lines' mean with their neighbors, in which odd and even lines of video that lie apart do not show.
+    asinh compresses the part's own edges.
     """
 
     def __init__(self, kind: str, scales: tuple[float, float] = (4.0, 12.0)) -> None:
@@ -54,13 +57,18 @@ class DefectChannels(nn.Module):
                 return channels[0]
             small = F.avg_pool2d(images, COARSE)
             smooth = [enlarge(blur(small, kernel)) for kernel in (self.near, self.far)]
-            if self.kind in ("local_contrast", "both_contrasts"):
+            if self.kind in ("local_contrast", "both_contrasts", "line_blind"):
                 channels += [compressed((images - s) / (s + 0.15) / 0.02) for s in smooth]
-            if self.kind in ("noise_contrast", "both_contrasts"):
+            if self.kind in ("noise_contrast", "both_contrasts", "line_blind"):
                 fine = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
                 rough = F.avg_pool2d((images - fine).abs().clamp(max=0.05), COARSE)
                 noise = enlarge(blur(rough, self.far))
                 channels += [compressed((images - s) / (1.5 * noise + 1 / 255) / 1.5) for s in smooth]
+            if self.kind == "line_blind":
+                above, below = images[:, :, :1], images[:, :, -1:]
+                padded = torch.cat([above, images, below], dim=2)
+                lines = (padded[:, :, :-2] + 2 * images + padded[:, :, 2:]) / 4
+                channels.append(compressed((lines - smooth[0]) / (1.5 * noise + 1 / 255) / 1.5))
             return torch.cat(channels, dim=1)
 
 
@@ -74,22 +82,25 @@ def enlarge(images: Tensor) -> Tensor:
     return F.interpolate(images, scale_factor=float(COARSE), mode="bilinear", align_corners=False)
 
 
-def conv(inputs: int, outputs: int, stride: int = 1, size: int = 3, groups: int = 1) -> nn.Sequential:
-    """Return convolution, batch normalization, ReLU."""
+def norm_layer(norm: str, channels: int) -> nn.Module:
+    """Return batch normalization ("batch") or group normalization ("group")."""
+    return nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(GROUPS, channels)
+
+
+def conv(inputs: int, outputs: int, norm: str, stride: int = 1) -> nn.Sequential:
+    """Return 3 x 3 convolution, normalization, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), norm_layer(norm, outputs), nn.ReLU(inplace=True)
     )
 
 
 class Residual(nn.Module):
     """Two 3 x 3 convolutions and their input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
-        self.first = conv(channels, channels)
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.first = conv(channels, channels, norm)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm_layer(norm, channels))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return [N, C, H, W]."""
@@ -101,22 +112,22 @@ class CenterBackbone(nn.Module):
 
     A stem to stride 4, residual stages at strides 4 to 32 (receptive field about 400 px), a top-down neck and two more
     convolutions at stride 4. `widths` are the channels of stem, of the four stages and of the neck; height and width
-    are multiples of 32.
+    are multiples of 32. `norm` is "batch" or "group".
     """
 
-    def __init__(self, input_encoding: str, widths: Sequence[int], blocks: Sequence[int]) -> None:
+    def __init__(self, input_encoding: str, widths: Sequence[int], blocks: Sequence[int], norm: str = "batch") -> None:
         super().__init__()
         stem, first, *deeper, neck = widths
         self.encode = DefectChannels(input_encoding)
-        self.stem = nn.Sequential(conv(self.encode.channels, stem, 2), conv(stem, first, 2))
-        stages, channels = [nn.Sequential(*(Residual(first) for _ in range(blocks[0])))], first
+        self.stem = nn.Sequential(conv(self.encode.channels, stem, norm, 2), conv(stem, first, norm, 2))
+        stages, channels = [nn.Sequential(*(Residual(first, norm) for _ in range(blocks[0])))], first
         for width, count in zip(deeper, blocks[1:], strict=True):
-            stages.append(nn.Sequential(conv(channels, width, 2), *(Residual(width) for _ in range(count))))
+            stages.append(nn.Sequential(conv(channels, width, norm, 2), *(Residual(width, norm) for _ in range(count))))
             channels = width
         self.stages = nn.ModuleList(stages)
         self.lateral = nn.ModuleList(nn.Conv2d(c, neck, 1) for c in (first, *deeper))
-        self.smooth = nn.ModuleList(conv(neck, neck) for _ in deeper)
-        self.head = nn.Sequential(conv(neck, neck), conv(neck, neck))
+        self.smooth = nn.ModuleList(conv(neck, neck, norm) for _ in deeper)
+        self.head = nn.Sequential(conv(neck, neck, norm), conv(neck, neck, norm))
         self.out_channels = neck
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

@@ -221,6 +221,29 @@ def test_training_samples_are_rescaled_with_their_boxes_and_what_gets_too_small_
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
+def test_the_line_blind_channel_does_not_see_an_alternation_of_lines_and_sees_a_defect() -> None:
+    noise = 0.004 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(6))
+    calm = 0.5 + noise
+    video = calm.clone()
+    video[:, :, ::2] += 0.02
+    encode = DefectChannels("line_blind")
+    both = DefectChannels("both_contrasts")
+    assert torch.equal(encode(calm)[:, :5], both(calm))
+    inside = slice(8, -8)
+    change = (encode(video) - encode(calm))[:, :, inside, inside].abs().mean(dim=(0, 2, 3))
+    assert change[5] < 0.35 * change[3]
+    spot = calm.clone()
+    spot[:, :, 28:36, 28:36] += 0.05
+    assert float((encode(spot) - encode(calm))[0, 5, 31, 31]) > 1
+
+
+def test_group_normalization_needs_channels_that_divide() -> None:
+    net = CenterNet(SMALL.model_copy(update={"norm": "group", "stem_channels": 8}), 1)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
+    with pytest.raises(ValidationError, match=r"multiples of 8, not .4, 8, 8, 8, 8, 8"):
+        CenterNetConfig(norm="group", stem_channels=4, stage_channels=(8, 8, 8, 8), neck_channels=8)
+
+
 def test_the_small_net_is_small() -> None:
     model = build_center_net(CenterNetConfig(), 1)
     assert sum(p.numel() for p in model.parameters()) < 0.65e6
