@@ -94,8 +94,10 @@ def content_issues(content: dict[str, Any]) -> Iterator[Issue]:
     yield from _annotation_issues(content)
 
 
-def check_coco(path: str | Path, image_dir: str | Path) -> list[Issue]:
+def check_coco(path: str | Path, image_dir: str | Path, bit_depth: int | None = None) -> list[Issue]:
     """Return every issue of a COCO file and of its images, which are decoded from `image_dir`.
+
+    `bit_depth` is that of the images, where their files state it wrongly.
 
     Raises InputError when the file is missing, is not JSON or is not COCO, or `image_dir` is no folder.
     """
@@ -106,7 +108,7 @@ def check_coco(path: str | Path, image_dir: str | Path) -> list[Issue]:
     issues = list(content_issues(content))
     for record in content["images"]:
         if isinstance(record, dict) and isinstance(record.get("file_name"), str):
-            issues.extend(_image_file_issues(record, image_dir))
+            issues.extend(_image_file_issues(record, image_dir, bit_depth))
     if not any(issue.severity == "error" for issue in content_issues(content)):
         issues.extend(_mask_issues(content))
     return issues
@@ -292,7 +294,7 @@ def _is_polygon(ring: Any) -> bool:
         is_number(value) and math.isfinite(value) for value in ring)  # fmt: skip
 
 
-def _image_file_issues(record: dict, image_dir: Path) -> Iterator[Issue]:
+def _image_file_issues(record: dict, image_dir: Path, bit_depth: int | None) -> Iterator[Issue]:
     """Yield issues of one image file: missing, unreadable (it is decoded whole), another size."""
     identity = record.get("id")
     try:
@@ -300,7 +302,7 @@ def _image_file_issues(record: dict, image_dir: Path) -> Iterator[Issue]:
         if not path.is_file():
             yield Issue("error", "missing image", identity, None, f"image {identity}: {path} does not exist")
             return
-        height, width = read_radiograph(path).pixels.shape
+        height, width = read_radiograph(path, bit_depth).pixels.shape
         stated = radiograph_size(path)
     except (InputError, OSError) as error:
         yield Issue("error", "unreadable image", identity, None, f"image {identity}: {error}")

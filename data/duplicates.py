@@ -47,11 +47,14 @@ class Duplicate:
     correlation: float
 
 
-def fingerprints(dataset: CocoDataset, image_dir: str | Path) -> Fingerprints:
-    """Read all radiographs of a data set and return their fingerprints. Raises InputError for a bad file."""
+def fingerprints(dataset: CocoDataset, image_dir: str | Path, bit_depth: int | None = None) -> Fingerprints:
+    """Read all radiographs of a data set, with `bit_depth` where their files state it wrongly, and fingerprint them.
+
+    Raises InputError for a bad file.
+    """
     hashes, copies = [], []
     for image in dataset.images:
-        pixels = read_radiograph(existing_image(image_dir, image)).pixels
+        pixels = read_radiograph(existing_image(image_dir, image), bit_depth).pixels
         hashes.append(hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest())
         small = cv2.resize(pixels, (SMALL_SIDE, SMALL_SIDE), interpolation=cv2.INTER_AREA).ravel()
         small = small - small.mean()
@@ -91,12 +94,17 @@ def find_duplicates(a: CocoDataset, b: CocoDataset, image_dirs: Sequence[str | P
     return compare(fingerprints(a, dir_a), fingerprints(b, dir_b))
 
 
-def check_files(paths: Sequence[str | Path], image_dirs: Sequence[str | Path], similarity: float = SIMILARITY,
-                ) -> list[tuple[str, Issue]]:  # fmt: skip
+def check_files(
+    paths: Sequence[str | Path],
+    image_dirs: Sequence[str | Path],
+    similarity: float = SIMILARITY,
+    bit_depth: int | None = None,
+) -> list[tuple[str, Issue]]:
     """Return every issue of the COCO files, and every image that two of them share, with the file's name.
 
     `image_dirs` is one folder for all files, or one for each. Issues of kind "same image" are errors, of
-    kind "near-duplicate" warnings; a file with errors is not compared. Raises InputError.
+    kind "near-duplicate" warnings; a file with errors is not compared. `bit_depth` is that of the radiographs, where
+    their files state it wrongly. Raises InputError.
     """
     if len(image_dirs) not in (1, len(paths)):
         raise InputError(f"{len(image_dirs)} folders of images for {len(paths)} files; give one, or one for each")
@@ -104,10 +112,10 @@ def check_files(paths: Sequence[str | Path], image_dirs: Sequence[str | Path], s
     found: list[tuple[str, Issue]] = []
     clean: dict[str, Fingerprints] = {}
     for path, folder in zip(paths, folders, strict=True):
-        issues = check_coco(path, folder)
+        issues = check_coco(path, folder, bit_depth)
         found += [(str(path), issue) for issue in issues]
         if len(paths) > 1 and not any(issue.severity == "error" for issue in issues):
-            clean[str(path)] = fingerprints(read_coco(path), folder)
+            clean[str(path)] = fingerprints(read_coco(path), folder, bit_depth)
     for (name_a, a), (name_b, b) in itertools.combinations(clean.items(), 2):
         for pair in compare(a, b, similarity):
             same = pair.kind == "same"

@@ -137,9 +137,14 @@ def look_at(files: Sequence[Path], window: GrayWindow | None, count: int = LOOKE
     return notes
 
 
-def data_set_notes(dataset: CocoDataset, image_dir: str | Path) -> list[str]:
-    """Return the notes on some radiographs of a data set, read as a run does by default. Raises InputError."""
-    return look_at([existing_image(image_dir, image) for image in dataset.images], AUTO).lines()
+def data_set_notes(dataset: CocoDataset, image_dir: str | Path, bit_depth: int | None = None) -> list[str]:
+    """Return the notes on some radiographs of a data set, read as a run does by default.
+
+    `bit_depth` is that of the radiographs, where their files state it wrongly. Raises InputError.
+    """
+    return look_at(
+        [existing_image(image_dir, image) for image in dataset.images], AUTO.with_bit_depth(bit_depth)
+    ).lines()
 
 
 def print_notes(lines: Iterable[str]) -> None:

@@ -16,15 +16,20 @@ ANYWHERE = "RADIOGRAPH_IMAGES_ANYWHERE"
 
 
 def image_path(image_dir: str | Path, image: ImageRecord) -> Path:
-    """Return where an image lies, without looking whether it does.
+    """Return where an image lies, without looking whether it does. Raises InputError as `confined_path`."""
+    return confined_path(image_dir, image["file_name"], image["id"])
 
-    Raises InputError for a name that leads out of `image_dir`, unless the variable `ANYWHERE` is 1.
+
+def confined_path(image_dir: str | Path, name: str, image_id: int) -> Path:
+    """Return the path of a name in a folder of images, without looking whether there is such a file.
+
+    Raises InputError, naming the image, for a name that leads out of `image_dir`, unless the variable `ANYWHERE` is 1.
     """
     # Without "..", or a link on the way would lead elsewhere than the name says.
-    path = Path(os.path.normpath(Path(image_dir) / image["file_name"]))
+    path = Path(os.path.normpath(Path(image_dir) / name))
     if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(image_dir)) and os.environ.get(ANYWHERE) != "1":
         raise InputError(
-            f"image {image['id']}: file_name {image['file_name']!r} leads out of the folder of images, {image_dir}; "
+            f"image {image_id}: file_name {name!r} leads out of the folder of images, {image_dir}; "
             f"give a folder that holds it, or set {ANYWHERE}=1 if you trust the file"
         )
     return path

@@ -8,7 +8,7 @@ from data.errors import InputError
 MAX_SAMPLES = 2**27
 """Pixels times channels of one image: 134 million, a film of 11,585 x 11,585 or about 1 GB while it is read."""
 LIMIT_VARIABLE = "RADIOGRAPH_MAX_PIXELS"
-"""Environment variable with another limit."""
+"""Environment variable with another limit, which the commands' --max-pixels sets."""
 
 
 def max_samples() -> int:
@@ -30,5 +30,6 @@ def check_size(path: str | Path, width: int, height: int, channels: int = 1, wha
         count = f"{width} x {height}" + (f" x {channels} channels" if channels > 1 else "")
         raise InputError(
             f"{path}: its header promises an {what} of {count}, more than the limit of {limit:,} pixels; if the file "
-            f"is right, set the environment variable {LIMIT_VARIABLE}={width * height * channels}"
+            f"is right, give the command --max-pixels {width * height * channels}, or set the environment variable "
+            f"{LIMIT_VARIABLE}={width * height * channels}"
         )

@@ -22,6 +22,7 @@ from data.pictures import is_own_picture
 from data.plain_images import JPEG_SUFFIXES, PLAIN_SUFFIXES, PNG_SUFFIXES, plain_size, read_plain
 from data.records import ImageRecord
 from data.tiff import TIFF_SUFFIXES, read_tiff, tiff_pixel_size, tiff_size
+from data.tiff_window import describe_window
 
 RADIOGRAPH_SUFFIXES = (*PNG_SUFFIXES, *TIFF_SUFFIXES, *DICOM_SUFFIXES, *JPEG_SUFFIXES, *PLAIN_SUFFIXES)
 HEAD = 2**16  # bytes that hold the header of a PNG, BMP or PGM file
@@ -132,11 +133,12 @@ def image_record(image_id: int, path: Path, name: str) -> ImageRecord:
     return record
 
 
-def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8) -> None:
+def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8, window: FileWindow | None = None) -> None:
     """Write float [H, W] in [0, 1] as gray PNG or TIFF (by suffix), atomically, rounded to `bits` bits.
 
     PNG takes 8 or 16 bits; TIFF 8 to 16, where 9 to 15 lie in 16-bit samples with MaxSampleValue stating the
-    depth. Raises InputError for values outside [0, 1], NaN, another shape, suffix or depth.
+    depth. A `window` for the eye, such as that of the DICOM file that the pixels come from, is kept in a TIFF.
+    Raises InputError for values outside [0, 1], NaN, another shape, suffix or depth, and a window for a PNG.
     """
     path, pixels = Path(path), np.asarray(pixels)
     is_png = path.suffix.lower() in PNG_SUFFIXES
@@ -144,6 +146,8 @@ def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8) -> Non
         raise InputError(f"{path}: radiographs are written as .png, .tif or .tiff")
     if bits not in ((8, 16) if is_png else range(8, 17)):
         raise InputError(f"{path}: cannot hold {bits} bits; PNG takes 8 or 16, TIFF 8 to 16")
+    if is_png and window is not None:
+        raise InputError(f"{path}: a PNG cannot hold a gray window; write a TIFF")
     if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind != "f":
         raise InputError(f"{path}: pixels are {pixels.dtype} {list(pixels.shape)}, expected float [H, W]")
     if not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN, too
@@ -156,8 +160,9 @@ def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8) -> Non
         else:
             tags = [("MaxSampleValue", "H", 1, top, True)] if bits not in (8, 16) else []
             tifffile.imwrite(
-                temporary, values, photometric="minisblack", compression="zlib", metadata=None, extratags=tags
-            )
+                temporary, values, photometric="minisblack", compression="zlib", metadata=None, extratags=tags,
+                description=None if window is None else describe_window(window),
+            )  # fmt: skip
 
 
 def find_radiographs(paths: Iterable[str | Path]) -> list[Path]:
@@ -241,5 +246,5 @@ def _read_stored(path: Path, bit_depth: int | None) -> StoredImage:
     if is_dicom(path):
         return read_dicom(path, bit_depth)
     if path.suffix.lower() in TIFF_SUFFIXES:
-        return read_tiff(path)
+        return read_tiff(path, bit_depth)
     return StoredImage(*read_plain(path, _content(path)))

@@ -15,6 +15,7 @@ from data.gray_levels import StoredImage, gray_channel
 from data.limits import check_size
 from data.orientation import ORIENTATION_TAG, check_orientation, oriented, oriented_pair
 from data.plain_images import Header, jpeg_header
+from data.tiff_window import described_window
 
 # Its remarks on odd files would stand beside our one line.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -44,8 +45,11 @@ def tiff_pixel_size(path: Path) -> tuple[float, float] | None:
         return _pixel_size(page, _orientation(path, page))
 
 
-def read_tiff(path: Path) -> StoredImage:
-    """Return the stored levels with what the header says of them. Raises InputError."""
+def read_tiff(path: Path, bit_depth: int | None = None) -> StoredImage:
+    """Return the stored levels with what the header says of them; a window is read for `bit_depth`, if given.
+
+    Raises InputError.
+    """
     with _open_page(path) as (file, page):
         if file.series[0].size > page.size:
             raise InputError(f"{path}: holds several images; split it into one file each")
@@ -57,9 +61,10 @@ def read_tiff(path: Path) -> StoredImage:
         values = page.asarray(maxworkers=1)
         orientation = _orientation(path, page)
         pixel_size = _pixel_size(page, orientation)
+        window = described_window(page.description, bit_depth or depth)
     values = gray_channel(values, path)
     inverted = photometric == tifffile.PHOTOMETRIC.MINISWHITE
-    return StoredImage(oriented(values, orientation), depth, inverted, pixel_size)
+    return StoredImage(oriented(values, orientation), depth, inverted, pixel_size, window)
 
 
 @contextmanager

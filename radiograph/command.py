@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from data.errors import InputError, one_line
+from data.limits import LIMIT_VARIABLE, MAX_SAMPLES
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -155,6 +156,44 @@ def match_options(function: Callable[..., Any]) -> Callable[..., Any]:
     center = click.option("--center", is_flag=True, help="Match by the detection's center point instead of by IoU.")
     iou = click.option("--iou", default=0.5, show_default=True, help="IoU from which a detection counts as a hit.")
     return iou(center(function))
+
+
+def max_pixels_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--max-pixels`, the limit on the size of a radiograph for the time of the command."""
+    return click.option(
+        "--max-pixels",
+        type=click.IntRange(1, 10**15 - 1),
+        metavar="N",
+        expose_value=False,
+        callback=_limit_pixels,
+        help=f"Read radiographs of up to N pixels (times channels) instead of {MAX_SAMPLES:,}.",
+    )(function)
+
+
+def _limit_pixels(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    """Set the limit until the command ends, for the processes that it starts as well."""
+    if value is None:
+        return
+    before = os.environ.get(LIMIT_VARIABLE)
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(LIMIT_VARIABLE, None)
+        else:
+            os.environ[LIMIT_VARIABLE] = before
+
+    ctx.call_on_close(restore)
+    os.environ[LIMIT_VARIABLE] = str(value)
+
+
+def bit_depth_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--bit-depth` as `bit_depth: int | None`."""
+    return click.option(
+        "--bit-depth",
+        type=click.IntRange(1, 16),
+        metavar="BITS",
+        help="Bits of a gray level where files state them wrongly.",
+    )(function)
 
 
 def parse_size(text: str, option: str) -> tuple[int, int]:

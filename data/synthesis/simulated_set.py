@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 
 from data.coco import CocoDataset, write_coco
 from data.console import progress
+from data.dicom import is_dicom
 from data.errors import InputError
 from data.files import atomic_path
 from data.gray_notes import GrayNotes
@@ -45,11 +46,11 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
     """Write every radiograph with `per_image` simulated defects to `out`; return the path of its COCO annotations.
 
     Files keep their names below the folder of images, and their bit depths (`bit_depth` where they state it wrongly);
-    what is neither PNG of 8 or 16 bits nor TIFF becomes TIFF. Simulated annotations have `simulated` true and a
-    segmentation; real ones stay with
-    `real_defects: keep`. Fewer defects are simulated where they have no room. `before_after.png` shows some
-    radiographs, `annotations.json` is written last: where it stands, the set is whole. Radiograph k depends on
-    (`seed`, k) and nothing else. Where a folder of radiographs holds `out`, what `out` holds is not read.
+    what is neither PNG of 8 or 16 bits nor TIFF becomes TIFF, with the gray window that a DICOM header states.
+    Simulated annotations have `simulated` true and a segmentation; real ones stay with `real_defects: keep`. Fewer
+    defects are simulated where they have no room. `before_after.png` shows some radiographs, `annotations.json` is
+    written last: where it stands, the set is whole. Radiograph k depends on (`seed`, k) and nothing else. Where a
+    folder of radiographs holds `out`, what `out` holds is not read.
 
     A whole set with the same arguments and the same radiographs is left as it is, an interrupted one is written anew.
     Everything that can be seen beforehand is checked before anything is written.
@@ -66,7 +67,7 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
     category = _category_id(dataset, config.category)
     _check_records(dataset)
     paths = [existing_image(image_dir, image) for image in dataset.images]
-    names = _output_names(dataset.images, paths, image_dir, out)
+    names = _output_names(dataset.images, paths, image_dir, out, bit_depth)
     for image, path in zip(dataset.images, paths, strict=True):
         width, height = radiograph_size(path)
         if (width, height) != (image["width"], image["height"]):
@@ -102,7 +103,9 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
                 background = simulator.analyze(radiograph.pixels, boxes, levels)
                 rng = np.random.default_rng([seed, index])
                 simulated = simulator(radiograph.pixels, background, rng, per_image, levels)
-                write_radiograph(out / names[index], simulated.pixels, max(radiograph.bit_depth, 8))
+                # With fewer bits than 8 the levels are not the file's own any more.
+                window = radiograph.file_window if radiograph.bit_depth >= 8 else None
+                write_radiograph(out / names[index], simulated.pixels, max(radiograph.bit_depth, 8), window)
                 images.append({**image, "file_name": names[index]})
                 side = square_side(radiograph.pixel_size_mm)
                 if side is not None:
@@ -155,7 +158,9 @@ def _check_records(dataset: CocoDataset) -> None:
                 raise InputError(f"{where}: {section}{named}: {error}; correct or remove the value") from error
 
 
-def _output_names(images: list[ImageRecord], paths: list[Path], image_dir: Path, out: Path) -> list[str]:
+def _output_names(
+    images: list[ImageRecord], paths: list[Path], image_dir: Path, out: Path, bit_depth: int | None
+) -> list[str]:
     """Return the names inside `out` that the radiographs are written under.
 
     Raises InputError for names that are taken, lead out of `out`, or lie on a radiograph that is read.
@@ -168,7 +173,7 @@ def _output_names(images: list[ImageRecord], paths: list[Path], image_dir: Path,
     taken: dict[str, int] = {name: 0 for name in (MARKER, PICTURE, ANNOTATIONS)}
     names = []
     for image, path in zip(images, paths, strict=True):
-        name = _name_by_format(Path(os.path.relpath(os.path.abspath(path), base)).as_posix())
+        name = _name_by_format(Path(os.path.relpath(os.path.abspath(path), base)).as_posix(), path, bit_depth)
         where = f"image {image['id']}: file_name {image['file_name']!r}"
         # Links inside of the output folder may lead out of it, as names may.
         target = (out / name).parent.resolve() / Path(name).name
@@ -182,9 +187,12 @@ def _output_names(images: list[ImageRecord], paths: list[Path], image_dir: Path,
     return names
 
 
-def _name_by_format(name: str) -> str:
-    """Return a file name that a radiograph can be written under."""
-    if Path(name).suffix.lower() in (*PNG_SUFFIXES, *TIFF_SUFFIXES):
+def _name_by_format(name: str, path: Path, bit_depth: int | None) -> str:
+    """Return a file name that a radiograph can be written under with its depth."""
+    suffix = Path(name).suffix.lower()
+    # A PNG holds 8 or 16 bits; a DICOM file may have any name and any depth.
+    fits_png = not is_dicom(path) and (bit_depth is None or bit_depth <= 8 or bit_depth == 16)
+    if suffix in TIFF_SUFFIXES or (suffix in PNG_SUFFIXES and fits_png):
         return name
     return f"{name}.tif"  # behind the old suffix: a.jpg and a.bmp stay apart, and so do DICOM's numbers with points
 

@@ -14,6 +14,13 @@ def gray_window(config: DataConfig) -> GrayWindow:
     return GrayWindow(window.kind, window.low, window.high, config.bit_depth, window.trained_on)
 
 
+def with_bit_depth(config: ExperimentConfig, bit_depth: int | None) -> ExperimentConfig:
+    """Return the configuration with another bit depth of the stored levels, itself for None."""
+    if bit_depth is None:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"bit_depth": bit_depth})})
+
+
 def settle_window(config: ExperimentConfig, files: list[Path]) -> ExperimentConfig:
     """Return the configuration with its window chosen for good, by a look at some of the training radiographs.
 

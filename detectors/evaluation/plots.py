@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from data.files import atomic_path
 from data.gray_window import AUTO
+from data.image_paths import confined_path
 from data.radiograph import read_radiograph
 from detectors.evaluation.curves import PrecisionRecall, ScoreCurve
 from detectors.evaluation.matching import MatchTable
@@ -159,7 +160,8 @@ def choose_examples(table: MatchTable, threshold: float | None, count: int) -> l
 
 
 def _draw_example(axes: Any, table: MatchTable, image: int, image_dir: Path, threshold: float | None) -> None:
-    pixels = read_radiograph(image_dir / table.images.names[image], window=AUTO).pixels
+    file = confined_path(image_dir, table.images.names[image], table.images.ids[image])
+    pixels = read_radiograph(file, window=AUTO).pixels
     truths = np.flatnonzero(table.truths.image == image)
     least = -np.inf if threshold is None else threshold
     detections = np.flatnonzero((table.detections.image == image) & (table.detections.score >= least))

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from data.errors import InputError
 from data.files import write_text
+from data.image_paths import confined_path
 from detectors.evaluation.error_analysis import FALSE_CALLS, MISSES
+from detectors.evaluation.matching import MatchTable
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS
 from detectors.evaluation.report_data import CRITERIA, gallery_data, image_boxes, run_data
 from detectors.evaluation.report_images import Pictures
@@ -60,10 +63,22 @@ def _gallery(
     for item in sorted(items, key=lambda item: item["rank"]):
         file_name = table.images.names[item["image"]]
         item["file"] = file_name
-        item["picture"] = pictures.add(run.image_dir / file_name, item["box"]) if run.image_dir else None
+        item["picture"] = _picture(run, table, item, pictures)
         if str(item["image"]) not in shown:
             shown[str(item["image"])] = image_boxes(table, item["image"], threshold)
     return items, shown
+
+
+def _picture(run: Run, table: MatchTable, item: dict[str, Any], pictures: Pictures) -> int | None:
+    """Return the number of the picture of an error, None where its radiograph is not in the folder of images."""
+    if run.image_dir is None:
+        return None
+    image = item["image"]
+    try:
+        file = confined_path(run.image_dir, table.images.names[image], table.images.ids[image])
+    except InputError:
+        return None
+    return pictures.add(file, item["box"])
 
 
 def _page(data: dict[str, Any]) -> str:

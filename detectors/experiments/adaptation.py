@@ -19,6 +19,7 @@ from data.coco import CocoDataset, write_coco
 from data.console import progress
 from data.errors import InputError
 from data.files import write_json
+from data.image_paths import existing_image
 from data.masks import CATEGORIES
 from data.radiograph import find_radiographs, image_record, read_radiograph
 from data.records import Annotation, ImageRecord
@@ -117,7 +118,7 @@ def adapt(
     surface = pod_surface(evaluated.dataset, matches, threshold["threshold"])
     plot_pod_surface(surface, out / "plots" / "pod_surface.png", "Simulated defects found in your own radiographs")
     predict_files(
-        Predictor(run), [folder / str(image["file_name"]) for image in images], out / "found", threshold["threshold"]
+        Predictor(run), [existing_image(folder, image) for image in images], out / "found", threshold["threshold"]
     )
     recall = float(surface.found.sum() / max(surface.all.sum(), 1))
     record: dict[str, Any] = {
@@ -177,7 +178,7 @@ def _unknown_places(teacher: Predictor, images: Sequence[ImageRecord], folder: P
     with progress(transient=True) as bar:
         task = bar.add_task("looking for what may be defects", total=len(images))
         for image in images:
-            detections = teacher(folder / str(image["file_name"]))
+            detections = teacher(existing_image(folder, image))
             boxes = detections["boxes"][detections["scores"] >= UNKNOWN].tolist()
             found += [
                 {"id": len(found) + k, "image_id": image["id"], "category_id": 1, "iscrowd": 1,

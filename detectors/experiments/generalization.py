@@ -20,6 +20,7 @@ from data.console import progress
 from data.errors import InputError
 from data.files import write_json
 from data.gdxray import read_series
+from data.image_paths import existing_image, image_path
 from data.records import Annotation, ImageRecord
 from detectors.evaluation.bootstrap import bootstrap
 from detectors.evaluation.curves import score_curve
@@ -59,7 +60,7 @@ class Series:
     @property
     def files(self) -> list[Path]:
         """The radiographs."""
-        return [self.folder / image["file_name"] for image in self.dataset.images]
+        return [existing_image(self.folder, image) for image in self.dataset.images]
 
 
 @dataclass(frozen=True)
@@ -254,10 +255,10 @@ def pool(
     annotations: list[Annotation] = []
     pooled: list[dict[str, Any]] = []
     for part in series:
-        place = part.folder.resolve().relative_to(root)
+        folder = part.folder.resolve()
         number = {image["id"]: len(images) + k for k, image in enumerate(part.dataset.images, start=1)}
         for image in part.dataset.images:
-            name = (place / image["file_name"]).as_posix()
+            name = Path(os.path.relpath(image_path(folder, image), root)).as_posix()
             record = image.copy()
             record.update({"id": number[image["id"]], "file_name": name, "series": part.name})
             images.append(record)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.errors import InputError
+from data.image_paths import existing_image
 from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import SourceConfig
 from detectors.config.files import check_config
@@ -80,9 +81,10 @@ def _add_source(found: TrainingData, source: SourceConfig) -> None:
     # Crowd regions are places left out of training, as `detectors.experiments.adaptation` does: nobody labeled them.
     annotated = {annotation["image_id"] for annotation in dataset.annotations if not annotation.get("iscrowd", 0)}
     for image in dataset.images:
-        file = folder / image["file_name"]
-        if not file.is_file():
-            found.unknown.append(f"{file}: no such file")
+        try:
+            file = existing_image(folder, image)
+        except InputError as error:
+            found.unknown.append(str(error))
             continue
         found.files.append(file)
         if image["id"] in annotated:

@@ -11,6 +11,7 @@ from torch import nn
 from data.coco import CocoDataset
 from data.console import console, progress
 from data.gray_notes import look_at
+from data.image_paths import existing_image
 from data.masks import rasterize
 from data.records import Category, ImageRecord
 from detectors.backbones.weights import read_checkpoint
@@ -65,7 +66,7 @@ def evaluate_source(
     dataset, images = load_evaluation_source(source, categories)
     maps = MapEvaluator(dataset, pixel_threshold) if _has_masks(config, dataset) else None
     window = gray_window(config.data)
-    look_at([images / image["file_name"] for image in dataset.images], window).warn()
+    look_at([existing_image(images, image) for image in dataset.images], window).warn()
     with progress() as bar:
         task = bar.add_task("detecting", total=len(dataset.images))
         results, seconds = detect_dataset(

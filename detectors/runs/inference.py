@@ -13,6 +13,7 @@ from torch import nn
 from data.coco import CocoDataset
 from data.errors import InputError
 from data.gray_window import GrayWindow
+from data.image_paths import existing_image
 from data.radiograph import Radiograph, read_radiograph
 from data.records import Category, ImageRecord
 from detectors.interface import Detections
@@ -121,7 +122,7 @@ def detect_dataset(
     results: list[dict[str, Any]] = []
     spent = 0.0
     for image in dataset.images:
-        path, size = Path(image_dir) / image["file_name"], (image["width"], image["height"])
+        path, size = existing_image(image_dir, image), (image["width"], image["height"])
         start = time.perf_counter()
         radiograph = read_sized(path, window, size)
         detections, heat_map = detect_in_pixels(model, radiograph.pixels, device)

@@ -15,6 +15,7 @@ from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.source import source_at
 from detectors.config.volume_sources import VOLUME_CATEGORIES
+from detectors.config.window import with_bit_depth
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.runs import read_object
 from detectors.runs.checkpoint import load_model
@@ -24,17 +25,22 @@ DATA_FILE = "evaluated.json"  # says which data a folder of <run>/eval is about
 
 
 def evaluate_run(
-    run: Path, json_file: Path | None = None, images: Path | None = None, out: Path | None = None
+    run: Path,
+    json_file: Path | None = None,
+    images: Path | None = None,
+    out: Path | None = None,
+    bit_depth: int | None = None,
 ) -> tuple[Path, Metrics]:
     """Evaluate a run's best weights on its own test data, or on other data.
 
     `json_file` is COCO, a patch file or folder, or, where `images` is given too, a folder of masks. Results go into
     the run's folder for its own data; into `<run>/eval/<name of the JSON>` for other data, with a number behind the
     name where other data of that name were evaluated before; into `<run>/eval/<name of the checkpoint>` if `run` is a
-    checkpoint and not a folder; or into `out`.
+    checkpoint and not a folder; or into `out`. `bit_depth` replaces the run's, for files that state theirs wrongly.
     Returns the folder and the metrics. Raises InputError for a missing run or bad data.
     """
     model, config, categories = load_model(run)
+    config = with_bit_depth(config, bit_depth)
     folder = base = run if run.is_dir() else run.parent / "eval" / run.stem
     identity: dict[str, Any] | None = None
     if json_file is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command
+from radiograph.command import PATH, Command, max_pixels_option
 
 
 @click.command(cls=Command)
@@ -17,6 +17,7 @@ from radiograph.command import PATH, Command
 @click.option("--false-calls", type=click.FloatRange(0), default=1.0, show_default=True, help="Wanted calls an image.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a field; may be repeated.")
 @click.argument("paths", nargs=-1, required=True, type=PATH)
+@max_pixels_option
 def main(run: Path, out: Path, false_calls: float, overrides: tuple[str, ...], paths: tuple[Path, ...]) -> None:
     """Fit a detector to your own part, without a label.
 

@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, parse_size
+from radiograph.command import PATH, Command, max_pixels_option, parse_size
 
 
 @click.command(cls=Command)
@@ -31,6 +31,7 @@ from radiograph.command import PATH, Command, parse_size
     type=PATH,
     help="Folder for benchmark.json and benchmark.md; results of the other device are kept.",
 )
+@max_pixels_option
 def main(
     configurations: tuple[str, ...],
     runs: tuple[Path, ...],

@@ -8,7 +8,7 @@ import click
 from rich.table import Column, Table
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption
+from radiograph.command import PATH, Command, RenamedOption, bit_depth_option, max_pixels_option
 
 
 @click.command(cls=Command)
@@ -31,7 +31,11 @@ from radiograph.command import PATH, Command, RenamedOption
     help="Correlation of small copies from which two images count as near-duplicates.",
 )
 @click.option("--rows", type=click.IntRange(min=1), default=50, show_default=True, help="Most issues to list.")
-def main(files: tuple[Path, ...], image_dirs: tuple[Path, ...], similarity: float, rows: int) -> None:
+@bit_depth_option
+@max_pixels_option
+def main(
+    files: tuple[Path, ...], image_dirs: tuple[Path, ...], similarity: float, rows: int, bit_depth: int | None
+) -> None:
     """Report every problem in COCO files, and near-duplicates across them.
 
     Give the files of a split (train, val, test) together to find the images that two of them share. Exit code 0: no
@@ -42,11 +46,11 @@ def main(files: tuple[Path, ...], image_dirs: tuple[Path, ...], similarity: floa
     from data.gray_notes import data_set_notes, print_notes
 
     with console.status("reading the images"):
-        found = check_files(files, image_dirs, similarity)
+        found = check_files(files, image_dirs, similarity, bit_depth)
         faulty = {name for name, issue in found if issue.severity == "error"}
         folders = list(image_dirs) * (len(files) if len(image_dirs) == 1 else 1)
         whole = [(file, folder) for file, folder in zip(files, folders, strict=True) if str(file) not in faulty]
-        notes = [note for file, folder in whole for note in data_set_notes(read_coco(file), folder)]
+        notes = [note for file, folder in whole for note in data_set_notes(read_coco(file), folder, bit_depth)]
     print_notes(notes)
     if not found:
         console.print(f"clean: {', '.join(map(str, files))}")

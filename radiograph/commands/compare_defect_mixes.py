@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption, cfg_option, set_option
+from radiograph.command import PATH, Command, RenamedOption, cfg_option, max_pixels_option, set_option
 
 
 @click.command(cls=Command)
@@ -50,6 +50,7 @@ from radiograph.command import PATH, Command, RenamedOption, cfg_option, set_opt
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each model; else those of the configuration.")
 @click.option("--seed", type=click.IntRange(0), help="Of everything random; else that of the configuration.")
 @set_option()
+@max_pixels_option
 def main(
     coco_train: Path | None,
     cfg: str,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, cfg_option, run_option, set_option
+from radiograph.command import PATH, Command, bit_depth_option, cfg_option, max_pixels_option, run_option, set_option
 
 
 @click.command(cls=Command)
@@ -18,6 +18,8 @@ from radiograph.command import PATH, Command, cfg_option, run_option, set_option
 @click.option("--images", type=PATH, help="Folder of its radiographs; the file's own by default.")
 @set_option("Override a field of --cfg; may be repeated.")
 @click.option("--out", type=PATH, help="Output folder; inside the run by default.")
+@bit_depth_option
+@max_pixels_option
 def main(
     run: Path | None,
     cfg: str | None,
@@ -26,12 +28,14 @@ def main(
     images: Path | None,
     overrides: tuple[str, ...],
     out: Path | None,
+    bit_depth: int | None,
 ) -> None:
     """Evaluate a run on its test data or on other data.
 
     Writes metrics, detections, curves and examples into a folder.
     """
     from detectors.config.files import read_config
+    from detectors.config.window import with_bit_depth
     from detectors.evaluation.table import metrics_table
     from detectors.runs.reevaluate import evaluate_run, evaluate_weights
 
@@ -42,9 +46,11 @@ def main(
     if images is not None and json_file is None:
         raise click.UsageError("--images goes with --data")
     if run is not None:
-        folder, metrics = evaluate_run(run, json_file, images, out)
+        folder, metrics = evaluate_run(run, json_file, images, out, bit_depth)
     elif cfg is not None:
-        folder, metrics = evaluate_weights(read_config(cfg, overrides), weights, json_file, images, out)
+        folder, metrics = evaluate_weights(
+            with_bit_depth(read_config(cfg, overrides), bit_depth), weights, json_file, images, out
+        )
     else:
         raise click.UsageError("give --run RUN, or --cfg CONFIG with --weights FILE")
     console.print(metrics_table({folder.name: metrics}))

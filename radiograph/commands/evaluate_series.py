@@ -13,7 +13,7 @@ from typing import Literal
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command
+from radiograph.command import PATH, Command, max_pixels_option
 
 
 @click.command(cls=Command)
@@ -34,6 +34,7 @@ from radiograph.command import PATH, Command
 )
 @click.option("--out", type=PATH, required=True, help="Folder for the results.")
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap resamples.")
+@max_pixels_option
 def main(
     folders: tuple[str, ...], runs: tuple[str, ...], protocol: Literal["unseen", "onboarded"], out: Path, resamples: int
 ) -> None:

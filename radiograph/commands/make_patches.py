@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption
+from radiograph.command import PATH, Command, RenamedOption, bit_depth_option, max_pixels_option
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -39,6 +39,8 @@ from radiograph.command import PATH, Command, RenamedOption
     help="Where the defects come from.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0)
+@bit_depth_option
+@max_pixels_option
 def main(
     coco: Path,
     images: Path | None,
@@ -51,6 +53,7 @@ def main(
     mirror: bool,
     origin: str,
     seed: int,
+    bit_depth: int | None,
 ) -> None:
     """Cut labeled patches from annotated radiographs.
 
@@ -60,6 +63,7 @@ def main(
     import numpy as np
 
     from data.coco import read_coco
+    from data.gray_window import GrayWindow
     from data.montage import write_patch_sheet
     from data.patch_files import write_patches
     from data.patches import PatchConfig, RadiographPatches
@@ -72,7 +76,8 @@ def main(
         rotation_step=rotation_step or None,
         mirror=mirror,
     )
-    patches = RadiographPatches(dataset, images or coco.parent, config).sample_set(seed, origin)
+    window = GrayWindow("full", bit_depth=bit_depth)
+    patches = RadiographPatches(dataset, images or coco.parent, config, window).sample_set(seed, origin)
     write_patches(out, patches)
     sheet = out.with_name(f"{out.stem}_sheet.png")
     some = patches.subset(np.arange(min(len(patches), 60)))

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from data.console import console
 from data.errors import InputError
-from radiograph.command import PATH, Command, cfg_option, set_option
+from radiograph.command import PATH, Command, cfg_option, max_pixels_option, set_option
 
 
 def parse_fractions(text: str) -> list[float]:
@@ -28,6 +28,7 @@ def parse_fractions(text: str) -> list[float]:
 )
 @set_option()
 @click.option("--out", type=PATH, help="Folder; <output>/<config>/learning_curve by default.")
+@max_pixels_option
 def main(cfg: str, fractions: str, overrides: tuple[str, ...], out: Path | None) -> None:
     """Measure accuracy against the number of radiographs.
 

@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from data.console import console
-from radiograph.command import PATH, Command
+from radiograph.command import PATH, Command, bit_depth_option, max_pixels_option
 
 
 @click.command(cls=Command)
@@ -33,8 +33,9 @@ from radiograph.command import PATH, Command
     type=click.Choice(["auto", "full", "fitted", "file"]),
     help="Another gray window than the run's: which gray levels become black and white.",
 )
-@click.option("--bit-depth", type=click.IntRange(1, 16), help="Bits of a gray level where files state them wrongly.")
+@bit_depth_option
 @click.argument("paths", nargs=-1, required=True, type=PATH)
+@max_pixels_option
 def main(
     run: Path,
     out: Path,

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data.console import console
-from radiograph.command import PATH, Command
+from radiograph.command import PATH, Command, max_pixels_option
 
 if TYPE_CHECKING:
     from data.gdxray import SeriesSummary
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--test-list", type=PATH, help="For lists: text file of image names, one a line.")
 @click.option("--weld-boxes", is_flag=True, help="Use W0001's own boxes instead of the masks of W0002.")
 @click.option("--unlabeled", is_flag=True, help="Write the radiographs of W0003 to unlabeled.json.")
+@max_pixels_option
 def main(
     root: Path,
     out: Path,

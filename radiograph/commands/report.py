@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption, run_option
+from radiograph.command import PATH, Command, RenamedOption, max_pixels_option, run_option
 
 
 @click.command(cls=Command)
@@ -22,6 +22,7 @@ from radiograph.command import PATH, Command, RenamedOption, run_option
     help="Misses, and as many false calls, to show for each run.",
 )
 @click.option("--resamples", type=click.IntRange(1), default=300, show_default=True, help="Bootstrap resamples.")
+@max_pixels_option
 def main(runs: tuple[Path, ...], out: Path, title: str, errors: int, resamples: int) -> None:
     """Write one self-contained page about evaluated runs."""
     from detectors.evaluation.report import write_report

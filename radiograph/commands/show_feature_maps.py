@@ -6,7 +6,7 @@ import click
 
 from data.console import console
 from data.errors import InputError
-from radiograph.command import PATH, Command
+from radiograph.command import PATH, Command, max_pixels_option
 
 
 @click.command(cls=Command)
@@ -22,6 +22,7 @@ from radiograph.command import PATH, Command
 )
 @click.option("--out", default="feature_maps", show_default=True, type=PATH)
 @click.option("--list", "listing", is_flag=True, help="Print the layers' names and stop.")
+@max_pixels_option
 def main(run: Path, path: Path | None, layers: str | None, channels: int, out: Path, listing: bool) -> None:
     """Show what a model's layers respond to.
 

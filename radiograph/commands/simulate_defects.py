@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command
+from radiograph.command import PATH, Command, bit_depth_option, max_pixels_option
 
 
 @click.command(cls=Command)
@@ -22,10 +22,11 @@ from radiograph.command import PATH, Command
     show_default=True,
     help="Brighter in castings, darker on weld films.",
 )
-@click.option("--bit-depth", type=click.IntRange(1, 16), help="Bits of a gray level where files state them wrongly.")
+@bit_depth_option
 @click.option("--real-defects", type=click.Choice(["keep", "inpaint"]), default="keep", show_default=True)
 @click.option("--sizes-from", type=click.Path(path_type=str), help="A COCO file whose box sizes are sampled.")
 @click.option("--patches-from", type=click.Path(path_type=str), help="A patch file that half of the shapes come from.")
+@max_pixels_option
 def main(
     source: Path,
     images: Path | None,

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, cfg_option, set_option
+from radiograph.command import PATH, Command, cfg_option, max_pixels_option, set_option
 
 
 @click.command(cls=Command)
 @cfg_option()
 @set_option()
 @click.option("--resume", type=PATH, metavar="RUN", help="Continue an interrupted run.")
+@max_pixels_option
 def main(cfg: str | None, overrides: tuple[str, ...], resume: Path | None) -> None:
     """Train the model that a configuration describes, and evaluate it.
 

@@ -9,8 +9,9 @@ import yaml
 from click.testing import CliRunner, Result
 from dicom_files import write_dark_dicom
 
+from data.patch_files import read_patches
 from data.radiograph import read_radiograph, write_radiograph
-from radiograph.commands import check_data, predict, simulate_defects, train
+from radiograph.commands import check_data, evaluate, make_patches, predict, simulate_defects, train
 
 TINY = {
     "name": "dark",
@@ -120,3 +121,50 @@ def test_checking_says_how_they_will_be_read(films: Path) -> None:
     assert "films.json" not in result.stderr
     assert "counts: level 265 is black" in result.stderr
     assert "(and 3 more such radiographs)" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def twelve_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the COCO file of two radiographs of 12 bits in PNG files of 16, one defect on each."""
+    folder = tmp_path_factory.mktemp("twelve")
+    images, annotations = [], []
+    for k in (1, 2):
+        levels = np.rint(np.random.default_rng(k).normal(2000, 300, (96, 128)))
+        write_radiograph(folder / f"{k}.png", levels / 65535, 16)
+        images.append({"id": k, "file_name": f"{k}.png", "width": 128, "height": 96})
+        annotations.append({"id": k, "image_id": k, "category_id": 1, "bbox": [60, 50, 20, 15]})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "defect"}]}
+    (folder / "data.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_checking_takes_the_right_bit_depth(twelve_bits: Path) -> None:
+    coco = twelve_bits / "data.json"
+    assert "% of the scale" in run(check_data, coco, "--images", twelve_bits).stderr  # 1,800 of 65,536 levels
+    said = run(check_data, coco, coco, "--images", twelve_bits, "--bit-depth", 12)
+    assert "% of the scale" not in said.stderr
+    said = run(check_data, coco, "--images", twelve_bits, "--bit-depth", 8)
+    assert said.exit_code == 1
+    assert "2 unreadable image (error)" in said.output  # 2,000 is more than 8 bits hold
+
+
+def test_patches_take_the_right_bit_depth(twelve_bits: Path, tmp_path: Path) -> None:
+    means = []
+    for extra in ((), ("--bit-depth", 12)):
+        out = tmp_path / f"{len(extra)}.npz"
+        result = run(make_patches, twelve_bits / "data.json", "--out", out, "--per-image", 4, *extra)
+        assert result.exit_code == 0, result.output
+        means.append(read_patches(out).floats(slice(None)).mean())
+    assert means[0] == pytest.approx(2000 / 65535, rel=0.05)
+    assert means[1] == pytest.approx(2000 / 4095, rel=0.05)
+
+
+@pytest.mark.slow
+def test_evaluation_takes_the_right_bit_depth(trained: tuple[Path, Result], twelve_bits: Path, tmp_path: Path) -> None:
+    folder, _ = trained
+    command = ("--run", folder, "--data", twelve_bits / "data.json", "--out")
+    said = run(evaluate, *command, tmp_path / "a")
+    assert "of 65535" in said.stderr
+    said = run(evaluate, *command, tmp_path / "b", "--bit-depth", 12)
+    assert said.exit_code == 0
+    assert "of 65535" not in said.stderr

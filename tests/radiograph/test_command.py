@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -9,7 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from data.errors import InputError
-from radiograph.command import Command, RenamedChoice, RenamedOption, parse_size, run_option
+from data.limits import LIMIT_VARIABLE, max_samples
+from radiograph.cli import main as radiograph
+from radiograph.command import Command, RenamedChoice, RenamedOption, max_pixels_option, parse_size, run_option
 
 
 @click.command(cls=Command)
@@ -36,6 +40,40 @@ def counting(count: int) -> None:
 @click.option("--style", type=RenamedChoice(["easy", "hard"], {"plain": "easy"}), default="hard")
 def styled(style: str) -> None:
     click.echo(f"<{style}>")
+
+
+@click.command(cls=Command)
+@max_pixels_option
+def limited() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", "from data.limits import max_samples; print(max_samples())"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    click.echo(f"<{max_samples()} {child.stdout.strip()}>")
+
+
+def test_max_pixels_holds_in_the_command_and_its_processes_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for before in (None, "1000"):
+        monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
+        if before:
+            monkeypatch.setenv(LIMIT_VARIABLE, before)
+        assert CliRunner().invoke(limited, ["--max-pixels", "55"]).output == "<55 55>\n"
+        assert os.environ.get(LIMIT_VARIABLE) == before
+    assert CliRunner().invoke(limited, []).output == "<1000 1000>\n"
+    assert CliRunner().invoke(limited, ["--max-pixels", "0"]).exit_code == 2
+
+
+@pytest.mark.parametrize("depth", [False, True])
+def test_commands_that_read_radiographs_take_their_limits(depth: bool) -> None:
+    assert isinstance(radiograph, click.Group)
+    names = ["predict", "evaluate", "check-data", "make-patches", "simulate-defects"]
+    if not depth:
+        names += ["train", "adapt", "evaluate-series", "prepare-gdxray", "show-feature-maps", "benchmark", "report"]
+    for name in names:
+        command = radiograph.get_command(click.Context(radiograph), name)
+        assert command is not None
+        options = {option for param in command.params for option in param.opts}
+        assert ("--bit-depth" if depth else "--max-pixels") in options, name
 
 
 @pytest.mark.parametrize(

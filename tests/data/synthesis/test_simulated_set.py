@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from dicom_files import write_dark_dicom
 
 from data.coco import CocoDataset, read_coco
 from data.datasets import DetectionDataset
 from data.defect_free import read_defect_free
 from data.errors import InputError
+from data.gray_window import AUTO
 from data.radiograph import read_radiograph, write_radiograph
 from data.synthesis.simulated_set import write_simulated
 from data.synthesis.simulation_config import SimulationConfig
@@ -174,6 +176,37 @@ def test_a_radiograph_in_the_output_folder_is_never_read_and_written_at_once(tmp
     with pytest.raises(InputError, match="lies in the output folder"):
         write_simulated(coco("out/a.png"), tmp_path, tmp_path / "out", CONFIG, 1)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("tags", [{}, {"VOILUTFunction": "SIGMOID"}])
+@pytest.mark.parametrize("name", ["a.dcm", "a.png"])
+def test_the_window_of_a_dicom_header_goes_with_the_simulated_film(tmp_path: Path, name: str, tags: dict) -> None:
+    (tmp_path / "in").mkdir()
+    write_dark_dicom(tmp_path / "in" / name, **tags)
+    images = [{"id": 1, "file_name": name, "width": 160, "height": 120}]
+    annotations = write_simulated(CocoDataset(images, [], CATEGORIES), tmp_path / "in", tmp_path / "out", CONFIG, 2)
+    (image,) = read_coco(annotations).images
+    assert image["file_name"] == f"{name}.tif"
+    before, after = read_radiograph(tmp_path / "in" / name), read_radiograph(tmp_path / "out" / image["file_name"])
+    assert (before.levels != after.levels).any()
+    for levels in (before.levels, after.levels):  # shown the same way
+        one, other = (AUTO.fit(levels, 16, radiograph.file_window) for radiograph in (before, after))
+        assert one.source == other.source == "file"
+        assert np.array_equal(one(levels), other(levels))
+    assert before.file_window is not None
+    assert after.file_window is not None
+    assert after.file_window.name == before.file_window.name
+
+
+def test_a_depth_that_a_png_cannot_hold_is_written_as_a_tiff(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).normal(2000, 12, (70, 90)).round()
+    write_radiograph(tmp_path / "in/a.png", levels / 65535, 16)
+    annotations = write_simulated(coco("a.png"), tmp_path / "in", tmp_path / "out", CONFIG, 1, bit_depth=12)
+    (image,) = read_coco(annotations).images
+    assert image["file_name"] == "a.png.tif"
+    after = read_radiograph(tmp_path / "out" / image["file_name"])
+    assert after.bit_depth == 12
+    assert (after.levels == levels).mean() > 0.5
 
 
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])

@@ -187,6 +187,17 @@ def test_missing_radiographs_are_left_out(report: Path, tmp_path: Path) -> None:
     assert all(item["picture"] is None for item in data["runs"][0]["gallery"])
 
 
+def test_radiographs_outside_of_the_folder_of_images_are_not_shown(report: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(report.parent / "small", tmp_path / "run")
+    truth = json.loads((run / "ground_truth.json").read_text())
+    folder = Path(truth["info"]["image_dir"])
+    truth["info"]["image_dir"] = str(folder / "below")  # from where the names now lead out, to files that are there
+    for image in truth["images"]:
+        image["file_name"] = f"../{image['file_name']}"
+    (run / "ground_truth.json").write_text(json.dumps(truth))
+    assert page_data(write_report({"run": read_run(run)}, tmp_path / "page.html", resamples=5))["pictures"] == []
+
+
 def test_large_radiographs_come_in_tiles_that_hold_the_box() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):

@@ -148,6 +148,34 @@ def test_pooled_and_mean_by_hand() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["../B/B_0001.png", "/etc/hostname", "x/../../B/B_0001.png"])
+def test_names_that_lead_out_of_a_series_are_refused(tmp_path: Path, name: str) -> None:
+    for series in "AB":
+        write_radiograph(tmp_path / series / f"{series}_0001.png", np.full((40, 40), 0.5))
+    image = {"id": 1, "file_name": name, "width": 40, "height": 40}
+    one = Series("A", tmp_path / "A", CocoDataset([image], [], [{"id": 1, "name": "defect"}]))
+    with pytest.raises(InputError, match=r"image 1: .* leads out"):
+        _ = one.files
+    with pytest.raises(InputError, match=r"image 1: .* leads out"):
+        pool([one], {"A": []})
+
+
+def test_training_radiographs_outside_of_their_folder_are_unknown(castings_root: Path, tmp_path: Path) -> None:
+    folder = castings_root / "C0010"
+    content = {
+        "images": [
+            {"id": 1, "file_name": "C0010_0001.png", "width": 96, "height": 80},
+            {"id": 2, "file_name": "../C0011/C0011_0001.png", "width": 96, "height": 80},
+        ],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "defect"}],
+    }
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    seen = training_data(write_run(tmp_path / "run", [{"json": str(tmp_path / "data.json"), "images": str(folder)}]))
+    assert all(file.parent == folder for file in seen.files)
+    assert "leads out" in " ".join(seen.unknown)
+
+
 def test_bands_draw_whole_series() -> None:
     series, results = two_series()
     dataset, pooled, _ = pool(series, results)
