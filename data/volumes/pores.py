@@ -157,8 +157,7 @@ def measure_pores(
     is_open, shown = np.zeros(count + 1, bool), np.concatenate([[0], diameter]).astype(np.float32)
     pores_by_plane, part_by_plane = _zeros_by_plane(shape), _zeros_by_plane(shape)
     projections = np.zeros(shape[1:], np.float32), np.zeros((shape[0], shape[2]), np.float32)
-    writer = SlabWriter(labels_path, shape, np.uint32, key="labels")
-    writer.done = 0
+    writer = SlabWriter(labels_path, shape, np.uint32)
     surface: list[NDArray[np.int32]] = []
     for first, last in _slabs(shape[0]):
         mask = pores(first, last)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import tifffile
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from data.coco_check import load_json
 from data.errors import InputError
 from data.files import atomic_path, write_json
 from data.volumes.reading import HDF5_SUFFIXES
@@ -147,27 +148,32 @@ def _new_folder(path: Path) -> Iterator[Path]:
 class SlabWriter:
     """Writes an NPY file slab by slab into `<path>.part`, which becomes `path` when it is whole.
 
-    `done` slices are written already where an earlier one was stopped; slabs then go on from there. A part of another
-    shape or type, or whose `key` differs, is written anew.
+    `done` slices are written already where an earlier one was stopped, all of them where it had finished; slabs then go
+    on from there. A file of another shape or type, or whose `key` differs, is written anew.
 
     Args:
-        path: of the finished file, .npy.
+        path: of the finished file, .npy; `<path>.json` beside it keeps the key.
         shape: slices, rows and columns.
         dtype: of the values.
-        key: what the values depend on, such as the checkpoint; JSON values.
+        key: what the values depend on, such as the checkpoint; JSON values. Without one, every file is written anew.
 
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], dtype: Any, key: Any = None) -> None:
         self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        self._whole = path.with_name(path.name + ".json")
         self._part = path.with_name(path.name + ".part")
         self._state = path.with_name(path.name + ".part.json")
         self._plane = shape[1] * shape[2] * self.dtype.itemsize
         self._key = {"shape": list(shape), "dtype": self.dtype.name, "key": key}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.done = self._resumable()
+        self.is_whole = key is not None and path.is_file() and self._is_of_key(self._whole)
+        if self.is_whole:
+            self.done = shape[0]
+            return
+        self.done = self._resumable() if key is not None else 0
         if not self.done:
             require_space(path.parent, shape[0] * self._plane)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with self._part.open("wb") as file:
                 _write_npy_head(file, shape, self.dtype)
             write_json(self._state, self._key)
@@ -178,19 +184,22 @@ class SlabWriter:
 
     def _resumable(self) -> int:
         """Return how many whole slices of the same volume lie in the part."""
-        if not (self._part.is_file() and self._state.is_file()):
+        if not (self._part.is_file() and self._is_of_key(self._state)):
             return 0
         try:
-            from data.coco_check import load_json
-
-            if load_json(self._state) != self._key:
-                return 0
             with self._part.open("rb") as file:
                 npy_format.read_magic(file)
                 npy_format.read_array_header_1_0(file)
                 return max(0, (self._part.stat().st_size - file.tell()) // self._plane)
-        except (InputError, ValueError, OSError):
+        except (ValueError, OSError):
             return 0
+
+    def _is_of_key(self, state: Path) -> bool:
+        """Return whether a file beside the values says that they depend on the same."""
+        try:
+            return state.is_file() and bool(load_json(state) == self._key)
+        except InputError:  # damaged
+            return False
 
     def append(self, values: NDArray[Any]) -> None:
         """Write the next slices [D, Y, X]."""
@@ -202,11 +211,24 @@ class SlabWriter:
 
     def finish(self) -> Path:
         """Give the file its name. Raises RuntimeError where slices are missing."""
+        if self.is_whole:
+            return self.path
         if self.done != self.shape[0]:
             raise RuntimeError(f"{self.done} of {self.shape[0]} slices are written")
+        # In this order: a process that is killed in between leaves values without a key, never with that of others.
+        self._whole.unlink(missing_ok=True)
         self._part.replace(self.path)
+        if self._key["key"] is not None:
+            self._state.replace(self._whole)
         self._state.unlink(missing_ok=True)
         return self.path
+
+    def discard(self) -> None:
+        """Remove what is written of an unfinished file, and the folder if it is empty then."""
+        self._part.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
 
 def copy_volume(volume: Volume) -> NDArray[Any]:

@@ -26,7 +26,7 @@ from detectors.backbones.weights import read_checkpoint
 from detectors.evaluation.pixel_scores import DEFAULT_THRESHOLD
 from detectors.runs.checkpoint import load_model
 from detectors.runs.evaluate import validated_pixel_threshold
-from detectors.volumes.inference import reader, write_map
+from detectors.volumes.inference import reader, stamp, write_map
 
 WORST = 10
 """Sections that are listed."""
@@ -96,7 +96,8 @@ def map_with_run(
         raise InputError(f"{run}: a run of '{config.model.name}', not of volumes; give one of ct_unet.yaml")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = read_checkpoint(run)
-    key = {"run": str(run.resolve()), "epoch": checkpoint.get("epoch"), "model": config.as_dict()["model"]}
+    key = {"run": str(run.resolve()), "epoch": checkpoint.get("epoch"), "model": config.as_dict()["model"],
+           "files": stamp(run / "best.ckpt" if run.is_dir() else run)}  # fmt: skip
     path = write_map(model.to(device).eval(), volume, levels, out / "scores.npy", key, device)
     mark = threshold if threshold is not None else validated_pixel_threshold(run)
     return path, DEFAULT_THRESHOLD if mark is None else mark
@@ -106,20 +107,34 @@ def map_with_thresholds(volume: Volume, levels: GrayLevels, out: Path, rule: Ots
     """Write the pores of Algorithm 1 as `out/scores.npy`, uint8 [Z, Y, X] of 0 and 1; return it."""
     found = OtsuPores(reader(volume, levels), volume.shape, rule, str(volume.path or "volume"))
     writer = SlabWriter(out / "scores.npy", volume.shape, np.uint8)
-    writer.done = 0
     for mask in found.slabs():
         writer.append(mask.astype(np.uint8))
     return writer.finish()
 
 
+def find_part(
+    volume: Volume, levels: GrayLevels, out: Path, background: Background = "border", reference: float | None = None
+) -> PartMask:
+    """Return the part of a volume, after all that can be said against an analysis before its long steps.
+
+    Raises InputError for a volume without material or air, a reference area that does not fit into a slice, and a disk
+    without room for the map, the labels and their copy.
+    """
+    _reference_voxels(volume, reference)
+    voxels = int(np.prod(volume.shape, dtype=np.int64))
+    there = sum(path.stat().st_size for path in out.glob("scores.npy*")) if out.is_dir() else 0
+    require_space(out, max(10 * voxels - there, 6 * voxels))
+    return PartMask(reader(volume, levels), volume.shape, 0.5, background, str(volume.path or "volume"))
+
+
 def analyze_pores(
     volume: Volume,
     levels: GrayLevels,
+    part: PartMask,
     scores: Path,
     threshold: float,
     out: Path,
     *,
-    background: Background = "border",
     least_voxels: int = 4,
     reference: float | None = None,
     limits: Limits | None = None,
@@ -133,25 +148,25 @@ def analyze_pores(
     Args:
         volume: the scan.
         levels: gray values of air and metal.
+        part: of `find_part`.
         scores: map of probabilities, NPY [Z, Y, X].
         threshold: score from which a voxel is a pore.
         out: folder.
-        background: what is outside of the part; see `PartMask`.
         least_voxels: smaller pores are left out.
         reference: side of the square reference area, in mm or, without a voxel size, in voxels; a tenth of the wider
             side of a slice if None.
         limits: of the user.
         method: words for the page.
 
-    Raises InputError for a volume without material, and a disk without room.
+    Raises InputError for NaN, a reference area that does not fit, and a disk without room.
 
     """
+    square = _reference_voxels(volume, reference)
     out.mkdir(parents=True, exist_ok=True)
     read = reader(volume, levels)
     marked = np.load(scores, mmap_mode="r")
     masks: Callable[[int, int], NDArray[np.bool_]] = lambda a, b: np.asarray(marked[a:b]) >= threshold  # noqa: E731
     require_space(out, 6 * int(np.prod(volume.shape, dtype=np.int64)))
-    part = PartMask(read, volume.shape, 0.5, background, str(volume.path or "volume"))
     with progress() as bar:
         line = bar.add_task("measuring", total=2 * volume.shape[0])
         table, porosity = measure_pores(
@@ -161,7 +176,6 @@ def analyze_pores(
     side, unit = isotropic(volume.voxel_mm), "mm"
     if side is None:
         side, unit = 1.0, "voxels"
-    square = _reference_voxels(volume, reference, side)
     labels = np.load(out / "labels.npy", mmap_mode="r")
     sections = worst_sections(labels, part, square)
     summary = _summary(volume, levels, threshold, table, porosity, sections, square, side, unit, method)
@@ -176,7 +190,8 @@ def analyze_pores(
     return Analysis(table, porosity, summary)
 
 
-def _reference_voxels(volume: Volume, reference: float | None, side: float) -> int:
+def _reference_voxels(volume: Volume, reference: float | None) -> int:
+    side = isotropic(volume.voxel_mm) or 1.0
     widest = max(volume.shape[1:])
     square = round(widest / 10) if reference is None else round(reference / side)
     if square < 2 or square > min(volume.shape[1:]):

@@ -69,7 +69,8 @@ def write_map(
     """Write the pore probability of a volume as float32 NPY [Z, Y, X] at `path`; return it.
 
     A progress bar counts slices. After Ctrl-C, or a crash, the same call goes on behind the last slice written, and
-    the file is the same to the last bit.
+    the file is the same to the last bit; a finished one is taken as it is. A volume whose files have changed since is
+    mapped anew.
 
     Args:
         model: in evaluation mode, on `device`.
@@ -82,8 +83,12 @@ def write_map(
     Raises InputError for bad voxels and a disk without room.
 
     """
-    identity = {"key": key, "air": levels.air, "metal": levels.metal, "volume": str(volume.path)}
+    identity = {"key": key, "air": levels.air, "metal": levels.metal, "volume": str(volume.path),
+                "files": stamp(volume.path)}  # fmt: skip
     writer = SlabWriter(path, volume.shape, np.float32, identity)
+    if writer.is_whole:
+        console.print(f"{path} is of this volume and these weights already")
+        return path
     if writer.done:
         console.print(f"going on at slice {writer.done} of {volume.shape[0]}")
     try:
@@ -96,4 +101,15 @@ def write_map(
     except KeyboardInterrupt:
         console.print(f"{writer.done} of {volume.shape[0]} slices are kept; the same command goes on there")
         raise
+    except InputError:
+        writer.discard()
+        raise
     return writer.finish()
+
+
+def stamp(path: Path | None) -> list[int] | None:
+    """Return what tells a file or folder from a later state of it: files, bytes, and the time of the last change."""
+    if path is None or not path.exists():
+        return None
+    files = [file.stat() for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    return [len(files), sum(file.st_size for file in files), max((file.st_mtime_ns for file in files), default=0)]

@@ -73,6 +73,7 @@ def main(
     from detectors.experiments.pore_analysis import (
         Limits,
         analyze_pores,
+        find_part,
         gray_levels_of,
         map_with_run,
         map_with_thresholds,
@@ -82,6 +83,7 @@ def main(
     scan = read_volume(volume, voxel_mm)
     levels = gray_levels_of(scan, air, metal)
     outside = cast(Background, background)
+    part = find_part(scan, levels, out, outside, reference)
     if run is not None:
         scores, mark = map_with_run(run, scan, levels, out, threshold)
         method = f"run {run}"
@@ -93,8 +95,8 @@ def main(
         method = "thresholds (fixed rule)" if otsu_fixed else "thresholds (Algorithm 1)"
     limits = Limits(max_porosity, max_section, max_diameter, max_count, min_surface_gap, min_pore_gap)
     found = analyze_pores(
-        scan, levels, scores, mark, out, background=outside, least_voxels=min_voxels, reference=reference,
-        limits=limits, method=method,
+        scan, levels, part, scores, mark, out, least_voxels=min_voxels, reference=reference, limits=limits,
+        method=method,
     )  # fmt: skip
     page = write_page(found, scan, levels, read_volume(out / "labels.tif").values, out)
     summary = found.summary

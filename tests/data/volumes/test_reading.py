@@ -248,7 +248,9 @@ def test_a_stopped_writer_goes_on_where_it_stood(tmp_path: Path) -> None:
     assert again.done == 3
     again.append(values[3:])
     np.testing.assert_array_equal(np.load(again.finish()), values)
-    assert [path.name for path in tmp_path.iterdir()] == ["map.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.npy", "map.npy.json"]
+    assert SlabWriter(tmp_path / "map.npy", values.shape, np.float32, key="weights A").is_whole
+    assert not SlabWriter(tmp_path / "map.npy", values.shape, np.float32, key="weights B").is_whole
 
 
 def test_a_part_of_other_weights_is_begun_anew(tmp_path: Path) -> None:
@@ -259,7 +261,25 @@ def test_a_part_of_other_weights_is_begun_anew(tmp_path: Path) -> None:
 
 def test_half_a_slice_does_not_count(tmp_path: Path) -> None:
     values = values_of(np.float32)
-    SlabWriter(tmp_path / "map.npy", values.shape, np.float32).append(values[:3])
+    SlabWriter(tmp_path / "map.npy", values.shape, np.float32, key="A").append(values[:3])
     part = tmp_path / "map.npy.part"
     part.write_bytes(part.read_bytes()[:-10])
-    assert SlabWriter(tmp_path / "map.npy", values.shape, np.float32).done == 2
+    assert SlabWriter(tmp_path / "map.npy", values.shape, np.float32, key="A").done == 2
+
+
+def test_without_a_key_every_file_is_written_anew(tmp_path: Path) -> None:
+    values = values_of(np.float32)
+    SlabWriter(tmp_path / "map.npy", values.shape, np.float32).append(values[:3])
+    writer = SlabWriter(tmp_path / "map.npy", values.shape, np.float32)
+    assert writer.done == 0
+    writer.append(values)
+    np.testing.assert_array_equal(np.load(writer.finish()), values)
+    assert [path.name for path in tmp_path.iterdir()] == ["map.npy"]
+
+
+def test_a_discarded_file_leaves_nothing(tmp_path: Path) -> None:
+    values = values_of(np.float32)
+    writer = SlabWriter(tmp_path / "out" / "map.npy", values.shape, np.float32, key="A")
+    writer.append(values[:3])
+    writer.discard()
+    assert list(tmp_path.iterdir()) == []

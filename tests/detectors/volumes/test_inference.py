@@ -8,9 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data.errors import InputError
 from data.volumes.gray_levels import GrayLevels
+from data.volumes.reading import read_volume
 from data.volumes.volume import Volume
+from data.volumes.writing import write_volume
 from detectors.build import build_model
+from detectors.experiments.pore_analysis import analyze_pores, find_part
 from detectors.volumes import inference
 from detectors.volumes.inference import map_volume, write_map
 from detectors.volumes.unet3d import UNet3DConfig
@@ -69,7 +73,51 @@ def test_a_stopped_map_goes_on_and_is_the_same_to_the_last_bit(
     found = np.load(write_map(network, volume, LEVELS, tmp_path / "map.npy", "key"))
     assert wanted == [16]  # two layers of 8 slices were kept
     np.testing.assert_array_equal(found, whole)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.npy", "whole.npy"]
+    names = ["map.npy", "map.npy.json", "whole.npy", "whole.npy.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    write_map(network, volume, LEVELS, tmp_path / "map.npy", "key")
+    assert wanted == [16]  # a finished map is taken as it is
+
+
+def test_a_bad_voxel_far_down_leaves_nothing(network: nn.Module, tmp_path: Path) -> None:
+    volume = metal((50, 20, 24))
+    volume.values[47, 3, 5] = np.nan  # type: ignore[index]
+    with pytest.raises(InputError, match="voxel z 47, y 3, x 5 is nan"):
+        write_map(network, volume, LEVELS, tmp_path / "out" / "map.npy", "key")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_volume_that_changed_is_mapped_anew(network: nn.Module, tmp_path: Path) -> None:
+    values = metal((24, 16, 16)).values
+    path = write_volume(tmp_path / "scan.npy", values)
+    first = np.load(write_map(network, read_volume(path), LEVELS, tmp_path / "map.npy", "key"))
+    write_volume(path, np.asarray(values) * np.float32(0.7))
+    second = np.load(write_map(network, read_volume(path), LEVELS, tmp_path / "map.npy", "key"))
+    assert not np.array_equal(first, second)
+
+
+class Recorded:
+    """An array-like that remembers how many slices were asked for at once."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype, self.most = values, values.shape, values.dtype, 0
+
+    def __getitem__(self, key: object) -> np.ndarray:
+        found = self.values[key]
+        self.most = max(self.most, len(found))
+        return found
+
+
+def test_no_step_asks_for_more_than_a_slab_of_a_long_volume(network: nn.Module, tmp_path: Path) -> None:
+    values = np.zeros((200, 24, 24), np.float32)
+    values[:, 4:20, 4:20] = 1
+    values[50:54, 10:14, 10:14] = 0
+    recorded = Recorded(values)
+    volume = Volume(recorded)
+    scores = write_map(network, volume, LEVELS, tmp_path / "scores.npy", "key")
+    part = find_part(volume, LEVELS, tmp_path)
+    analyze_pores(volume, LEVELS, part, scores, 0.5, tmp_path)
+    assert recorded.most <= 34
 
 
 def test_a_map_of_other_weights_is_begun_anew(network: nn.Module, tmp_path: Path) -> None:
