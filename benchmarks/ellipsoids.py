@@ -67,7 +67,7 @@ def seconds(job: Callable[[], object]) -> float:
 
 
 @click.command(cls=Command)
-@click.option("--n", type=click.IntRange(1), default=2000, show_default=True, help="Ellipsoids a measurement.")
+@click.option("--n", type=click.IntRange(1), default=2000, help="Ellipsoids a measurement.")
 def main(n: int) -> None:
     """Print a table of ellipsoids per second; both ways are checked to give the same pixels."""
     cv2.setNumThreads(1)

@@ -26,20 +26,16 @@ from radiograph.command import Command
 
 HEIGHT, WIDTH, DEFECTS, EDGE = 572, 768, 5, 22
 AUGMENTATION = AugmentationConfig(
-    crop=CropConfig(size=256, defect_crop_fraction=0.5),
-    horizontal_flip=0.5,
-    vertical_flip=0.5,
-    contrast=0.1,
-    brightness=0.1,
-    noise=(0.0, 0.02),
-)
+    crop=CropConfig(size=256, defect_crop_fraction=0.5), horizontal_flip=0.5, vertical_flip=0.5, contrast=0.1,
+    brightness=0.1, noise=(0.0, 0.02),
+)  # fmt: skip
 
 
 @click.command(cls=Command)
-@click.option("--workers", default=2, show_default=True, help="Loading workers.")
-@click.option("--batch", default=8, show_default=True, help="Samples a step.")
-@click.option("--steps", default=50, show_default=True, help="Steps that are timed.")
-@click.option("--step-ms", default=100.0, show_default=True, help="Length of the pretended training step.")
+@click.option("--workers", default=2, help="Loading workers.")
+@click.option("--batch", default=8, help="Samples a step.")
+@click.option("--steps", default=50, help="Steps that are timed.")
+@click.option("--step-ms", default=100.0, help="Length of the pretended training step.")
 @click.option("--cfg", help="Train this configuration's detector instead of pretending.")
 @click.option("--cache", is_flag=True, help="Keep the radiographs in memory.")
 def main(workers: int, batch: int, steps: int, step_ms: float, cfg: str | None, cache: bool) -> None:

@@ -21,7 +21,7 @@ def make(index: int, kind: str, style: str, size: tuple[int, int] | None) -> int
 
 
 @click.command(cls=Command)
-@click.option("--n", type=click.IntRange(1), default=60, show_default=True, help="Radiographs a measurement.")
+@click.option("--n", type=click.IntRange(1), default=60, help="Radiographs a measurement.")
 def main(n: int) -> None:
     """Print a table of radiographs per second for castings and welds in both styles."""
     cv2.setNumThreads(1)

@@ -26,8 +26,12 @@ class Command(click.Command):
     """A click command whose bad input ends in one line and exit code 2, and Ctrl-C in exit code 130.
 
     What the operating system refuses (a folder that is read-only, a full disk, a name that is too long) counts as bad
-    input: a message names the file and the reason.
+    input: a message names the file and the reason. The help of every option shows its default.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("show_default", True)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, turning `InputError` and `OSError` into a message without a traceback."""
@@ -72,11 +76,13 @@ def _print_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-class RenamedOption(click.Option):
-    """An option whose former name is still read, but no longer shown in the help.
+def renamed_option(name: str, former: str, **attributes: Any) -> Decorator:
+    """Return the decorator of an option whose `former` name is still read, but no longer shown in the help."""
+    return click.option(name, former, cls=RenamedOption, **attributes)
 
-    The former name is the last of the declared names that start with dashes.
-    """
+
+class RenamedOption(click.Option):
+    """The option of `renamed_option`: its former name is the last of its names that start with dashes."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Return the option's row of the help without its former name."""
@@ -140,7 +146,6 @@ def cfg_option(required: bool = False, default: str | None = None) -> Decorator:
         "--cfg",
         required=required,
         default=default,
-        show_default=default is not None,
         metavar="CONFIG",
         help="Name of a packaged configuration, such as quickstart, or path of a YAML file.",
     )
@@ -154,7 +159,7 @@ def set_option(help_text: str = "Override a field of the configuration; may be r
 def match_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--iou` as `iou: float` and `--center` as `center: bool`: what counts as a hit."""
     center = click.option("--center", is_flag=True, help="Match by the detection's center point instead of by IoU.")
-    iou = click.option("--iou", default=0.5, show_default=True, help="IoU from which a detection counts as a hit.")
+    iou = click.option("--iou", default=0.5, help="IoU from which a detection counts as a hit.")
     return iou(center(function))
 
 

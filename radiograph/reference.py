@@ -34,7 +34,8 @@ def commands_page() -> str:
 
 
 def _command_lines(name: str, command: click.Command) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=click.Context(main, info_name="radiograph"))
+    parent = click.Context(main, info_name="radiograph")
+    context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     yield from (f"### {name}", "", f"`{usage}`", "", _text(command.help or ""), "")
     yield from ("| option | does |", "|---|---|")

@@ -21,9 +21,11 @@ from detectors.boxes.center_net_layers import (
     find_peaks,
 )
 from detectors.boxes.crowds import crowd_regions
+from detectors.boxes.detector import BoxDetector
 from detectors.boxes.working_scale import rescaled, working_scale
 from detectors.caps import grown, raised
-from detectors.interface import Detections, Target, check_images, check_targets
+from detectors.fields import DetectionsPerImage, NmsIoU, ScoreThreshold
+from detectors.interface import Detections, Target, check_targets
 from detectors.schema import ModelSection
 
 LEAST_SIDE = 4  # pixels of a box at the working scale; smaller ones are not to be learned
@@ -87,13 +89,9 @@ class CenterNetConfig(ModelSection):
         "the box's area: small peaks in noise and at edges are the most frequent false calls on parts never seen. 0 "
         "leaves the scores.",
     )
-    score_threshold: float = Field(0.01, ge=0, lt=1, description="Peaks below this score are no detections.")
-    nms_iou: float = Field(
-        0.5, gt=0, le=1, description="Of two boxes that overlap by more, the one with the lower score is dropped."
-    )
-    detections_per_image: int = Field(
-        100, ge=1, le=100_000, description="Most detections on 768 x 572 px; larger radiographs may have more, by area."
-    )
+    score_threshold: ScoreThreshold = 0.01
+    nms_iou: NmsIoU = 0.5
+    detections_per_image: DetectionsPerImage = 100
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
@@ -103,7 +101,7 @@ class CenterNetConfig(ModelSection):
         return self
 
 
-class CenterNet(nn.Module):
+class CenterNet(BoxDetector):
     """CenterNet behind the toolkit's interface (`detectors.interface`).
 
     Takes a list of float [1, H, W] images in [0, 1] and, in training, a list of targets; returns `loss_heat` and
@@ -122,7 +120,6 @@ class CenterNet(nn.Module):
     def __init__(self, config: CenterNetConfig, num_classes: int) -> None:
         super().__init__()
         self.config = config
-        self.detections_asked_for: int | None = None
         widths = (config.stem_channels, *config.stage_channels, config.neck_channels)
         self.backbone = CenterBackbone(config.input_encoding, widths, config.stage_blocks, config.norm)
         self.heat = nn.Conv2d(config.neck_channels, num_classes, 1)
@@ -131,13 +128,7 @@ class CenterNet(nn.Module):
             if conv.bias is not None:
                 nn.init.constant_(conv.bias, start)
 
-    def forward(
-        self, images: list[Tensor], targets: list[Target] | None = None
-    ) -> dict[str, Tensor] | list[Detections]:
-        """Return losses in training, else detections."""
-        check_images(images)
-        if not self.training:
-            return [self._detect(image) for image in images]
+    def _losses(self, images: list[Tensor], targets: list[Target] | None) -> dict[str, Tensor]:
         if self.config.rescale_in_training and targets is not None:
             images, targets = self._rescaled(images, targets)
         objects = check_targets(images, targets)

@@ -14,6 +14,7 @@ from data.errors import InputError
 from detectors.backbones.networks import VGG16C5, ResNetC4, ResNetFPN
 from detectors.backbones.weights import download, load_imagenet
 from detectors.boxes.two_stage import TwoStageConfig, TwoStageDetector, build_body, replace_stride_with_dilation
+from detectors.fields import FPNChannels, Pyramid, PyramidLevels
 
 
 class FasterRCNNConfig(TwoStageConfig):
@@ -22,11 +23,9 @@ class FasterRCNNConfig(TwoStageConfig):
     published_weights: ClassVar[tuple[str, ...]] = ("imagenet", "coco")
 
     name: Literal["faster_rcnn"] = Field("faster_rcnn", description="Faster R-CNN.")
-    pyramid: bool = Field(
-        False, description="Whether a feature pyramid (FPN) gives maps of several strides; else one map of stride 16."
-    )
-    pyramid_levels: Literal[3, 4] = Field(3, description="Maps of the pyramid: strides 4, 8 and 16, the fourth 32.")
-    fpn_channels: int = Field(256, ge=8, le=2048, description="Channels of every map of the pyramid.")
+    pyramid: Pyramid = False
+    pyramid_levels: PyramidLevels = 3
+    fpn_channels: FPNChannels = 256
     crop_size: int = Field(
         14, ge=2, le=64, description="Cells along a side of the crop that a proposal cuts out of the feature maps."
     )

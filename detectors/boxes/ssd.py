@@ -21,11 +21,13 @@ from detectors.backbones.networks import (
     build_resnet,
 )
 from detectors.backbones.weights import download, load_imagenet
-from detectors.boxes.crowds import CrowdRegions, crowd_regions
+from detectors.boxes.crowds import crowd_regions
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, DefaultBoxShapes, Encoding, default_boxes, match_boxes
+from detectors.boxes.detector import BoxDetector
 from detectors.boxes.ssd_layers import VGG16FC7, ExtraMaps, Heads, L2Norm, copy_into, scaled_vgg16_layers
 from detectors.caps import grown, raised
-from detectors.interface import Detections, Target, check_images, check_targets
+from detectors.fields import DetectionsPerImage, FPNChannels, NmsIoU, Pyramid, PyramidLevels, ScoreThreshold
+from detectors.interface import Detections, Target, check_targets
 from detectors.tiles import clip, detect_in_tiles, pad_to, suppress
 
 
@@ -53,11 +55,9 @@ class SSDConfig(BackboneSection):
 
     name: Literal["ssd"] = Field("ssd", description="SSD, the Single Shot MultiBox Detector.")
     backbone: BackboneName = Field("vgg16", description="The network that computes the features.")
-    pyramid: bool = Field(
-        False, description="Whether a ResNet's maps come out of a feature pyramid (FPN), the finest of stride 4."
-    )
-    pyramid_levels: Literal[3, 4] = Field(3, description="Maps of the pyramid: strides 4, 8 and 16, the fourth 32.")
-    fpn_channels: int = Field(256, ge=8, le=2048, description="Channels of every map of the pyramid.")
+    pyramid: Pyramid = False
+    pyramid_levels: PyramidLevels = 3
+    fpn_channels: FPNChannels = 256
     extra_channels: list[Annotated[int, Field(ge=8, le=4096)]] = Field(
         [512, 256, 256, 256, 256],
         max_length=10,
@@ -106,16 +106,9 @@ class SSDConfig(BackboneSection):
     topk_candidates: int = Field(
         400, ge=1, le=100_000, description="Best boxes of a tile that go on to non-maximum suppression."
     )
-    score_threshold: float = Field(0.01, ge=0, lt=1, description="Detections that score less are left out.")
-    nms_iou: float = Field(
-        0.45, gt=0, le=1, description="IoU above which the lesser of two detections of a class is dropped."
-    )
-    detections_per_image: int = Field(
-        100,
-        ge=1,
-        le=100_000,
-        description="Most detections of a radiograph of up to 768 x 572 pixels; the number grows with the area.",
-    )
+    score_threshold: ScoreThreshold = 0.01
+    nms_iou: NmsIoU = 0.45
+    detections_per_image: DetectionsPerImage = 100
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -138,7 +131,7 @@ class SSDConfig(BackboneSection):
         return self
 
 
-class SSD(nn.Module):
+class SSD(BoxDetector):
     """SSD behind the toolkit's interface (`detectors.interface`).
 
     Takes a list of float [1, H, W] images in [0, 1] and, in training, a list of targets; returns `loss_classifier`
@@ -158,20 +151,10 @@ class SSD(nn.Module):
     def __init__(self, backbone: ExtraMaps, config: SSDConfig, num_classes: int) -> None:
         super().__init__()
         self.config = config
-        self.detections_asked_for: int | None = None
         self.backbone = backbone
         self.coder = CODERS[config.encoding]
         counts = [shape.count for shape in config.boxes]
         self.heads = Heads(backbone.channels, counts, num_classes + 1, config.head_convs)
-
-    def forward(
-        self, images: list[Tensor], targets: list[Target] | None = None
-    ) -> dict[str, Tensor] | list[Detections]:
-        """Return losses in training, else detections."""
-        check_images(images)
-        if self.training:
-            return self._losses(images, check_targets(images, targets), crowd_regions(images, targets or []))
-        return [self._detect(image) for image in images]
 
     def _predict(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits [N, P, K + 1], codes [N, P, 4] and default boxes [P, 4]."""
@@ -180,14 +163,15 @@ class SSD(nn.Module):
         boxes = default_boxes(self.config.boxes, self.backbone.strides, grids, images.device)
         return *self.heads(maps), boxes
 
-    def _losses(self, images: list[Tensor], targets: list[Target], crowds: list[CrowdRegions]) -> dict[str, Tensor]:
+    def _losses(self, images: list[Tensor], targets: list[Target] | None) -> dict[str, Tensor]:
         height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
         logits, codes, defaults = self._predict(torch.cat([pad_to(image[None], height, width) for image in images]))
         config = self.config
         owners: list[Tensor] = []
         labels: list[Tensor] = []
         codes_wanted: list[Tensor] = []
-        for target, regions in zip(targets, crowds, strict=True):
+        objects, crowds = check_targets(images, targets), crowd_regions(images, targets or [])
+        for target, regions in zip(objects, crowds, strict=True):
             owner = match_boxes(defaults, target["boxes"], config.positive_iou, config.negative_iou, regions)
             positive = owner >= 0
             label = torch.zeros_like(owner)

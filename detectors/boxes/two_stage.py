@@ -18,8 +18,10 @@ from detectors.backbones.config import BackboneSection
 from detectors.backbones.networks import build_resnet
 from detectors.backbones.weights import load_imagenet
 from detectors.boxes.crowds import CrowdAwareRoIHeads, CrowdAwareRPN, crowd_regions
+from detectors.boxes.detector import BoxDetector
 from detectors.caps import grown, raised
-from detectors.interface import Detections, Target, check_images, check_targets
+from detectors.fields import DetectionsPerImage, NmsIoU, ScoreThreshold
+from detectors.interface import Detections, Target, check_targets
 
 AnchorSize = Annotated[float, Field(ge=1, le=16384)]
 """Pixels."""
@@ -105,16 +107,9 @@ class TwoStageConfig(BackboneSection):
     roi_positive_fraction: float = Field(
         0.25, gt=0, le=1, description="Largest fraction of them that overlap a defect by an IoU of 0.5 or more."
     )
-    score_threshold: float = Field(0.01, ge=0, lt=1, description="Detections that score less are left out.")
-    nms_iou: float = Field(
-        0.6, gt=0, le=1, description="IoU above which the lesser of two detections of a class is dropped."
-    )
-    detections_per_image: int = Field(
-        100,
-        ge=1,
-        le=100_000,
-        description="Most detections of an image of up to 768 x 572 pixels; the number grows with the area.",
-    )
+    score_threshold: ScoreThreshold = 0.01
+    nms_iou: NmsIoU = 0.6
+    detections_per_image: DetectionsPerImage = 100
     loss_weights: LossWeights = Field(LossWeights(), description="Weights of the four losses.")
 
     def check_anchors(self, maps: int) -> None:
@@ -154,7 +149,7 @@ class NativeSize(BorderPadding):
         return image, target
 
 
-class TwoStageDetector(faster_rcnn.FasterRCNN):
+class TwoStageDetector(BoxDetector, faster_rcnn.FasterRCNN):
     """torchvision's two-stage detector behind the toolkit's interface (`detectors.interface`).
 
     Takes a list of float [1, H, W] images in [0, 1] and, in training, a list of targets; returns weighted losses
@@ -171,6 +166,7 @@ class TwoStageDetector(faster_rcnn.FasterRCNN):
 
     class_layers: ClassVar[tuple[str, ...]] = ()
     """Prefixes of the parameters whose number depends on the classes."""
+    backbone: Any  # torchvision ships no types
     rpn: CrowdAwareRPN
     roi_heads: CrowdAwareRoIHeads
 
@@ -229,7 +225,6 @@ class TwoStageDetector(faster_rcnn.FasterRCNN):
         for part in (self.backbone, self.rpn.head, self.roi_heads.box_predictor):
             part.register_forward_hook(_to_float32)
         self.config = config
-        self.detections_asked_for: int | None = None
         weights = config.loss_weights
         self.loss_weights = {
             "loss_objectness": weights.objectness,
@@ -238,18 +233,12 @@ class TwoStageDetector(faster_rcnn.FasterRCNN):
             "loss_box_reg": weights.box,
         }
 
-    def forward(
-        self, images: list[Tensor], targets: list[Target] | None = None
-    ) -> dict[str, Tensor] | list[Detections]:
-        """Return losses in training, else detections."""
-        check_images(images)
-        if not self.training:
-            return [self._detect(image) for image in images]
+    def _losses(self, images: list[Tensor], targets: list[Target] | None) -> dict[str, Tensor]:
         objects: list[dict[str, Any]] = [dict(target) for target in check_targets(images, targets)]
         for target, crowds in zip(objects, crowd_regions(images, targets or []), strict=True):
             if len(crowds.boxes):
                 target["crowds"] = crowds
-        losses = super().forward(images, objects)
+        losses = faster_rcnn.FasterRCNN.forward(self, images, objects)
         return {name: self.loss_weights[name] * value for name, value in losses.items()}
 
     def detection_cap(self, height: int, width: int) -> int:
@@ -265,7 +254,7 @@ class TwoStageDetector(faster_rcnn.FasterRCNN):
         for name, number in (("pre", self.config.rpn.proposals_before_nms), ("post", self.config.rpn.proposals)):
             wanted = max(self._grown(number, height, width), -(-number * cap // per_image))
             getattr(self.rpn, f"_{name}_nms_top_n")["testing"] = wanted
-        return super().forward([image])[0]
+        return faster_rcnn.FasterRCNN.forward(self, [image])[0]
 
     def _grown(self, number: int, height: int, width: int) -> int:
         return number if self.config.min_size is not None else grown(number, height, width)

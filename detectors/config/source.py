@@ -162,12 +162,7 @@ class SourceConfig(StrictModel):
 
     json_file: Annotated[
         str | None,
-        Origin(
-            "detectors.config.sources:read_json",
-            "a COCO file",
-            images="optional",
-            suffixes=(".json",),
-        ),
+        Origin("detectors.config.sources:read_json", "a COCO file", images="optional", suffixes=(".json",)),
     ] = Field(None, alias="json", description="A COCO detection file.")
     phantoms: Annotated[
         PhantomConfig | None,
@@ -175,12 +170,7 @@ class SourceConfig(StrictModel):
     ] = Field(None, description="Radiographs that are simulated on first use.")
     masks: Annotated[
         str | None,
-        Origin(
-            "detectors.config.sources:read_masks",
-            "a folder of masks",
-            images="required",
-            folder="with images",
-        ),
+        Origin("detectors.config.sources:read_masks", "a folder of masks", images="required", folder="with images"),
     ] = Field(None, description="A folder of binary masks, one for each radiograph of the folder `images`.")
     patches: Annotated[
         str | None,

@@ -172,18 +172,19 @@ class MatchTable:
     @cached_property
     def best_iou(self) -> NDArray[np.float64]:
         """Largest IoU of any detection of its class with each object, matched or not, float64 [G]."""
-        best = np.zeros(len(self.truths))
-        same = self.overlaps.pair_same_class
-        np.maximum.at(best, self.overlaps.pair_truth[same], self.overlaps.pair_iou[same])
-        return best
+        return self._largest_iou(self.overlaps.pair_truth, len(self.truths))
 
     @cached_property
     def nearest_iou(self) -> NDArray[np.float64]:
         """Largest IoU of each detection with any object of its class, matched or not, float64 [D]."""
-        best = np.zeros(len(self.detections))
+        return self._largest_iou(self.overlaps.pair_detection, len(self.detections))
+
+    def _largest_iou(self, rows: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+        """Return the largest IoU of each of `count` rows among the pairs of one class, 0 without a pair."""
+        largest = np.zeros(count)
         same = self.overlaps.pair_same_class
-        np.maximum.at(best, self.overlaps.pair_detection[same], self.overlaps.pair_iou[same])
-        return best
+        np.maximum.at(largest, rows[same], self.overlaps.pair_iou[same])
+        return largest
 
     @cached_property
     def center_hit(self) -> NDArray[np.bool_]:

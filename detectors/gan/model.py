@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from data.errors import InputError
+from detectors.fields import Fraction
 from detectors.gan.networks import Discriminator, Generator
 from detectors.schema import ModelSection
 
@@ -24,9 +25,7 @@ class DCGANConfig(ModelSection):
     name: Literal["dcgan"] = Field("dcgan", description="DCGAN, a generator of patches.")
     size: int = Field(32, ge=16, le=512, description="Side of a patch in pixels, a power of two.")
     latent: int = Field(100, ge=1, le=16384, description="Numbers of noise that a patch is generated from.")
-    width: int = Field(
-        32, ge=1, le=1024, description="Channels at half the size of a patch; they double with every halving."
-    )
+    width: int = Field(32, ge=1, le=1024, description="Channels at half a patch's size; each halving doubles them.")
     real_label: float = Field(
         0.9,
         gt=0.5,
@@ -34,10 +33,8 @@ class DCGANConfig(ModelSection):
         description="What the discriminator is asked to say of real patches: under 1 (one-sided label smoothing, "
         "Salimans et al. 2016) it does not grow too sure; 1 is as published.",
     )
-    noise: float = Field(
+    noise: Fraction = Field(
         0.0,
-        ge=0,
-        le=1,
         description="Standard deviation of noise on all that the discriminator sees (Sonderby et al. 2017), full scale "
         "being 1: on radiographs of few gray levels it cannot tell real ones by the last bits alone.",
     )

@@ -15,12 +15,13 @@ from typing import ClassVar, Literal, Self
 import cv2
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 from scipy import ndimage
 from torchvision.ops import nms
 
 from data.schema import StrictModel
 from detectors.caps import grown
+from detectors.fields import DetectionsPerImage, Fraction
 from detectors.maps.selective_search import propose_boxes
 
 
@@ -49,13 +50,8 @@ class BoxExtractionConfig(StrictModel):
     )
     min_area: float = Field(16, ge=1, description="Least area of a region in pixels.")
     max_area: float | None = Field(None, gt=0, description="Largest area of a region in pixels; null sets no bound.")
-    nms_iou: float = Field(0.3, ge=0, le=1, description="IoU above which the lesser of two boxes is dropped.")
-    max_regions: int = Field(
-        100,
-        ge=1,
-        le=100_000,
-        description="Most boxes of a radiograph of up to 768 x 572 pixels; the number grows with the area.",
-    )
+    nms_iou: Fraction = Field(0.3, description="IoU above which the lesser of two boxes is dropped.")
+    max_regions: DetectionsPerImage = 100
 
     lowest: float = Field(0.05, ge=0, lt=1, description="Morphology: the lowest level of probability.")
     highest: float = Field(0.95, ge=0, lt=1, description="Morphology: the highest level of probability.")
@@ -63,16 +59,12 @@ class BoxExtractionConfig(StrictModel):
     dilation: int = Field(
         0, ge=0, le=256, description="Morphology: radius in pixels of the disc that joins regions into one."
     )
-    prominence: float = Field(
+    prominence: Fraction = Field(
         0.15,
-        ge=0,
-        le=1,
         description="Morphology: how far a peak rises above the saddle to a higher one to be a region of its own.",
     )
-    rel_height: float = Field(
+    rel_height: Fraction = Field(
         0.7,
-        ge=0,
-        le=1,
         description="Morphology: a region is the part of its peak above this share of the peak's probability; 0.5 is "
         "half maximum.",
     )
@@ -80,14 +72,13 @@ class BoxExtractionConfig(StrictModel):
     downsample: int = Field(
         4, ge=1, le=256, description="Selective search: works on means over squares of this many pixels."
     )
-    scale: float = Field(
+    scale: PositiveFloat = Field(
         20.0,
-        gt=0,
         description="Selective search: of the first segmentation (Felzenszwalb's method); larger merges more.",
     )
     sigma: float = Field(0.5, ge=0, le=100, description="Selective search: blur before it, in downsampled pixels.")
     min_size: int = Field(4, ge=1, description="Selective search: least initial region, in downsampled pixels.")
-    min_mean: float = Field(0.5, ge=0, le=1, description="Selective search: lowest mean of the heat map in a box.")
+    min_mean: Fraction = Field(0.5, description="Selective search: lowest mean of the heat map in a box.")
     background_weight: float = Field(
         1.0,
         ge=0,

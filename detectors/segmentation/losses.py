@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
 from data.masks import IGNORED
@@ -24,25 +24,22 @@ LEAST = 1e-6
 class SegmentationLossConfig(StrictModel):
     """Weights of the losses that are summed, 0 leaving one out, and their settings."""
 
-    bce: float = Field(1.0, ge=0, description="Weight of the binary cross entropy of each pixel.")
-    dice: float = Field(1.0, ge=0, description="Weight of the Dice loss.")
-    focal_tversky: float = Field(0.0, ge=0, description="Weight of the focal Tversky loss.")
-    positive_weight: float = Field(1.0, gt=0, description="Multiplies the cross entropy of defect pixels.")
-    alpha: float = Field(
+    bce: NonNegativeFloat = Field(1.0, description="Weight of the binary cross entropy of each pixel.")
+    dice: NonNegativeFloat = Field(1.0, description="Weight of the Dice loss.")
+    focal_tversky: NonNegativeFloat = Field(0.0, description="Weight of the focal Tversky loss.")
+    positive_weight: PositiveFloat = Field(1.0, description="Multiplies the cross entropy of defect pixels.")
+    alpha: NonNegativeFloat = Field(
         0.3,
-        ge=0,
         description="Weight of false positives in the Tversky index (Salehi et al. 2017); alpha and beta of 0.5 make "
         "it the Dice coefficient.",
     )
-    beta: float = Field(
+    beta: NonNegativeFloat = Field(
         0.7,
-        ge=0,
         description="Weight of false negatives in the Tversky index. Iuso et al. (2024) have the letters the other way "
         "round: their alpha 0.633 and beta 0.1 are beta 0.633 and alpha 0.1 here.",
     )
-    gamma: float = Field(
+    gamma: PositiveFloat = Field(
         0.75,
-        gt=0,
         description="Exponent of 1 - TI in the focal Tversky loss: under 1 it raises the slope of examples that are "
         "nearly learned.",
     )

@@ -10,11 +10,11 @@ from radiograph.command import PATH, Command, max_pixels_option
 
 @click.command(cls=Command)
 @click.option(
-    "--run", default=Path("casting"), show_default=True, type=PATH, metavar="RUN",
-    help="What to start from: packaged weights, or a run of center_net.",
+    "--run", default=Path("casting"), type=PATH, metavar="RUN",
+    help="What to start from: packaged weights, or a run of center_net."
 )  # fmt: skip
-@click.option("--out", type=PATH, default=Path("adapted"), show_default=True, help="A new folder.")
-@click.option("--false-calls", type=click.FloatRange(0), default=1.0, show_default=True, help="Wanted calls an image.")
+@click.option("--out", type=PATH, default=Path("adapted"), help="A new folder.")
+@click.option("--false-calls", type=click.FloatRange(0), default=1.0, help="Wanted calls an image.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a field; may be repeated.")
 @click.argument("paths", nargs=-1, required=True, type=PATH)
 @max_pixels_option

@@ -17,7 +17,7 @@ UNIT = "in mm, or in voxels without a voxel size"
 @click.option(
     "--otsu-fixed", is_flag=True, help="The same without its two traps: one threshold, border, shell left out."
 )
-@click.option("--out", type=PATH, default=Path("pores"), show_default=True, help="Folder for the results.")
+@click.option("--out", type=PATH, default=Path("pores"), help="Folder for the results.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Score of a pore voxel; by default that of the run.")
 @click.option("--voxel-mm", type=click.FloatRange(0, min_open=True), help="Side of a voxel, in place of the file's.")
 @click.option("--air", type=float, help="Gray value of air; by default that of the histogram.")
@@ -26,10 +26,9 @@ UNIT = "in mm, or in voxels without a voxel size"
     "--background",
     type=click.Choice(["border", "corner", "none"]),
     default="border",
-    show_default=True,
     help="What is outside: low regions at the border, at the first voxel, or nothing (a volume cut out of a part).",
 )
-@click.option("--min-voxels", type=click.IntRange(1), default=4, show_default=True, help="Smaller pores are left out.")
+@click.option("--min-voxels", type=click.IntRange(1), default=4, help="Smaller pores are left out.")
 @click.option("--reference", type=click.FloatRange(0, min_open=True), help=f"Side of the reference area, {UNIT}.")
 @click.option("--max-porosity", type=click.FloatRange(0), help="Limit: porosity of the part in percent.")
 @click.option("--max-section", type=click.FloatRange(0), help="Limit: porosity of the worst reference area in percent.")

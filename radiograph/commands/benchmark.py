@@ -20,14 +20,13 @@ from radiograph.command import PATH, Command, max_pixels_option, parse_size
 @click.option(
     "--run", "runs", multiple=True, type=PATH, metavar="RUN", help="Folder of a run, with its weights. May be repeated."
 )
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
-@click.option("--image-size", default="768x572", show_default=True, help="WIDTHxHEIGHT in pixels.")
-@click.option("--repeats", default=10, show_default=True, type=click.IntRange(min=1), help="Timed images per model.")
+@click.option("--device", default="cpu", type=click.Choice(["cpu", "cuda"]))
+@click.option("--image-size", default="768x572", help="WIDTHxHEIGHT in pixels.")
+@click.option("--repeats", default=10, type=click.IntRange(min=1), help="Timed images per model.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; by default PyTorch's own choice.")
 @click.option(
     "--out",
     default="runs/benchmark",
-    show_default=True,
     type=PATH,
     help="Folder for benchmark.json and benchmark.md; results of the other device are kept.",
 )

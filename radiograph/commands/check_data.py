@@ -8,7 +8,7 @@ import click
 from rich.table import Column, Table
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption, bit_depth_option, max_pixels_option
+from radiograph.command import PATH, Command, bit_depth_option, max_pixels_option, renamed_option
 
 
 @click.command(cls=Command)
@@ -21,16 +21,14 @@ from radiograph.command import PATH, Command, RenamedOption, bit_depth_option, m
     type=PATH,
     help="Folder that file_name starts from; once, or once for each JSON.",
 )
-@click.option(
+@renamed_option(
     "--similarity",
     "--nearly",
-    cls=RenamedOption,
     type=click.FloatRange(-1, 1),
     default=0.83,
-    show_default=True,
     help="Correlation of small copies from which two images count as near-duplicates.",
 )
-@click.option("--rows", type=click.IntRange(min=1), default=50, show_default=True, help="Most issues to list.")
+@click.option("--rows", type=click.IntRange(min=1), default=50, help="Most issues to list.")
 @bit_depth_option
 @max_pixels_option
 def main(

@@ -6,24 +6,22 @@ import click
 from rich.table import Table
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption, match_options, run_option
+from radiograph.command import PATH, Command, match_options, renamed_option, run_option
 
 
 @click.command(cls=Command)
 @run_option()
-@click.option(
+@renamed_option(
     "--evaluation",
     "--on",
-    cls=RenamedOption,
     type=PATH,
     help="Folder of an evaluation on validation data; by default the run's own evaluation.",
 )
 @click.option("--recall", type=float, help="Recall to reach, such as 0.9.")
 @click.option("--false-calls", type=float, help="Most false calls per image, such as 0.5.")
-@click.option(
+@renamed_option(
     "--conservative",
     "--safe",
-    cls=RenamedOption,
     is_flag=True,
     help="Meet the target by its one-sided 95 % bound, not by the estimate alone.",
 )

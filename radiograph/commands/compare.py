@@ -19,7 +19,6 @@ from radiograph.command import PATH, Command, run_option
 @click.option(
     "--out",
     default="runs/comparison",
-    show_default=True,
     type=PATH,
     help="Folder for comparison.md, comparison.json and speed_accuracy.png.",
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption, cfg_option, max_pixels_option, set_option
+from radiograph.command import PATH, Command, cfg_option, max_pixels_option, renamed_option, set_option
 
 
 @click.command(cls=Command)
@@ -33,12 +33,10 @@ from radiograph.command import PATH, Command, RenamedOption, cfg_option, max_pix
     help="Simulated castings instead of COCO files; their own defects are the real ones.",
 )
 @click.option("--out", required=True, type=PATH, help="Folder for table.md, metrics.json, figures and the runs.")
-@click.option(
+@renamed_option(
     "--mixes",
     "--shares",
-    cls=RenamedOption,
     default="100/0,75/25,50/50,25/75,0/100",
-    show_default=True,
     help="Ellipsoidal/GAN defects in %, separated by commas.",
 )
 @click.option("--gan", type=PATH, help="A GAN's run, or a patch file of its samples; else one is trained here.")

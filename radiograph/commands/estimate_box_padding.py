@@ -10,7 +10,7 @@ from radiograph.command import Command, run_option
 
 @click.command(cls=Command)
 @run_option("Folder of an evaluated run, or of an evaluation.")
-@click.option("--boxes", type=click.IntRange(1), default=10, show_default=True, help="Ground-truth boxes to compare.")
+@click.option("--boxes", type=click.IntRange(1), default=10, help="Ground-truth boxes to compare.")
 def main(run: Path, boxes: int) -> None:
     """Estimate the padding annotators leave around defects.
 

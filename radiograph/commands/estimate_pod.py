@@ -21,12 +21,11 @@ from radiograph.command import Command, match_options, run_option
     "--by",
     type=click.Choice(["size", "length", "depth"]),
     default="size",
-    show_default=True,
     help="Root of the box's area, its longer side, or the simulated depth.",
 )
-@click.option("--unit", type=click.Choice(["auto", "px", "mm"]), default="auto", show_default=True)
-@click.option("--link", type=click.Choice(["logit", "probit"]), default="logit", show_default=True)
-@click.option("--scale", type=click.Choice(["log", "linear"]), default="log", show_default=True)
+@click.option("--unit", type=click.Choice(["auto", "px", "mm"]), default="auto")
+@click.option("--link", type=click.Choice(["logit", "probit"]), default="logit")
+@click.option("--scale", type=click.Choice(["log", "linear"]), default="log")
 @match_options
 def main(
     run: Path,

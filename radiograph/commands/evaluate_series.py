@@ -33,7 +33,7 @@ from radiograph.command import PATH, Command, max_pixels_option
     help="unseen: no radiograph of the series was in the training; onboarded: some were, without annotations.",
 )
 @click.option("--out", type=PATH, required=True, help="Folder for the results.")
-@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap resamples.")
+@click.option("--resamples", type=click.IntRange(1), default=1000, help="Bootstrap resamples.")
 @max_pixels_option
 def main(
     folders: tuple[str, ...], runs: tuple[str, ...], protocol: Literal["unseen", "onboarded"], out: Path, resamples: int

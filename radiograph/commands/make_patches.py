@@ -5,30 +5,24 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption, bit_depth_option, max_pixels_option
+from radiograph.command import PATH, Command, bit_depth_option, max_pixels_option, renamed_option
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(cls=Command)
 @click.argument("coco", type=PATH)
 @click.option("--images", type=PATH, help="Folder of the radiographs; the file's own by default.")
 @click.option("--out", type=PATH, required=True, help="The patch file, .npz.")
 @click.option("--per-image", type=click.IntRange(1), default=100, help="Patches of each class for every radiograph.")
 @click.option("--size", type=click.IntRange(4), default=32, help="Side of a patch in pixels.")
-@click.option(
+@renamed_option(
     "--min-defect-fraction",
     "--share",
-    cls=RenamedOption,
     type=click.FloatRange(0.01, 1),
     default=1 / 3,
     help="Least fraction of a defect inside a patch that counts as a defect.",
 )
-@click.option(
-    "--box-padding",
-    "--margin",
-    cls=RenamedOption,
-    type=click.FloatRange(0),
-    default=0.0,
-    help="Pixels added to each side of every box.",
+@renamed_option(
+    "--box-padding", "--margin", type=click.FloatRange(0), default=0.0, help="Pixels added to each side of every box."
 )
 @click.option("--rotation-step", type=click.FloatRange(0, 360), default=60.0, help="Degrees; 0 for no rotation.")
 @click.option("--mirror/--no-mirror", default=True, help="Mirror half of the patches.")

@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedChoice, RenamedOption, parse_size
+from radiograph.command import PATH, Command, RenamedChoice, parse_size, renamed_option
 
 # As in data.synthesis.phantom and data.volumes.ct_parts, whose import triples the time of --help; a test in
 # tests/radiograph compares them.
@@ -21,26 +21,16 @@ STYLES, FORMER_STYLES = ["realistic", "easy"], {"full": "realistic", "plain": "e
     "--kind",
     type=click.Choice([*KINDS, *VOLUME_KINDS]),
     default="castings",
-    show_default=True,
     help="Radiographs, or computed tomography volumes (ct_...) of castings or additively manufactured parts.",
 )
-@click.option(
-    "--count",
-    "--n",
-    cls=RenamedOption,
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Number of radiographs or volumes.",
-)
+@renamed_option("--count", "--n", type=click.IntRange(1), default=100, help="Number of radiographs or volumes.")
 @click.option("--out", type=PATH, required=True, help="A new or empty folder.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--bits", type=click.Choice(["8", "16"]), default="8")
 @click.option(
     "--style",
     type=RenamedChoice(STYLES, FORMER_STYLES),
     default="realistic",
-    show_default=True,
     help="How hard the radiographs are: easy ones have plain parts and strong defects.",
 )
 @click.option("--family", help="One kind of part only, such as wheel; by default all in turn.")
@@ -49,7 +39,6 @@ STYLES, FORMER_STYLES = ["realistic", "easy"], {"full": "realistic", "plain": "e
     "--quality",
     type=click.Choice(["varied", "good", "normal", "poor"]),
     default="varied",
-    show_default=True,
     help="Of volumes: noise, beam hardening and rings.",
 )
 @click.option(

@@ -21,10 +21,7 @@ def parse_fractions(text: str) -> list[float]:
 @click.command(cls=Command)
 @cfg_option(required=True)
 @click.option(
-    "--fractions",
-    default="0.1,0.25,0.5,1",
-    show_default=True,
-    help="Fractions of the training radiographs, separated by commas.",
+    "--fractions", default="0.1,0.25,0.5,1", help="Fractions of the training radiographs, separated by commas."
 )
 @set_option()
 @click.option("--out", type=PATH, help="Folder; <output>/<config>/learning_curve by default.")

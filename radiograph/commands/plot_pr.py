@@ -12,7 +12,7 @@ from radiograph.command import PATH, Command, match_options, run_option
 
 @click.command(cls=Command)
 @run_option("Folder of an evaluated run, or of an evaluation.", multiple=True)
-@click.option("--out", default="pr_curve.png", show_default=True, type=PATH, help="Figure to write: PNG, SVG or PDF.")
+@click.option("--out", default="pr_curve.png", type=PATH, help="Figure to write: PNG, SVG or PDF.")
 @match_options
 def main(runs: tuple[Path, ...], out: Path, iou: float, center: bool) -> None:
     """Plot precision-recall curves of several runs."""

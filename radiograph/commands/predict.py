@@ -12,15 +12,13 @@ from radiograph.command import PATH, Command, bit_depth_option, max_pixels_optio
 
 @click.command(cls=Command)
 @click.option(
-    "--run", default=Path("casting"), show_default=True, type=PATH, metavar="RUN",
-    help="Folder of a run, a checkpoint, or weights that come with the toolkit.",
+    "--run", default=Path("casting"), type=PATH, metavar="RUN",
+    help="Folder of a run, a checkpoint, or weights that come with the toolkit."
 )  # fmt: skip
-@click.option("--out", type=PATH, default=Path("predictions"), show_default=True)
+@click.option("--out", type=PATH, default=Path("predictions"))
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score drawn; by default that of the run.")
-@click.option("--overlays/--no-overlays", default=True, show_default=True, help="Draw the boxes on the radiographs.")
-@click.option(
-    "--heat-maps/--no-heat-maps", default=True, show_default=True, help="Write heat maps, of models that have them."
-)
+@click.option("--overlays/--no-overlays", default=True, help="Draw the boxes on the radiographs.")
+@click.option("--heat-maps/--no-heat-maps", default=True, help="Write heat maps, of models that have them.")
 @click.option(
     "--max-detections",
     type=click.IntRange(1, 1_000_000),

@@ -17,19 +17,16 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("root", type=PATH)
 @click.option("--out", required=True, type=PATH, help="Folder for the COCO files and montage.png.")
-@click.option("--group", type=click.Choice(["castings", "welds"]), default="castings", show_default=True)
+@click.option("--group", type=click.Choice(["castings", "welds"]), default="castings")
 @click.option(
     "--split",
     "method",
     type=click.Choice(["none", "series", "block", "random", "odd-even", "lists"]),
     default="series",
-    show_default=True,
     help="none: all.json; else train.json, val.json and test.json.",
 )
-@click.option(
-    "--fractions", nargs=3, type=float, default=(0.7, 0.15, 0.15), show_default=True, help="Of train, val and test."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--fractions", nargs=3, type=float, default=(0.7, 0.15, 0.15), help="Of train, val and test.")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--train-frames", help="For block: frame numbers in each series, such as 1-58.")
 @click.option("--test-frames", help="For block: frame numbers in each series, such as 59-72.")
 @click.option("--gap", type=click.IntRange(min=0), default=0, help="For block: frames left out between the parts.")

@@ -5,23 +5,21 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption, max_pixels_option, run_option
+from radiograph.command import PATH, Command, max_pixels_option, renamed_option, run_option
 
 
 @click.command(cls=Command)
 @run_option("Folder of an evaluated run, or of an evaluation.", multiple=True)
-@click.option("--out", default="report.html", show_default=True, type=PATH, help="Page to write.")
-@click.option("--title", default="Detector report", show_default=True)
-@click.option(
+@click.option("--out", default="report.html", type=PATH, help="Page to write.")
+@click.option("--title", default="Detector report")
+@renamed_option(
     "--errors",
     "--faults",
-    cls=RenamedOption,
     type=click.IntRange(0),
     default=40,
-    show_default=True,
     help="Misses, and as many false calls, to show for each run.",
 )
-@click.option("--resamples", type=click.IntRange(1), default=300, show_default=True, help="Bootstrap resamples.")
+@click.option("--resamples", type=click.IntRange(1), default=300, help="Bootstrap resamples.")
 @max_pixels_option
 def main(runs: tuple[Path, ...], out: Path, title: str, errors: int, resamples: int) -> None:
     """Write one self-contained page about evaluated runs."""

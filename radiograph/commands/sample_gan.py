@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from data.console import console
-from radiograph.command import PATH, Command, RenamedOption, run_option
+from radiograph.command import PATH, Command, renamed_option, run_option
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(cls=Command)
 @run_option("Folder of a GAN's run, or a checkpoint.")
-@click.option("--count", "--n", cls=RenamedOption, type=click.IntRange(1), default=1000, help="Number of patches.")
+@renamed_option("--count", "--n", type=click.IntRange(1), default=1000, help="Number of patches.")
 @click.option("--out", type=PATH, required=True, help="The patch file, .npz.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", help="Bits per pixel.")

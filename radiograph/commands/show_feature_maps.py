@@ -13,14 +13,8 @@ from radiograph.command import PATH, Command, max_pixels_option
 @click.option("--run", required=True, type=PATH, metavar="RUN", help="Folder of a run, or a checkpoint.")
 @click.argument("path", required=False, type=PATH)
 @click.option("--layers", help="Names of layers, separated by commas.")
-@click.option(
-    "--channels",
-    default=8,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Number of maps per layer, the most active first.",
-)
-@click.option("--out", default="feature_maps", show_default=True, type=PATH)
+@click.option("--channels", default=8, type=click.IntRange(1), help="Number of maps per layer, the most active first.")
+@click.option("--out", default="feature_maps", type=PATH)
 @click.option("--list", "listing", is_flag=True, help="Print the layers' names and stop.")
 @max_pixels_option
 def main(run: Path, path: Path | None, layers: str | None, channels: int, out: Path, listing: bool) -> None:

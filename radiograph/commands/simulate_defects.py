@@ -13,17 +13,16 @@ from radiograph.command import PATH, Command, bit_depth_option, max_pixels_optio
 @click.argument("source", type=PATH)
 @click.option("--images", type=PATH, help="Folder of the radiographs; the file's own by default.")
 @click.option("--out", type=PATH, required=True, help="A new or empty folder.")
-@click.option("--per-image", type=click.IntRange(0), default=5, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--per-image", type=click.IntRange(0), default=5)
+@click.option("--seed", type=click.IntRange(0), default=0)
 @click.option(
     "--polarity",
     type=click.Choice(["brighter", "darker", "either"]),
     default="brighter",
-    show_default=True,
     help="Brighter in castings, darker on weld films.",
 )
 @bit_depth_option
-@click.option("--real-defects", type=click.Choice(["keep", "inpaint"]), default="keep", show_default=True)
+@click.option("--real-defects", type=click.Choice(["keep", "inpaint"]), default="keep")
 @click.option("--sizes-from", type=click.Path(path_type=str), help="A COCO file whose box sizes are sampled.")
 @click.option("--patches-from", type=click.Path(path_type=str), help="A patch file that half of the shapes come from.")
 @max_pixels_option

@@ -62,9 +62,9 @@ REFERENCE_FEATURES = {
 }
 
 
-@pytest.fixture(params=MODELS_UNDER_TEST)
+@pytest.fixture(params=MODELS_UNDER_TEST.values(), ids=MODELS_UNDER_TEST)
 def section(request: pytest.FixtureRequest) -> ModelSection:
-    return MODELS_UNDER_TEST[request.param]
+    return request.param
 
 
 @pytest.fixture
@@ -188,12 +188,12 @@ def test_features_have_not_changed(model: nn.Module, section: ModelSection, requ
             p.copy_(0.2 * torch.cos(torch.arange(p.numel(), dtype=torch.float64)).float().view_as(p))
         y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
         features = model.eval().backbone((0.3 + 0.2 * x * y)[None, None])["0"].double()
-    name = request.node.callspec.params["section"]
+    name = request.node.callspec.id
     assert (features.mean().item(), features.std().item()) == pytest.approx(REFERENCE_FEATURES[name], rel=1e-3)
 
 
 @pytest.mark.slow
-def test_four_images_are_learned_by_heart(model: nn.Module) -> None:
+def test_four_images_are_memorized(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(3)
     images, targets = [], []
     for k in range(4):

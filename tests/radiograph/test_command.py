@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from data.errors import InputError
 from data.limits import LIMIT_VARIABLE, max_samples
 from radiograph.cli import main as radiograph
-from radiograph.command import Command, RenamedChoice, RenamedOption, max_pixels_option, parse_size, run_option
+from radiograph.command import Command, RenamedChoice, max_pixels_option, parse_size, renamed_option, run_option
 
 
 @click.command(cls=Command)
@@ -29,7 +29,7 @@ def several(runs: tuple[Path, ...]) -> None:
 
 
 @click.command(cls=Command)
-@click.option("--count", "--n", cls=RenamedOption, default=1)
+@renamed_option("--count", "--n", default=1)
 def counting(count: int) -> None:
     if count < 0:
         raise InputError("a count\nbelow 0")

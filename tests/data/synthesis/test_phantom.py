@@ -309,22 +309,10 @@ def test_defect_kinds_are_drawn_by_their_shares():
 DRAWN = {
     ("castings", 2): {
         "cycle": ("knuckle", "bracket", "ring", "wheel", "plate", "housing", "wheel", "knuckle"),
-        "realistic": {
-            "wheel": (2, 0.598949),
-            "plate": (4, 0.394937),
-            "housing": (0, 0.24719),
-            "knuckle": (3, 0.413276),
-            "bracket": (3, 0.648823),
-            "ring": (2, 0.849809),
-        },
-        "easy": {
-            "wheel": (0, 0.687657),
-            "plate": (1, 0.481216),
-            "housing": (3, 0.619932),
-            "knuckle": (0, 0.595928),
-            "bracket": (1, 0.685713),
-            "ring": (0, 0.726735),
-        },
+        "realistic": {"wheel": (2, 0.598949), "plate": (4, 0.394937), "housing": (0, 0.24719),
+                      "knuckle": (3, 0.413276), "bracket": (3, 0.648823), "ring": (2, 0.849809)},
+        "easy": {"wheel": (0, 0.687657), "plate": (1, 0.481216), "housing": (3, 0.619932), "knuckle": (0, 0.595928),
+                 "bracket": (1, 0.685713), "ring": (0, 0.726735)},
     },
     ("welds", 3): {
         "cycle": ("girth", "butt", "narrow", "girth", "butt", "narrow", "girth", "butt"),
@@ -333,24 +321,12 @@ DRAWN = {
     },
     ("varied_castings", 2): {
         "cycle": ("turned_part", "tube", "ribs", "turned_part", "dome", "turned_part", "plate", "block"),
-        "realistic": {
-            "turned_part": (0, 0.631191),
-            "plate": (0, 0.460372),
-            "block": (2, 0.219336),
-            "tube": (2, 0.490904),
-            "ribs": (3, 0.416433),
-            "dome": (0, 0.464673),
-        },
-        "easy": {
-            "turned_part": (1, 0.629736),
-            "plate": (0, 0.536838),
-            "block": (3, 0.759394),
-            "tube": (2, 0.40029),
-            "ribs": (1, 0.472187),
-            "dome": (0, 0.258967),
-        },
+        "realistic": {"turned_part": (0, 0.631191), "plate": (0, 0.460372), "block": (2, 0.219336),
+                      "tube": (2, 0.490904), "ribs": (3, 0.416433), "dome": (0, 0.464673)},
+        "easy": {"turned_part": (1, 0.629736), "plate": (0, 0.536838), "block": (3, 0.759394), "tube": (2, 0.40029),
+                 "ribs": (1, 0.472187), "dome": (0, 0.258967)},
     },
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", list(FAMILIES))

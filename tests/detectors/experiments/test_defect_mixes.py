@@ -3,12 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
+from tiny_patches import TinyConfig, TinyPatchClassifier
 from torch import Tensor, nn
 
 from data.coco import CocoDataset, read_coco, write_coco
@@ -30,33 +28,21 @@ from detectors.experiments.defect_mix_data import (
     parse_mixes,
 )
 from detectors.experiments.defect_mixes import compare_defect_mixes
-from detectors.schema import ModelSection
 from detectors.training.patches import PatchTask
 
 SIZE = 16
 GAN_LEVEL = 251  # of every pixel of the fake GAN's patches; no casting is as bright and even
 
 
-class TinyConfig(ModelSection):
-    task: ClassVar[str] = "patches"
-    name: Literal["tiny_patches"] = "tiny_patches"
-
-
-class TinyClassifier(nn.Module):
-    """The brightest answer of a convolution; one box for every radiograph."""
+class TinyClassifier(TinyPatchClassifier):
+    """The brightest answer of a convolution."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer, self.head = nn.Conv2d(1, 4, 5), nn.Linear(4, 2)
 
-    def classify(self, patches: Tensor) -> Tensor:
-        return self.head(self.layer(patches).amax(dim=(2, 3))).softmax(dim=1)[:, 1]
-
-    def forward(self, images: Tensor | list[Tensor], labels: Tensor | None = None) -> dict | list[dict[str, Tensor]]:
-        if self.training:
-            return {"loss_classifier": F.cross_entropy(self.head(self.layer(images).amax(dim=(2, 3))), labels)}
-        box = {"boxes": torch.tensor([[10.0, 10, 30, 30]]), "scores": torch.tensor([0.5]), "labels": torch.tensor([1])}
-        return [box for _ in images]
+    def logits(self, patches: Tensor) -> Tensor:
+        return self.head(self.layer(patches).amax(dim=(2, 3)))
 
 
 @pytest.fixture(autouse=True)

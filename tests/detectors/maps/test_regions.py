@@ -72,21 +72,24 @@ def test_what_is_off_the_test_object_is_removed(config: BoxExtractionConfig) -> 
     assert len(find_regions(values, config, np.zeros_like(inside))[0]) == 0
 
 
-def test_touching_defects_part_at_a_higher_level() -> None:
+def two_bumps(bridge: float, first: float, second: float) -> np.ndarray:
+    """Two peaks joined by a bridge."""
     values = blank()
-    values[20:40, 10:70] = 0.3
-    values[22:38, 12:32] = 0.9
-    values[22:38, 48:68] = 0.8
+    values[20:40, 10:70] = bridge
+    values[22:38, 12:32] = first
+    values[22:38, 48:68] = second
+    return values
+
+
+def test_touching_defects_part_at_a_higher_level() -> None:
+    values = two_bumps(0.3, 0.9, 0.8)
     boxes, scores = find_regions(values, MORPHOLOGY)
     assert boxes.tolist() == [[12, 22, 32, 38], [48, 22, 68, 38]]
     assert scores == pytest.approx([0.9, 0.8])
 
 
 def test_a_low_pass_between_two_bumps_is_one_defect() -> None:
-    values = blank()
-    values[20:40, 10:70] = 0.75
-    values[22:38, 12:32] = 0.85
-    values[22:38, 48:68] = 0.8
+    values = two_bumps(0.75, 0.85, 0.8)
     assert find_regions(values, MORPHOLOGY)[0].tolist() == [[10, 20, 70, 40]]
     parted = find_regions(values, BoxExtractionConfig(prominence=0.01, levels=91, lowest=0.05))[0]
     assert parted.tolist() == [[12, 22, 32, 38], [48, 22, 68, 38]]

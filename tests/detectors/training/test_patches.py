@@ -3,12 +3,12 @@
 import csv
 import json
 from pathlib import Path
-from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_patches import TinyConfig, TinyPatchClassifier
 from torch import Tensor, nn
 
 from data.coco import read_coco
@@ -20,38 +20,23 @@ from detectors.build import MODELS
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.files import check_config
 from detectors.runs.reevaluate import evaluate_run
-from detectors.schema import ModelSection
 from detectors.training import train
 
 SIZE = 16
 
 
-class TinyConfig(ModelSection):
-    task: ClassVar[str] = "patches"
-    name: Literal["tiny_patches"] = "tiny_patches"
-
-
-class TinyClassifier(nn.Module):
-    """Gray values against their surroundings, two convolutions, the strongest answer; one box for every radiograph."""
+class TinyClassifier(TinyPatchClassifier):
+    """Gray values against their surroundings, two convolutions, the strongest answer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(1, 12, 5), nn.ReLU(), nn.Conv2d(12, 12, 5, stride=2), nn.ReLU())
         self.head = nn.Linear(24, 2)
 
-    def _logits(self, patches: Tensor) -> Tensor:
+    def logits(self, patches: Tensor) -> Tensor:
         around = F.avg_pool2d(patches, 9, 1, 4, count_include_pad=False)
         maps = self.layers(50 * (patches - around))
         return self.head(torch.cat([maps.amax(dim=(2, 3)), maps.mean(dim=(2, 3))], dim=1))
-
-    def classify(self, patches: Tensor) -> Tensor:
-        return self._logits(patches).softmax(dim=1)[:, 1]
-
-    def forward(self, images: Tensor | list[Tensor], labels: Tensor | None = None) -> dict | list[dict[str, Tensor]]:
-        if self.training:
-            return {"loss_classifier": F.cross_entropy(self._logits(images), labels)}
-        box = {"boxes": torch.tensor([[10.0, 10, 30, 30]]), "scores": torch.tensor([0.5]), "labels": torch.tensor([1])}
-        return [box for _ in images]
 
 
 @pytest.fixture(autouse=True)
