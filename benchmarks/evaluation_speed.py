@@ -25,7 +25,7 @@ from detectors.evaluation.breakdown import by_class, by_series, by_size, confusi
 from detectors.evaluation.curves import image_roc, precision_recall, score_curve
 from detectors.evaluation.error_analysis import analyze_errors
 from detectors.evaluation.hit_miss import false_call_rates, hit_miss
-from detectors.evaluation.matching import Overlaps, find_overlaps
+from detectors.evaluation.matching import PairwiseIoU, find_overlaps
 from detectors.evaluation.metrics import metrics_of
 from detectors.evaluation.pod import fit_pod
 from detectors.evaluation.runs import read_run, write_ground_truth
@@ -83,7 +83,7 @@ def our_ap(folder: Path) -> float | None:
     return precision_recall(read_run(folder).overlaps.match(0.5)).ap
 
 
-def all_figures(overlaps: Overlaps) -> None:
+def all_figures(overlaps: PairwiseIoU) -> None:
     """Compute everything that the report shows of one definition of a hit, and the headline figures."""
     threshold = metrics_of(overlaps)["threshold"] or 0.0
     table = overlaps.match(0.5)

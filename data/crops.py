@@ -197,10 +197,10 @@ def _best_corner(corners: np.ndarray, boxes: np.ndarray, side: int, config: Crop
         extent = np.minimum(boxes[:, 2:] - boxes[:, :2], side).prod(axis=1)
         visible = _overlap(corners, boxes, side) / extent
         whole = visible >= config.min_visibility
-        faults = ((visible > 0) & ~whole).sum(axis=1)
+        truncated = ((visible > 0) & ~whole).sum(axis=1)
         if not config.allow_empty:
-            faults += (len(boxes) + 1) * ~((visible > 0) & whole).any(axis=1)
-        corners = corners[np.argmin(faults)][None]
+            truncated += (len(boxes) + 1) * ~((visible > 0) & whole).any(axis=1)
+        corners = corners[np.argmin(truncated)][None]
     return int(corners[0, 0]), int(corners[0, 1])
 
 

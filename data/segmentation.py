@@ -129,7 +129,7 @@ class SegmentationDataset(RepeatedDataset[SegmentationSample]):
         cut = build_transform(AugmentationConfig(crop=augmentation.crop))
         regions: dict[int, Region] = {}
         for position in range(len(self._store)):
-            mask = self._annotated_mask(position)  # of all of them, so that every fault is named
+            mask = self._annotated_mask(position)  # of all of them, so that every issue is named
             numbers = range(position, count, len(self._store))
             if not numbers:
                 continue

@@ -53,9 +53,9 @@ def _checked(file: Path, checkpoint: Any) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not {"model", "config", "categories"} <= checkpoint.keys():
         raise InputError(f"{file}: no checkpoint of this toolkit: it lacks 'model', 'config' or 'categories'")
     checkpoint = {"epoch": 0, "metrics": None, "training": None} | checkpoint
-    fault = _fault(checkpoint)
-    if fault:
-        raise InputError(f"{file}: no checkpoint of this toolkit: {fault}; train again or copy it anew")
+    issue = _issue(checkpoint)
+    if issue:
+        raise InputError(f"{file}: no checkpoint of this toolkit: {issue}; train again or copy it anew")
     training = checkpoint["training"] or {}
     for section in (checkpoint, training):
         for key in ("model", "averaged"):
@@ -85,7 +85,7 @@ def _check_archive(file: Path) -> None:
         raise InputError(f"{file}: damaged: the checksum of {damaged!r} differs; copy it anew or train again")
 
 
-def _fault(checkpoint: Mapping[str, Any]) -> str | None:
+def _issue(checkpoint: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the types of a checkpoint, None if nothing is."""
     model, categories, metrics = checkpoint["model"], checkpoint["categories"], checkpoint["metrics"]
     if not isinstance(model, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in model.items()):

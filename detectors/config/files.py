@@ -22,7 +22,7 @@ from detectors.schema import ModelSection
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"  # package data, beside the code wherever that is
 MAX_LINKS = 20  # files that extend one another
-MAX_FAULTS = 20  # faults of one message
+MAX_ISSUES = 20  # issues of one message
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3, without a point, for a string
 _SHORT = reprlib.Repr()
@@ -66,7 +66,7 @@ def read_config(name: str | Path, overrides: Iterable[str] = ()) -> ExperimentCo
 
 
 def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -> ExperimentConfig:
-    """Turn plain values into a configuration. Raises InputError with every fault in one line."""
+    """Turn plain values into a configuration. Raises InputError with every issue in one line."""
     layers = layers or [Layer("configuration", dict(values))]
     section = values.get("model")
     schema = _model_class(section)
@@ -76,19 +76,19 @@ def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -
             f"{_origin(layers, ('model', 'name'))}: model.name is {_SHORT.repr(given)}"
             f"{_nearest(str(given)[:80], MODELS)}; valid names: {', '.join(sorted(MODELS))}"
         )
-    faults = []
+    issues = []
     model: ModelSection = schema.model_construct(name=section["name"])
     try:
         model = schema.model_validate(dict(section))
     except ValidationError as error:
-        faults += _faults(error, layers, schema, ("model",))
+        issues += _issues(error, layers, schema, ("model",))
     try:
         config = ExperimentConfig.model_validate({**values, "model": model})
     except ValidationError as error:
-        faults += _faults(error, layers, ExperimentConfig, ())
-    if faults:
-        more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
-        raise InputError("; ".join(faults[:MAX_FAULTS] + more))
+        issues += _issues(error, layers, ExperimentConfig, ())
+    if issues:
+        more = [f"and {len(issues) - MAX_ISSUES} more"] if len(issues) > MAX_ISSUES else []
+        raise InputError("; ".join(issues[:MAX_ISSUES] + more))
     return config
 
 
@@ -196,7 +196,7 @@ def _merge_list(key: str, base: list, over: dict) -> list:
     return list(elements.values())
 
 
-def _faults(error: ValidationError, layers: list[Layer], schema: type[BaseModel], prefix: tuple[str, ...]) -> list[str]:
+def _issues(error: ValidationError, layers: list[Layer], schema: type[BaseModel], prefix: tuple[str, ...]) -> list[str]:
     return [_fault(entry, layers, schema, prefix) for entry in error.errors()]
 
 

@@ -1,1 +1,1 @@
-"""One table of matches, and every figure that is derived from it."""
+"""One table of matches, and every metric that is derived from it."""

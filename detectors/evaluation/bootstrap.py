@@ -1,7 +1,7 @@
-"""Bootstrap bands: how far the figures would wander if other radiographs had been tested.
+"""Bootstrap confidence intervals: how much the metrics would vary if other radiographs had been tested.
 
-Whole series or whole images are drawn with replacement, because defects of one radiograph stand or fall
-together. A draw is a weight for each image, so that nothing is matched again.
+Whole series or whole images are drawn with replacement, because detections within one
+radiograph are correlated. A draw is a weight for each image, so that nothing is matched again.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from detectors.evaluation.metrics import FALSE_CALL_RATES
 
 Floats = NDArray[np.float64]
 Unit = Literal["auto", "series", "image"]
-FEWEST_SERIES = 10  # bands from fewer clusters are known to be too narrow
+FEWEST_SERIES = 10  # intervals from fewer clusters are known to be too narrow
 
 
 @dataclass(frozen=True)
-class Bands:
-    """Percentile bands over `resamples` draws of `units` series or images (`unit`).
+class ConfidenceIntervals:
+    """Percentile intervals over `resamples` draws of `units` series or images (`unit`).
 
-    `figures`: low and high of `ap`, of the sensitivities at fixed rates of false calls (keys of
+    `metrics`: low and high of `ap`, of the sensitivities at fixed rates of false calls (keys of
     `FALSE_CALL_RATES`), and of `recall`, `precision`, `f1` and `false_calls` an image at the threshold, None where not
     applicable. `precision` [2, 101]: low and high at each recall of the 101-point
     grid, mean over classes. `sensitivity` [2, K]: recall at each of `false_calls` [K] an image, all classes
@@ -34,7 +34,7 @@ class Bands:
     units: int
     resamples: int
     confidence: float
-    figures: dict[str, tuple[float, float] | None]
+    metrics: dict[str, tuple[float, float] | None]
     precision: Floats
     false_calls: Floats
     sensitivity: Floats
@@ -47,10 +47,10 @@ def bootstrap(
     seed: int = 0,
     unit: Unit = "auto",
     confidence: float = 0.95,
-) -> Bands:
-    """Return bands of the curves, and of the figures at `threshold` (None: at no score, n/a).
+) -> ConfidenceIntervals:
+    """Return intervals of the curves, and of the metrics at `threshold` (None: at no score, n/a).
 
-    `unit` "auto" draws series where at least ten are named, else images. The same seed gives the same bands.
+    `unit` "auto" draws series where at least ten are named, else images. The same seed gives the same intervals.
     """
     group, drawn = _units(table, unit)
     units = int(group.max(initial=-1)) + 1
@@ -64,13 +64,13 @@ def bootstrap(
     if units:
         for number in range(resamples):
             weight = np.bincount(rng.integers(0, units, units), minlength=units)[group].astype(float)
-            figures, precision[number], sensitivity[number] = sample.weighted(weight)
-            draws.append(figures)
+            metrics, precision[number], sensitivity[number] = sample.weighted(weight)
+            draws.append(metrics)
     share = ((1 - confidence) / 2, (1 + confidence) / 2)
     names = ("ap", *FALSE_CALL_RATES, "recall", "precision", "f1", "false_calls")
-    bands = {name: _percentiles([draw[name] for draw in draws], share) for name in names}
-    return Bands(
-        drawn, units, resamples, confidence, bands, _envelope(precision, share), grid, _envelope(sensitivity, share)
+    intervals = {name: _percentiles([draw[name] for draw in draws], share) for name in names}
+    return ConfidenceIntervals(
+        drawn, units, resamples, confidence, intervals, _envelope(precision, share), grid, _envelope(sensitivity, share)
     )
 
 
@@ -97,7 +97,7 @@ class _Sample:
         self.hit = table.hit[kept]
         self.image = table.detections.image[kept]
         counted = table.counted
-        self.truth_image, self.truth_label = table.truths.image[counted], table.truths.label[counted]
+        self.truth_image, self.truth_label = table.ground_truth.image[counted], table.ground_truth.label[counted]
         labels = table.detections.label[kept]
         self.classes = [
             (np.flatnonzero(labels == label), np.flatnonzero(self.truth_label == label))
@@ -109,13 +109,13 @@ class _Sample:
         self.reported = None if threshold is None else int((score >= threshold).sum())
 
     def weighted(self, weight: Floats) -> tuple[dict[str, float], Floats, Floats]:
-        """Return the figures, precision on the recall grid and sensitivity on the false-call grid of one draw."""
+        """Return the metrics, precision on the recall grid and sensitivity on the false-call grid of one draw."""
         drawn = weight[self.image]
         found, called = np.cumsum(drawn * self.hit), np.cumsum(drawn)
         objects, images = float(weight[self.truth_image].sum()), float(weight.sum())
         curves = []
-        for detections, truths in self.classes:
-            total = weight[self.truth_image[truths]].sum()
+        for detections, ground_truth in self.classes:
+            total = weight[self.truth_image[ground_truth]].sum()
             if total > 0 and len(detections) == len(drawn):
                 curves.append(_precision_on_grid(found, called, total))
             elif total > 0:
@@ -129,12 +129,12 @@ class _Sample:
             false, hits = (called - found)[self.points] / images, found[self.points]
             place = np.searchsorted(false, rates + 1e-12, side="right") - 1
             sensitivity = np.append(hits, 0.0)[place] / objects
-        figures = {
+        metrics = {
             "ap": float(precision.mean()),
             **dict(zip(FALSE_CALL_RATES, sensitivity[len(self.grid) :].tolist(), strict=True)),
             **self._at_threshold(found, called, objects, images),
         }
-        return figures, precision, sensitivity[: len(self.grid)]
+        return metrics, precision, sensitivity[: len(self.grid)]
 
     def _at_threshold(self, found: Floats, called: Floats, objects: float, images: float) -> dict[str, float]:
         if self.reported is None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.errors import InputError
-from detectors.evaluation.matching import Overlaps
+from detectors.evaluation.matching import PairwiseIoU
 
 
 class BoxPadding(NamedTuple):
@@ -16,7 +16,7 @@ class BoxPadding(NamedTuple):
     boxes: int
 
 
-def estimate_box_padding(overlaps: Overlaps, boxes: int | None = None) -> BoxPadding:
+def estimate_box_padding(overlaps: PairwiseIoU, boxes: int | None = None) -> BoxPadding:
     """Return how many pixels the ground-truth boxes lie outside of the detections that hit them, mean over the sides.
 
     The first `boxes` ground-truth boxes that are hit by the center-point criterion count (all without it), in the
@@ -28,7 +28,7 @@ def estimate_box_padding(overlaps: Overlaps, boxes: int | None = None) -> BoxPad
     found = np.flatnonzero(table.counted & (table.matched_detection >= 0))[:boxes]
     if not len(found):
         raise InputError("no detection lies in a true box, so no padding can be told; train the detector first")
-    true = overlaps.truths.box[found, 2:]
+    true = overlaps.ground_truth.box[found, 2:]
     drawn = overlaps.detections.box[table.matched_detection[found], 2:]
     padding = (true - drawn).mean(axis=1) / 2
     low, middle, high = np.percentile(padding, [25, 50, 75])

@@ -1,4 +1,4 @@
-"""Where a detector is good and where not: confusion of classes, and figures a series, class and size class."""
+"""Where a detector is good and where not: confusion of classes, and metrics a series, class and size class."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +17,7 @@ SIZE_EDGES = (10.0, 15.0, 20.0, 30.0, 50.0)
 
 @dataclass(frozen=True)
 class GroupRow:
-    """Figures of one group at one threshold.
+    """Metrics of one group at one threshold.
 
     `recall` and its exact 95 % `bounds` in [0, 1] or None without objects; `false_calls` is a count,
     `images` the number of images it arose on, or None where images do not divide by this group; `ap` as
@@ -44,26 +44,26 @@ def confusion_matrix(table: MatchTable, threshold: float) -> NDArray[np.int64]:
     classes = len(table.classes)
     reported = table.detections.score >= threshold
     own = table.hit & reported
-    taken = (table.found_score >= threshold) | table.truths.crowd
+    taken = (table.found_score >= threshold) | table.ground_truth.crowd
     pairs = table.overlaps
     left_over = reported & table.false_call
     allowed = table.overlaps.accepted(table.iou, table.criterion) & left_over[pairs.pair_detection]
     crossed, _ = table.overlaps.greedy(allowed, taken)
-    partner = np.where(own, table.matched_truth, crossed)
-    met = np.flatnonzero(partner >= 0)
+    match = np.where(own, table.matched_ground_truth, crossed)
+    met = np.flatnonzero(match >= 0)
     missed = ~taken
     missed[crossed[crossed >= 0]] = False
     matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
-    np.add.at(matrix, (table.truths.label[partner[met]], table.detections.label[met]), 1)
+    np.add.at(matrix, (table.ground_truth.label[match[met]], table.detections.label[met]), 1)
     np.add.at(matrix[classes], table.detections.label[left_over & (crossed < 0)], 1)
-    np.add.at(matrix[:, classes], table.truths.label[missed], 1)
+    np.add.at(matrix[:, classes], table.ground_truth.label[missed], 1)
     return matrix
 
 
 def by_class(table: MatchTable, threshold: float) -> list[GroupRow]:
     """Return one row a class, those without objects and detections included."""
     labels = range(len(table.classes))
-    return _rows(table, threshold, list(table.classes), list(labels), table.truths.label, table.detections.label)
+    return _rows(table, threshold, list(table.classes), list(labels), table.ground_truth.label, table.detections.label)
 
 
 def by_series(table: MatchTable, threshold: float) -> list[GroupRow]:
@@ -72,9 +72,9 @@ def by_series(table: MatchTable, threshold: float) -> list[GroupRow]:
     place = {name: row for row, name in enumerate(names)}
     group = np.array([place[str(name)] for name in table.images.series], dtype=np.int64)
     images = np.bincount(group, minlength=len(names)).tolist()
-    truths, detections = group[table.truths.image], group[table.detections.image]
+    ground_truth, detections = group[table.ground_truth.image], group[table.detections.image]
     shown = [name or "(none)" for name in names]
-    return _rows(table, threshold, shown, list(range(len(names))), truths, detections, images)
+    return _rows(table, threshold, shown, list(range(len(names))), ground_truth, detections, images)
 
 
 def by_size(table: MatchTable, threshold: float, edges: tuple[float, ...] = SIZE_EDGES) -> list[GroupRow]:
@@ -85,12 +85,12 @@ def by_size(table: MatchTable, threshold: float, edges: tuple[float, ...] = SIZE
     ends = (0.0, *edges, np.inf)
     names = [f"{low:g} to {high:g} px" for low, high in pairwise(ends)]
     names[0], names[-1] = f"under {edges[0]:g} px", f"{edges[-1]:g} px and more"
-    truths = np.digitize(table.truths.size, edges)
+    ground_truth = np.digitize(table.ground_truth.size, edges)
     box = np.maximum(table.detections.box, 0)
     detections = np.digitize(np.sqrt(box[:, 2] * box[:, 3]), edges)
-    met = table.matched_truth >= 0
-    detections[met] = truths[table.matched_truth[met]]
-    rows = _rows(table, threshold, names, list(range(len(names))), truths, detections)
+    met = table.matched_ground_truth >= 0
+    detections[met] = ground_truth[table.matched_ground_truth[met]]
+    rows = _rows(table, threshold, names, list(range(len(names))), ground_truth, detections)
     return [row for row in rows if row.objects or row.false_calls]
 
 

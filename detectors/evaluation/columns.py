@@ -25,7 +25,7 @@ class ImageColumns:
 
 
 @dataclass(frozen=True)
-class TruthColumns:
+class GroundTruthColumns:
     """One row a ground-truth box, sorted by image.
 
     `ids` object [G] annotation ids; `image`, `label` int64 [G] rows of images and classes; `box` float64
@@ -96,7 +96,9 @@ def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def truth_columns(dataset: CocoDataset, image_row: Mapping[Any, int], label_row: Mapping[Any, int]) -> TruthColumns:
+def ground_truth_columns(
+    dataset: CocoDataset, image_row: Mapping[Any, int], label_row: Mapping[Any, int]
+) -> GroundTruthColumns:
     """Return the boxes of a data set by image; `image_row`, `label_row` give the row of each id.
 
     Raises InputError for an annotation of an image or category that is not in the file.
@@ -112,7 +114,7 @@ def truth_columns(dataset: CocoDataset, image_row: Mapping[Any, int], label_row:
             )
         rows.append((image, label, record))
     rows.sort(key=lambda row: row[0])
-    return TruthColumns(
+    return GroundTruthColumns(
         ids=_objects([record.get("id") for _, _, record in rows]),
         image=np.array([image for image, _, _ in rows], dtype=np.int64),
         label=np.array([label for _, label, _ in rows], dtype=np.int64),

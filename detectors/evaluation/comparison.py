@@ -54,8 +54,8 @@ def _is_benchmark(record: Any) -> bool:
 def compare_runs(folders: Sequence[str | Path], benchmark: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Return one record a run: its name, `metrics.json`, and the benchmark's speed and size; None is n/a.
 
-    A run takes the benchmark's figures of its own folder, or else of the configuration of its name. Runs of one
-    name get their folder's name, too. Raises InputError for a folder without figures.
+    A run takes the benchmark's metrics of its own folder, or else of the configuration of its name. Runs of one
+    name get their folder's name, too. Raises InputError for a folder without metrics.
     """
     names = [_run_name(Path(folder)) for folder in folders]
     rows = []

@@ -96,7 +96,7 @@ def precision_recall(table: MatchTable, label: int | None = None) -> PrecisionRe
 
 
 def _class_curve(table: MatchTable, label: int) -> PrecisionRecall:
-    objects = int((table.counted & (table.truths.label == label)).sum())
+    objects = int((table.counted & (table.ground_truth.label == label)).sum())
     chosen = (table.detections.label == label) & ~table.ignored
     hit = table.hit[chosen]
     threshold = table.detections.score[chosen]
@@ -159,9 +159,9 @@ def image_roc(table: MatchTable) -> Roc:
     last. `auc` is the area under the curve, ties counted half, None where either kind of image is missing.
     """
     defective = np.zeros(len(table.images), dtype=bool)
-    defective[table.truths.image[table.counted]] = True
+    defective[table.ground_truth.image[table.counted]] = True
     crowd_only = np.zeros(len(table.images), dtype=bool)
-    crowd_only[table.truths.image] = True
+    crowd_only[table.ground_truth.image] = True
     crowd_only &= ~defective
     highest = np.full(len(table.images), -np.inf)
     kept = ~table.ignored

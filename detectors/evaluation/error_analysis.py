@@ -26,7 +26,7 @@ FALSE_CALLS = {
 class ErrorAnalysis:
     """Rows of missed objects and of false calls at one threshold, worst first, each with its kind.
 
-    `misses` int64 [M] rows of truths, the largest first; `false_calls` int64 [F] rows of detections, the highest
+    `misses` int64 [M] rows of ground_truth, the largest first; `false_calls` int64 [F] rows of detections, the highest
     score first; `miss_kinds`, `false_call_kinds` are keys of `MISSES` and `FALSE_CALLS`.
     """
 
@@ -52,23 +52,23 @@ def analyze_errors(table: MatchTable, threshold: float) -> ErrorAnalysis:
     same = near & pairs.pair_same_class
     found = table.found_score >= threshold
 
-    touched = np.zeros(len(table.truths), dtype=bool)
-    touched[pairs.pair_truth[same]] = True
+    touched = np.zeros(len(table.ground_truth), dtype=bool)
+    touched[pairs.pair_ground_truth[same]] = True
     missed = np.flatnonzero(~found & table.counted)
-    misses = missed[np.argsort(-table.truths.size[missed], kind="stable")]
-    seen = np.zeros(len(table.truths), dtype=bool)
-    seen[pairs.pair_truth[close & pairs.pair_same_class]] = True
+    misses = missed[np.argsort(-table.ground_truth.size[missed], kind="stable")]
+    seen = np.zeros(len(table.ground_truth), dtype=bool)
+    seen[pairs.pair_ground_truth[close & pairs.pair_same_class]] = True
     miss_kinds = [
         "localization error" if touched[row] else "low score" if seen[row] else "not detected" for row in misses
     ]
 
     defective = np.zeros(len(table.images), dtype=bool)
-    defective[table.truths.image] = True
+    defective[table.ground_truth.image] = True
     on_missed, on_found, on_other = (
         _marked(table, chosen)
         for chosen in (
-            same & ~found[pairs.pair_truth],
-            same & found[pairs.pair_truth],
+            same & ~found[pairs.pair_ground_truth],
+            same & found[pairs.pair_ground_truth],
             near & ~pairs.pair_same_class,
         )
     )

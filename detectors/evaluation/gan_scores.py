@@ -166,7 +166,7 @@ def write_nearest(path: Path, samples: np.ndarray, training: np.ndarray, found: 
 
 
 def gan_metrics(test: TwoSampleTest, memorized: Memorization, reference: float | None = None) -> Metrics:
-    """Return the figures as `metrics.json` holds them; those of detection are null.
+    """Return the metrics as `metrics.json` holds them; those of detection are null.
 
     `two_sample_loss` is cut at 1, for a classifier that does worse than a coin proves no more. It still tells
     generators apart whose samples are all recognized, and the accuracy those whose loss is cut:

@@ -45,14 +45,14 @@ def hit_miss(table: MatchTable, threshold: float, by: By = "size", unit: Unit = 
     counted = table.counted
     hit = table.found_score[counted] >= threshold
     if by == "depth":
-        depth = table.truths.depth_mm[counted]
+        depth = table.ground_truth.depth_mm[counted]
         if np.isnan(depth).any():
             raise InputError(
                 f"POD by depth: {int(np.isnan(depth).sum())} of {len(depth)} objects have no depth_mm; use --by size"
             )
         return HitMiss(depth, hit, MEASURES[by], "mm")
-    pixels = (table.truths.size if by == "size" else table.truths.length)[counted]
-    pixel_mm = table.images.pixel_mm[table.truths.image[counted]]
+    pixels = (table.ground_truth.size if by == "size" else table.ground_truth.length)[counted]
+    pixel_mm = table.images.pixel_mm[table.ground_truth.image[counted]]
     unknown = int(np.isnan(pixel_mm).sum())
     if unit == "mm" and unknown:
         raise InputError(f"POD in mm: {unknown} objects lie on images without pixel_size_mm; use --unit px")
@@ -70,7 +70,7 @@ def false_call_rates(table: MatchTable, threshold: float) -> dict[str, Any]:
     """
     false = table.false_call & (table.detections.score >= threshold)
     clean = np.ones(len(table.images), dtype=bool)
-    clean[table.truths.image] = False
+    clean[table.ground_truth.image] = False
     called = np.zeros(len(table.images), dtype=bool)
     called[table.detections.image[false]] = True
     count, images = int(false.sum()), len(table.images)
@@ -135,7 +135,7 @@ def compare_fits(data: HitMiss) -> dict[str, float | None]:
 
 def pod_table(record: dict[str, Any]) -> Table:
     """Return the analysis as a table for people."""
-    table = Table("figure", "value", title=f"POD by {record['measure']}, at score {record['threshold']:.3f}")
+    table = Table("metric", "value", title=f"POD by {record['measure']}, at score {record['threshold']:.3f}")
     table.add_row("defects, found", f"{record['defects']}, {record['hits']}")
     for name in ("a50", "a90", "a90_95", "a90_95_wald"):
         unit = f" {record['unit']}" if record[name] is not None else ""

@@ -1,4 +1,4 @@
-"""Match detections to ground-truth boxes once; every figure is derived from the resulting table.
+"""Match detections to ground-truth boxes once; every metric is derived from the resulting table.
 
 The matching is COCO's: detections are taken in descending score, each takes the free object of its class
 with the largest IoU at or above the threshold, and a crowd region swallows any number of detections, which
@@ -18,11 +18,11 @@ from data.coco import CocoDataset
 from data.errors import InputError
 from detectors.evaluation.columns import (
     DetectionColumns,
+    GroundTruthColumns,
     ImageColumns,
-    TruthColumns,
     detection_columns,
+    ground_truth_columns,
     image_columns,
-    truth_columns,
 )
 
 Criterion = Literal["iou", "center"]
@@ -30,10 +30,10 @@ PAIRS_AT_ONCE = 4_000_000  # bounds the memory of one block of IoU computations 
 
 
 @dataclass(frozen=True)
-class Overlaps:
+class PairwiseIoU:
     """Images, objects, detections, and every pair of the last two that touch on one image, of any class.
 
-    `pair_detection`, `pair_truth` int64 [P]; `pair_iou` float64 [P] in [0, 1], for a crowd region the share
+    `pair_detection`, `pair_ground_truth` int64 [P]; `pair_iou` float64 [P] in [0, 1], for a crowd region the share
     of the detection inside it; `pair_center` bool [P], the detection's center lies in the object's box.
     Pairs stand in the order in which matching wants them: by detection, plain objects before crowds,
     largest IoU first.
@@ -41,17 +41,17 @@ class Overlaps:
 
     images: ImageColumns
     classes: tuple[str, ...]
-    truths: TruthColumns
+    ground_truth: GroundTruthColumns
     detections: DetectionColumns
     pair_detection: NDArray[np.int64]
-    pair_truth: NDArray[np.int64]
+    pair_ground_truth: NDArray[np.int64]
     pair_iou: NDArray[np.float64]
     pair_center: NDArray[np.bool_]
 
     @cached_property
     def pair_same_class(self) -> NDArray[np.bool_]:
         """Whether both sides of a pair have one class, bool [P]."""
-        return self.detections.label[self.pair_detection] == self.truths.label[self.pair_truth]
+        return self.detections.label[self.pair_detection] == self.ground_truth.label[self.pair_ground_truth]
 
     def accepted(self, iou: float, criterion: Criterion) -> NDArray[np.bool_]:
         """Return which pairs are close enough to match, whatever their classes, bool [P]."""
@@ -69,8 +69,8 @@ class Overlaps:
         """
         key = (0.5 if criterion == "center" else iou, criterion)
         if key not in self._tables:
-            matched_truth, matched_detection = self.greedy(self.accepted(*key) & self.pair_same_class)
-            self._tables[key] = MatchTable(self, *key, matched_truth, matched_detection)
+            matched_ground_truth, matched_detection = self.greedy(self.accepted(*key) & self.pair_same_class)
+            self._tables[key] = MatchTable(self, *key, matched_ground_truth, matched_detection)
         return self._tables[key]
 
     @cached_property
@@ -86,33 +86,33 @@ class Overlaps:
         first detection of each object, int64 [D] and [G], -1 for none.
         """
         of_detection = [-1] * len(self.detections)
-        of_truth = [-1] * len(self.truths)
-        crowd = self.truths.crowd.tolist()
-        free = [True] * len(self.truths) if taken is None else (~taken).tolist()
+        of_ground_truth = [-1] * len(self.ground_truth)
+        crowd = self.ground_truth.crowd.tolist()
+        free = [True] * len(self.ground_truth) if taken is None else (~taken).tolist()
         chosen = np.flatnonzero(allowed)
-        pairs = zip(self.pair_detection[chosen].tolist(), self.pair_truth[chosen].tolist(), strict=True)
+        pairs = zip(self.pair_detection[chosen].tolist(), self.pair_ground_truth[chosen].tolist(), strict=True)
         for detection, truth in pairs:
             if of_detection[detection] < 0 and free[truth]:
                 of_detection[detection] = truth
                 if not crowd[truth]:
                     free[truth] = False
-                if of_truth[truth] < 0:
-                    of_truth[truth] = detection
-        return np.array(of_detection, dtype=np.int64), np.array(of_truth, dtype=np.int64)
+                if of_ground_truth[truth] < 0:
+                    of_ground_truth[truth] = detection
+        return np.array(of_detection, dtype=np.int64), np.array(of_ground_truth, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class MatchTable:
-    """The table from which every figure comes: who matched whom at one threshold or by center hit.
+    """The table from which every metric comes: who matched whom at one threshold or by center hit.
 
-    `matched_truth` int64 [D]: row of the object a detection matched, or -1. `matched_detection` int64 [G]:
+    `matched_ground_truth` int64 [D]: row of the object a detection matched, or -1. `matched_detection` int64 [G]:
     row of the detection that found an object, or -1. The other columns are in `overlaps`.
     """
 
-    overlaps: Overlaps
+    overlaps: PairwiseIoU
     iou: float
     criterion: Criterion
-    matched_truth: NDArray[np.int64]
+    matched_ground_truth: NDArray[np.int64]
     matched_detection: NDArray[np.int64]
 
     @property
@@ -126,9 +126,9 @@ class MatchTable:
         return self.overlaps.classes
 
     @property
-    def truths(self) -> TruthColumns:
+    def ground_truth(self) -> GroundTruthColumns:
         """All ground-truth boxes."""
-        return self.overlaps.truths
+        return self.overlaps.ground_truth
 
     @property
     def detections(self) -> DetectionColumns:
@@ -138,22 +138,22 @@ class MatchTable:
     @cached_property
     def ignored(self) -> NDArray[np.bool_]:
         """Detections that fell in a crowd region and count for nothing, bool [D]."""
-        return (self.matched_truth >= 0) & np.append(self.truths.crowd, False)[self.matched_truth]
+        return (self.matched_ground_truth >= 0) & np.append(self.ground_truth.crowd, False)[self.matched_ground_truth]
 
     @cached_property
     def hit(self) -> NDArray[np.bool_]:
         """Detections that found an object, bool [D]."""
-        return (self.matched_truth >= 0) & ~self.ignored
+        return (self.matched_ground_truth >= 0) & ~self.ignored
 
     @cached_property
     def false_call(self) -> NDArray[np.bool_]:
         """Detections that found nothing, or an object already found, bool [D]."""
-        return self.matched_truth < 0
+        return self.matched_ground_truth < 0
 
     @cached_property
     def counted(self) -> NDArray[np.bool_]:
         """Objects that count, which is all but crowd regions, bool [G]."""
-        return ~self.truths.crowd
+        return ~self.ground_truth.crowd
 
     @cached_property
     def found_score(self) -> NDArray[np.float64]:
@@ -165,14 +165,14 @@ class MatchTable:
         """IoU of each detection with the object it matched, 0 without one, float64 [D]."""
         pairs = self.overlaps
         value = np.zeros(len(self.detections))
-        own = self.matched_truth[pairs.pair_detection] == pairs.pair_truth
+        own = self.matched_ground_truth[pairs.pair_detection] == pairs.pair_ground_truth
         value[pairs.pair_detection[own]] = pairs.pair_iou[own]
         return value
 
     @cached_property
     def best_iou(self) -> NDArray[np.float64]:
         """Largest IoU of any detection of its class with each object, matched or not, float64 [G]."""
-        return self._largest_iou(self.overlaps.pair_truth, len(self.truths))
+        return self._largest_iou(self.overlaps.pair_ground_truth, len(self.ground_truth))
 
     @cached_property
     def nearest_iou(self) -> NDArray[np.float64]:
@@ -206,35 +206,35 @@ def match_detections(
     return find_overlaps(dataset, results).match(iou, criterion)
 
 
-def find_overlaps(dataset: CocoDataset, results: Sequence[Mapping[str, Any]]) -> Overlaps:
+def find_overlaps(dataset: CocoDataset, results: Sequence[Mapping[str, Any]]) -> PairwiseIoU:
     """Bring both sides into columns and compute the IoU of every pair on one image, for all thresholds."""
     images = image_columns(dataset)
     image_row = {image_id: row for row, image_id in enumerate(images.ids.tolist())}
     categories = sorted(dataset.categories, key=lambda category: category["id"])
     label_row = {category["id"]: row for row, category in enumerate(categories)}
-    truths = truth_columns(dataset, image_row, label_row)
+    ground_truth = ground_truth_columns(dataset, image_row, label_row)
     detections = detection_columns(dataset, results, image_row, label_row)
     classes = tuple(str(category.get("name", category["id"])) for category in categories)
-    return Overlaps(images, classes, truths, detections, *_pairs(truths, detections, len(images)))
+    return PairwiseIoU(images, classes, ground_truth, detections, *_pairs(ground_truth, detections, len(images)))
 
 
-def _pairs(truths: TruthColumns, detections: DetectionColumns, images: int) -> tuple[NDArray[Any], ...]:
+def _pairs(ground_truth: GroundTruthColumns, detections: DetectionColumns, images: int) -> tuple[NDArray[Any], ...]:
     """Return detection, truth, IoU and center hit of every pair that touches, in the order of matching."""
-    first = np.searchsorted(truths.image, np.arange(images))
-    count = np.bincount(truths.image, minlength=images)
-    partners = count[detections.image] if images else np.zeros(0, dtype=np.int64)
-    ends = np.cumsum(partners)
+    first = np.searchsorted(ground_truth.image, np.arange(images))
+    count = np.bincount(ground_truth.image, minlength=images)
+    objects = count[detections.image] if images else np.zeros(0, dtype=np.int64)
+    ends = np.cumsum(objects)
     blocks = []
     start = 0
     while start < len(detections):
         done = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")))
         chosen = np.arange(start, stop)
-        detection = np.repeat(chosen, partners[chosen])
-        begins = ends[chosen] - partners[chosen] - done
-        within = np.arange(len(detection)) - np.repeat(begins, partners[chosen])
+        detection = np.repeat(chosen, objects[chosen])
+        begins = ends[chosen] - objects[chosen] - done
+        within = np.arange(len(detection)) - np.repeat(begins, objects[chosen])
         truth = first[detections.image[detection]] + within
-        blocks.append(_overlapping(truths, detections, detection, truth))
+        blocks.append(_overlapping(ground_truth, detections, detection, truth))
         start = stop
     if not blocks:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, bool)
@@ -242,10 +242,13 @@ def _pairs(truths: TruthColumns, detections: DetectionColumns, images: int) -> t
 
 
 def _overlapping(
-    truths: TruthColumns, detections: DetectionColumns, detection: NDArray[np.int64], truth: NDArray[np.int64]
+    ground_truth: GroundTruthColumns,
+    detections: DetectionColumns,
+    detection: NDArray[np.int64],
+    truth: NDArray[np.int64],
 ) -> tuple[NDArray[Any], ...]:
     """Keep the touching pairs of one block, and sort them by detection, crowd and falling IoU."""
-    one, two = detections.box.T[:, detection], truths.box.T[:, truth]
+    one, two = detections.box.T[:, detection], ground_truth.box.T[:, truth]
     # The order of the operations is pycocotools', so that both agree to the last bit at the threshold.
     width = np.minimum(one[2] + one[0], two[2] + two[0]) - np.maximum(one[0], two[0])
     height = np.minimum(one[3] + one[1], two[3] + two[1]) - np.maximum(one[1], two[1])
@@ -255,7 +258,7 @@ def _overlapping(
     detection, truth, center = detection[touching], truth[touching], center[touching]
     intersection = np.maximum(width[touching], 0) * np.maximum(height[touching], 0)
     area = one[2, touching] * one[3, touching]
-    crowd = truths.crowd[truth]
+    crowd = ground_truth.crowd[truth]
     union = np.where(crowd, area, area + two[2, touching] * two[3, touching] - intersection)
     iou = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
     # Equal IoU goes to the later object, as in pycocotools.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from data.coco import CocoDataset
 from detectors.evaluation.curves import precision_recall, score_curve
-from detectors.evaluation.matching import Overlaps, find_overlaps
+from detectors.evaluation.matching import PairwiseIoU, find_overlaps
 
 Metrics = dict[str, float | int | None]
 
@@ -149,7 +149,7 @@ def compute_metrics(
     return metrics_of(find_overlaps(dataset, results), seconds_per_image)
 
 
-def metrics_of(overlaps: Overlaps, seconds_per_image: float | None = None) -> Metrics:
+def metrics_of(overlaps: PairwiseIoU, seconds_per_image: float | None = None) -> Metrics:
     """Return the same metrics from overlaps that are already computed."""
     table, by_center = overlaps.match(0.5), overlaps.match(criterion="center")
     curve, froc = score_curve(table), score_curve(by_center)
@@ -180,7 +180,7 @@ def renamed(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {OLD_NAMES.get(name, name): value for name, value in metrics.items()}
 
 
-def best_threshold(overlaps: Overlaps) -> tuple[float | None, str]:
+def best_threshold(overlaps: PairwiseIoU) -> tuple[float | None, str]:
     """Return the score of the best F1 and how a hit was defined for it; None where nothing is ever hit.
 
     At IoU 0.5, or by center point where boxes never overlap so much: a detector that draws its boxes otherwise than

@@ -1,4 +1,4 @@
-"""Figures of a patch classifier, and what an evaluation on patches leaves on disk."""
+"""Metrics of a patch classifier, and what an evaluation on patches leaves on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class PatchScores:
 
 
 def score_patches(labels: np.ndarray, probabilities: np.ndarray) -> PatchScores:
-    """Return the figures of defect `probabilities` [N] in [0, 1] against `labels` [N] in 0 (no-defect), 1 (defect)."""
+    """Return the metrics of defect `probabilities` [N] in [0, 1] against `labels` [N] in 0 (no-defect), 1 (defect)."""
     labels, predicted = np.asarray(labels, dtype=np.int64), np.asarray(probabilities) >= 0.5
     confusion = np.bincount(2 * labels + predicted, minlength=4).reshape(2, 2)
     passed, found = (_share(confusion[k, k], confusion[k].sum()) for k in (0, 1))
@@ -77,7 +77,7 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
 
 
 def patch_metrics(scores: PatchScores) -> Metrics:
-    """Return the figures as `metrics.json` holds them; those of detection are null."""
+    """Return the metrics as `metrics.json` holds them; those of detection are null."""
     return EMPTY_METRICS | {"accuracy": scores.accuracy, "roc_auc": scores.roc_auc}
 
 
@@ -102,7 +102,7 @@ def classify_patches(model: nn.Module, patches: PatchSet, device: torch.device) 
 
 
 def write_patch_evaluation(folder: Path, patches: PatchSet, probabilities: np.ndarray, name: str = "") -> Metrics:
-    """Write everything about an evaluation on patches into `folder`; returns the figures.
+    """Write everything about an evaluation on patches into `folder`; returns the metrics.
 
     Writes `patches.csv`, `plots/roc_curve.png`, `plots/confusion.png`, `plots/wrong_patches.png` and last
     `metrics.json`.

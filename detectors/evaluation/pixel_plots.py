@@ -1,4 +1,4 @@
-"""Figures of maps against masks: pixel curves, defects against false regions, and the worst radiographs."""
+"""Figures of maps against masks: pixel curves, defects against false-positive regions, and the worst radiographs."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ WIDEST = 1000  # pixels of a picture on the sheet
 STRENGTH = 0.5  # of the colors over the gray values
 
 
-class WorstMaps:
+class WorstPredictions:
     """Pictures of the radiographs whose maps are most wrong; no more than `SHOWN` are held at a time."""
 
     def __init__(self, threshold: float) -> None:
@@ -77,7 +77,7 @@ def draw_errors(pixels: NDArray[np.float32], marked: NDArray[np.bool_], defect: 
 def plot_pixel_curves(
     pixels: PixelCurve, defects: DefectCurve, threshold: float, path: str | Path, name: str = ""
 ) -> None:
-    """Draw pixel precision over recall, and the share of defects found over false regions an image, side by side."""
+    """Draw pixel precision over recall beside the share of defects found over false-positive regions an image."""
     figure = Figure(figsize=(10.4, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(pixels.recall, pixels.precision, color=COLORS[0], linewidth=2, label=f"AP {display(pixels.ap)}")
@@ -91,7 +91,7 @@ def plot_pixel_curves(
     for step, x, y in zip(defects.threshold, defects.false_regions, defects.rate, strict=True):
         if step in (0.1, 0.5, 0.9) and np.isfinite([x, y]).all():
             right.annotate(f"{step:.1f}", (x, y), textcoords="offset points", xytext=(6, -10), fontsize=8)
-    right.set(xlim=(0, None), ylim=(0, 1.01), xlabel="false regions an image", ylabel="share of defects found")
+    right.set(xlim=(0, None), ylim=(0, 1.01), xlabel="false-positive regions an image", ylabel="share of defects found")
     right.set_title(literal(f"{name}  defects, by threshold".strip()))
     for axes in (left, right):
         quiet(axes)

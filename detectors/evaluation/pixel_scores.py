@@ -1,4 +1,4 @@
-"""Figures of a defect map against masks, pixel by pixel and defect by defect, in memory that does not grow.
+"""Metrics of a defect map against masks, pixel by pixel and defect by defect, in memory that does not grow.
 
 A map holds probabilities, so that what is above a threshold can be counted from histograms alone: of the scores of
 defect pixels and of background. Pixels marked `data.masks.IGNORED` count nowhere.
@@ -24,12 +24,12 @@ SHARE = 0.25
 defects for it not to be false. Annotators draw loosely, and a touch by one pixel is no find."""
 
 STEPS = np.arange(1, 20) / 20
-"""Thresholds at which false regions are counted, each a search for connected regions in every radiograph."""
+"""Thresholds at which false-positive regions are counted, each a search for connected regions in every radiograph."""
 
 
 @dataclass(frozen=True)
 class PixelCurve:
-    """Pixel figures at each threshold, all float64 [1024], thresholds ascending.
+    """Pixel metrics at each threshold, all float64 [1024], thresholds ascending.
 
     A pixel is marked where its score is at least the threshold. `precision` is 1 where nothing is marked. `recall`,
     `f1` and `iou` are NaN where no pixel is a defect. `ap` is the area under precision over recall in steps, None
@@ -56,7 +56,7 @@ class PixelCurve:
 
 @dataclass(frozen=True)
 class DefectCurve:
-    """Defects found and false regions at each of K thresholds, float64 [K], ascending.
+    """Defects found and false-positive regions at each of K thresholds, float64 [K], ascending.
 
     `rate` is the share of defects found, NaN without defects; `false_regions` is the number an image, NaN without
     images.
@@ -75,7 +75,7 @@ class PixelCounts:
     defects: a map that marks everything has few of them, and the pixel precision tells.
 
     Args:
-        threshold: score in [0, 1] at which defects and false regions are counted besides `STEPS`.
+        threshold: score in [0, 1] at which defects and false-positive regions are counted besides `STEPS`.
 
     """
 
@@ -112,7 +112,7 @@ class PixelCounts:
         self.images += 1
 
     def curve(self) -> PixelCurve:
-        """Return the pixel figures at every threshold."""
+        """Return the pixel metrics at every threshold."""
         hits, false = (counts[::-1].cumsum()[::-1].astype(np.float64) for counts in (self._defect, self._sound))
         objects = float(self._defect.sum())
         precision = np.divide(hits, hits + false, out=np.ones(BINS), where=hits + false > 0)
@@ -131,7 +131,7 @@ class PixelCounts:
         )
 
     def defect_curve(self) -> DefectCurve:
-        """Return the share of defects found against false regions an image."""
+        """Return the share of defects found against false-positive regions an image."""
         found = np.array(self._found_at)
         nothing = np.full(len(self._steps), np.nan)
         rate = np.array([(found >= step).mean() for step in self._steps]) if len(found) else nothing
@@ -139,7 +139,7 @@ class PixelCounts:
         return DefectCurve(self._steps, rate, false)
 
     def metrics(self) -> dict[str, float | None]:
-        """Return the pixel figures of `metrics.json`, None where not applicable.
+        """Return the pixel metrics of `metrics.json`, None where not applicable.
 
         `pixel_f1`, `pixel_iou`, `pixel_precision`, `pixel_recall`, `defect_recall` and `false_regions_per_image` at
         `pixel_threshold`, the one given; `pixel_ap`; and `pixel_f1_max` at `pixel_best_threshold`, which were chosen

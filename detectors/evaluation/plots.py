@@ -144,14 +144,14 @@ def choose_examples(table: MatchTable, threshold: float | None, count: int) -> l
     misses = ((table.matched_detection < 0) | (table.found_score < least)) & table.counted
     false = table.false_call & (table.detections.score >= least)
     images = len(table.images)
-    faults = np.bincount(table.truths.image[misses], minlength=images) + np.bincount(
+    errors = np.bincount(table.ground_truth.image[misses], minlength=images) + np.bincount(
         table.detections.image[false], minlength=images
     )
-    order = np.argsort(-faults, kind="stable")
-    worst = order[faults[order] > 0][: count // 2].tolist()
+    order = np.argsort(-errors, kind="stable")
+    worst = order[errors[order] > 0][: count // 2].tolist()
     rest = np.array([image for image in range(images) if image not in set(worst)])
     if len(rest):
-        objects = np.bincount(table.truths.image, minlength=images)[rest]
+        objects = np.bincount(table.ground_truth.image, minlength=images)[rest]
         # Images with defects tell more than clean ones; of the clean ones one or two suffice.
         rest = np.concatenate([rest[objects > 0], rest[objects == 0][: max(1, count // 6)]])
         places = np.linspace(0, len(rest) - 1, min(len(rest), count - len(worst))).round().astype(int)
@@ -162,17 +162,17 @@ def choose_examples(table: MatchTable, threshold: float | None, count: int) -> l
 def _draw_example(axes: Any, table: MatchTable, image: int, image_dir: Path, threshold: float | None) -> None:
     file = confined_path(image_dir, table.images.names[image], table.images.ids[image])
     pixels = read_radiograph(file, window=AUTO).pixels
-    truths = np.flatnonzero(table.truths.image == image)
+    ground_truth = np.flatnonzero(table.ground_truth.image == image)
     least = -np.inf if threshold is None else threshold
     detections = np.flatnonzero((table.detections.image == image) & (table.detections.score >= least))
-    boxes = np.concatenate([table.truths.box[truths], table.detections.box[detections]])
+    boxes = np.concatenate([table.ground_truth.box[ground_truth], table.detections.box[detections]])
     x0, y0, x1, y1 = crop_around(boxes, pixels.shape)
     window = pixels[y0:y1, x0:x1]
     low, high = np.percentile(window, [0.5, 99.5]) if window.size else (0.0, 1.0)
     axes.imshow(window, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=(x0, x1, y1, y0))
-    for row in truths:
+    for row in ground_truth:
         missed = table.counted[row] and (table.matched_detection[row] < 0 or table.found_score[row] < least)
-        _rectangle(axes, table.truths.box[row], MISS if missed else TRUTH, "--", grow=3)
+        _rectangle(axes, table.ground_truth.box[row], MISS if missed else TRUTH, "--", grow=3)
     for row in detections:
         color = FALSE_CALL if table.false_call[row] else HIT
         _rectangle(axes, table.detections.box[row], color, "-")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from detectors.evaluation.bootstrap import Bands, bootstrap
+from detectors.evaluation.bootstrap import ConfidenceIntervals, bootstrap
 from detectors.evaluation.breakdown import GroupRow, by_class, by_series, by_size, confusion_matrix
 from detectors.evaluation.curves import RECALL_GRID, image_roc, precision_recall, score_curve
 from detectors.evaluation.error_analysis import ErrorAnalysis, analyze_errors
@@ -36,7 +36,7 @@ def run_data(name: str, run: Run, resamples: int = 300) -> dict[str, Any]:
     tables = {label: run.overlaps.match(iou, criterion) for label, (iou, criterion) in CRITERIA.items()}
     first = tables["IoU 0.5"]
     clean = np.ones(len(first.images), dtype=bool)
-    clean[first.truths.image] = False
+    clean[first.ground_truth.image] = False
     info = run.dataset.info
     return {
         "name": name,
@@ -61,7 +61,7 @@ def run_data(name: str, run: Run, resamples: int = 300) -> dict[str, Any]:
 
 
 def _criterion_data(table: MatchTable, threshold: float | None, resamples: int) -> dict[str, Any]:
-    curve, bands, roc = score_curve(table), bootstrap(table, threshold, resamples), image_roc(table)
+    curve, intervals, roc = score_curve(table), bootstrap(table, threshold, resamples), image_roc(table)
     precision = precision_recall(table)
     level = math.inf if threshold is None else threshold
     place = curve.at(level)
@@ -74,20 +74,20 @@ def _criterion_data(table: MatchTable, threshold: float | None, resamples: int) 
     chosen, roc_chosen = _thin(len(curve.threshold)), _thin(len(roc.threshold))
     pr_chosen = _thin(len(precision.recall))
     return {
-        "figures": {
+        "metrics": {
             "ap": precision.ap,
             **{name: curve.sensitivity_at(rate) for name, rate in FALSE_CALL_RATES.items()},
             **(dict.fromkeys(at_threshold) if threshold is None else at_threshold),
         },
-        "bands": bands.figures,
-        "band_unit": f"{bands.units} {'series' if bands.unit == 'series' else 'images'}",
+        "intervals": intervals.metrics,
+        "interval_unit": f"{intervals.units} {'series' if intervals.unit == 'series' else 'images'}",
         "ap_all_points": precision.ap_all_points,
         "ap_11_points": precision.ap_11_points,
         "image_auc": roc.auc,
         "pr": _columns(precision.recall[pr_chosen], precision.precision[pr_chosen], precision.threshold[pr_chosen]),
-        "pr_band": _band(RECALL_GRID, bands.precision),
+        "pr_band": _band(RECALL_GRID, intervals.precision),
         "froc": _columns(curve.false_calls[chosen], curve.recall[chosen], curve.threshold[chosen]),
-        "froc_band": _froc_band(bands),
+        "froc_band": _froc_band(intervals),
         "f1": _columns(curve.threshold[chosen], curve.f1[chosen], curve.threshold[chosen]),
         "roc": _columns(
             roc.false_positive_rate[roc_chosen], roc.true_positive_rate[roc_chosen], roc.threshold[roc_chosen]
@@ -136,10 +136,10 @@ def _misses(table: MatchTable, errors: ErrorAnalysis, limit: int) -> list[dict[s
     for rank, (row, kind) in enumerate(zip(errors.misses[:limit].tolist(), errors.miss_kinds, strict=False)):
         score = float(table.found_score[row])
         items.append({
-            "error": "miss", "kind": kind, "rank": rank, "image": int(table.truths.image[row]),
-            "box": _rounded(table.truths.box[row]), "size": round(float(table.truths.size[row]), 1),
+            "error": "miss", "kind": kind, "rank": rank, "image": int(table.ground_truth.image[row]),
+            "box": _rounded(table.ground_truth.box[row]), "size": round(float(table.ground_truth.size[row]), 1),
             "score": round(score, 4) if math.isfinite(score) else None,
-            "iou": round(float(table.best_iou[row]), 3), "class": table.classes[table.truths.label[row]],
+            "iou": round(float(table.best_iou[row]), 3), "class": table.classes[table.ground_truth.label[row]],
         })  # fmt: skip
     return items
 
@@ -161,10 +161,12 @@ def _false_calls(table: MatchTable, errors: ErrorAnalysis, limit: int) -> list[d
 def image_boxes(table: MatchTable, image: int, threshold: float | None) -> dict[str, Any]:
     """Return what is drawn over one radiograph: objects as [x, y, w, h, found], calls as [x, y, w, h, score, hit]."""
     level = math.inf if threshold is None else threshold
-    truths = np.flatnonzero((table.truths.image == image) & table.counted)
+    ground_truth = np.flatnonzero((table.ground_truth.image == image) & table.counted)
     called = np.flatnonzero((table.detections.image == image) & (table.detections.score >= level) & ~table.ignored)
     return {
-        "truths": [[*_rounded(table.truths.box[row]), int(table.found_score[row] >= level)] for row in truths],
+        "ground_truth": [
+            [*_rounded(table.ground_truth.box[row]), int(table.found_score[row] >= level)] for row in ground_truth
+        ],
         "calls": [
             [*_rounded(table.detections.box[row]), round(float(table.detections.score[row]), 3), int(table.hit[row])]
             for row in called
@@ -186,8 +188,8 @@ def _band(x: NDArray[Any], band: NDArray[Any]) -> dict[str, list[float | None]]:
     return {"x": _numbers(x), "low": _numbers(band[0]), "high": _numbers(band[1])}
 
 
-def _froc_band(bands: Bands) -> dict[str, list[float | None]]:
-    return _band(bands.false_calls, bands.sensitivity)
+def _froc_band(intervals: ConfidenceIntervals) -> dict[str, list[float | None]]:
+    return _band(intervals.false_calls, intervals.sensitivity)
 
 
 def _numbers(values: NDArray[Any]) -> list[float | None]:

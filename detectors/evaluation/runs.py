@@ -20,7 +20,7 @@ from data.coco_check import Issue, content_issues, is_number
 from data.errors import InputError
 from data.files import write_json
 from detectors.evaluation.curves import precision_recall
-from detectors.evaluation.matching import MatchTable, Overlaps, find_overlaps
+from detectors.evaluation.matching import MatchTable, PairwiseIoU, find_overlaps
 from detectors.evaluation.metrics import METRICS, Metrics, best_threshold, metrics_of, renamed
 from detectors.evaluation.plots import plot_examples, plot_precision_recall
 from detectors.evaluation.table import write_csv
@@ -38,7 +38,7 @@ class Run:
     image_dir: Path | None
 
     @cached_property
-    def overlaps(self) -> Overlaps:
+    def overlaps(self) -> PairwiseIoU:
         """Columns and overlapping pairs, computed once."""
         return find_overlaps(self.dataset, self.results)
 
@@ -176,7 +176,7 @@ def write_matches(path: str | Path, table: MatchTable) -> None:
     `outcome` is hit, false call or ignored for a detection; found, missed or crowd for an object. An empty
     field is "not applicable"; lengths are px where no unit is named.
     """
-    write_csv(path, MATCH_COLUMNS, _detection_rows(table) + _truth_rows(table))
+    write_csv(path, MATCH_COLUMNS, _detection_rows(table) + _ground_truth_rows(table))
 
 
 def _place(table: MatchTable, image: int, label: int) -> list[Any]:
@@ -188,36 +188,36 @@ def _detection_rows(table: MatchTable) -> list[list[Any]]:
     found = table.detections
     columns = zip(
         found.row.tolist(), found.image.tolist(), found.label.tolist(), found.score.tolist(),
-        found.box.tolist(), table.matched_truth.tolist(), table.match_iou.tolist(),
+        found.box.tolist(), table.matched_ground_truth.tolist(), table.match_iou.tolist(),
         table.nearest_iou.tolist(), table.center_hit.tolist(), table.ignored.tolist(), strict=True,
     )  # fmt: skip
     rows = []
-    for row, image, label, score, box, partner, iou, best, center, ignored in columns:
-        outcome = "ignored" if ignored else "false call" if partner < 0 else "hit"
+    for row, image, label, score, box, matched, iou, best, center, ignored in columns:
+        outcome = "ignored" if ignored else "false call" if matched < 0 else "hit"
         size = (box[2] * box[3]) ** 0.5 if box[2] > 0 and box[3] > 0 else 0.0
         pixel = table.images.pixel_mm[image]
         rows.append(
             ["detection", *_place(table, image, label), row, repr(score), *_short(box), *_sizes(size, pixel), "",
-             outcome, "" if partner < 0 else table.truths.ids[partner], f"{iou:.4f}", f"{best:.4f}",
+             outcome, "" if matched < 0 else table.ground_truth.ids[matched], f"{iou:.4f}", f"{best:.4f}",
              int(center)]
         )  # fmt: skip
     return rows
 
 
-def _truth_rows(table: MatchTable) -> list[list[Any]]:
-    truths = table.truths
+def _ground_truth_rows(table: MatchTable) -> list[list[Any]]:
+    ground_truth = table.ground_truth
     columns = zip(
-        truths.ids.tolist(), truths.image.tolist(), truths.label.tolist(), truths.box.tolist(),
-        truths.size.tolist(), truths.depth_mm.tolist(), table.matched_detection.tolist(),
-        truths.crowd.tolist(), table.best_iou.tolist(), strict=True,
+        ground_truth.ids.tolist(), ground_truth.image.tolist(), ground_truth.label.tolist(), ground_truth.box.tolist(),
+        ground_truth.size.tolist(), ground_truth.depth_mm.tolist(), table.matched_detection.tolist(),
+        ground_truth.crowd.tolist(), table.best_iou.tolist(), strict=True,
     )  # fmt: skip
     center_found = table.overlaps.match(criterion="center").matched_detection >= 0
     rows = []
-    for row, (identity, image, label, box, size, depth, partner, crowd, best) in enumerate(columns):
-        outcome = "crowd" if crowd else "missed" if partner < 0 else "found"
-        score = "" if partner < 0 else repr(float(table.detections.score[partner]))
-        iou = "" if partner < 0 else f"{table.match_iou[partner]:.4f}"
-        match = "" if partner < 0 else int(table.detections.row[partner])
+    for row, (identity, image, label, box, size, depth, matched, crowd, best) in enumerate(columns):
+        outcome = "crowd" if crowd else "missed" if matched < 0 else "found"
+        score = "" if matched < 0 else repr(float(table.detections.score[matched]))
+        iou = "" if matched < 0 else f"{table.match_iou[matched]:.4f}"
+        match = "" if matched < 0 else int(table.detections.row[matched])
         pixel = table.images.pixel_mm[image]
         rows.append(
             ["object", *_place(table, image, label), identity, score, *_short(box), *_sizes(size, pixel),

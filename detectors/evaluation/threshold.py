@@ -16,12 +16,12 @@ THRESHOLD_FILE = "threshold.json"
 
 
 def choose_threshold(
-    table: MatchTable, recall: float | None = None, false_calls: float | None = None, safe: bool = False
+    table: MatchTable, recall: float | None = None, false_calls: float | None = None, conservative: bool = False
 ) -> dict[str, Any]:
     """Return the threshold that meets one goal, and what it gives on these images, as `threshold.json` holds it.
 
     `recall` in (0, 1]: the highest threshold that finds that share of the objects. `false_calls` an image,
-    0 or more: the lowest threshold that makes no more. Neither: the best F1. `safe` wants the goal met by
+    0 or more: the lowest threshold that makes no more. Neither: the best F1. `conservative` wants the goal met by
     the one-sided 95 % bound (Clopper-Pearson for recall, Garwood for false calls), not by the estimate
     alone. Raises InputError for both goals, for a goal that no threshold meets, and without objects or
     images.
@@ -38,9 +38,9 @@ def choose_threshold(
     found = [round(share * curve.objects) for share in curve.recall] if curve.objects else []
     calls = [round(rate * curve.images) for rate in curve.false_calls]
     if recall is not None:
-        place = _first_with_recall(found, curve.objects, recall, safe)
+        place = _first_with_recall(found, curve.objects, recall, conservative)
     elif false_calls is not None:
-        place = _last_with_calls(calls, curve.images, false_calls, safe)
+        place = _last_with_calls(calls, curve.images, false_calls, conservative)
     else:
         best = curve.best()
         if best is None:
@@ -49,7 +49,7 @@ def choose_threshold(
     hits, false = (found[place] if found else 0), calls[place]
     return {
         "threshold": float(curve.threshold[place]),
-        "goal": {"recall": recall, "false_calls_per_image": false_calls, "safe": safe},
+        "goal": {"recall": recall, "false_calls_per_image": false_calls, "conservative": conservative},
         "iou": table.iou if table.criterion == "iou" else None,
         "criterion": table.criterion,
         "recall": hits / curve.objects if curve.objects else None,
@@ -62,29 +62,29 @@ def choose_threshold(
     }
 
 
-def _first_with_recall(found: list[int], objects: int, wanted: float, safe: bool) -> int:
+def _first_with_recall(found: list[int], objects: int, wanted: float, conservative: bool) -> int:
     best = 0.0
     for place, hits in enumerate(found):
         bounds = clopper_pearson(hits, objects, 0.9)
-        reached = bounds[0] if safe and bounds else hits / objects
+        reached = bounds[0] if conservative and bounds else hits / objects
         if reached >= wanted:
             return place
         best = max(best, reached)
-    kind = "the lower bound of recall" if safe else "recall"
+    kind = "the lower bound of recall" if conservative else "recall"
     raise InputError(f"wanted recall {wanted}: {kind} gets no further than {best:.3f} at any threshold; want less")
 
 
-def _last_with_calls(calls: list[int], images: int, wanted: float, safe: bool) -> int:
+def _last_with_calls(calls: list[int], images: int, wanted: float, conservative: bool) -> int:
     chosen = None
     for place, count in enumerate(calls):
         bounds = poisson_rate(count, images, 0.9)
-        made = bounds[1] if safe and bounds else count / images
+        made = bounds[1] if conservative and bounds else count / images
         if made <= wanted:
             chosen = place
     if chosen is None:
         raise InputError(
             f"wanted {wanted} false calls an image: the highest score already makes more"
-            f"{' by its upper bound' if safe else ''}; want more, or test on more images"
+            f"{' by its upper bound' if conservative else ''}; want more, or test on more images"
         )
     return chosen
 

@@ -24,7 +24,7 @@ from data.image_paths import existing_image, image_path
 from data.records import Annotation, ImageRecord
 from detectors.evaluation.bootstrap import bootstrap
 from detectors.evaluation.curves import score_curve
-from detectors.evaluation.matching import Criterion, Overlaps, find_overlaps
+from detectors.evaluation.matching import Criterion, PairwiseIoU, find_overlaps
 from detectors.evaluation.metrics import FALSE_CALL_RATES, Metrics, metrics_of
 from detectors.evaluation.plots import plot_froc
 from detectors.evaluation.runs import read_object, write_evaluation
@@ -69,7 +69,7 @@ class Outcome:
 
     `rows`: one record a series (`series`, `folder`, `run`, `radiographs_in_training`, `tested_in_training`, and all of
     its metrics). `mean`: the metrics of `COMPARED` averaged over the series that have them; `pooled`: all metrics of
-    all radiographs together. `bands`: for "mean" and "pooled" low and high of each metric of `COMPARED`, 95 %, over
+    all radiographs together. `intervals`: for "mean" and "pooled" low and high of each metric of `COMPARED`, 95 %, over
     draws of whole series; None from fewer than two series. `notes`: what could not be checked.
     """
 
@@ -77,7 +77,7 @@ class Outcome:
     rows: list[dict[str, Any]]
     mean: Metrics
     pooled: Metrics
-    bands: dict[str, dict[str, tuple[float, float] | None]]
+    intervals: dict[str, dict[str, tuple[float, float] | None]]
     notes: list[str]
 
 
@@ -148,7 +148,7 @@ def evaluate_series(
         series: of different names.
         protocol: which of the two this is; what the runs were trained on is checked as far as it can be read.
         out: a folder, of this protocol alone.
-        resamples: draws of series for the bands.
+        resamples: draws of series for the intervals.
         device: where to run; the GPU if there is one by default.
 
     Raises InputError for series of one name, a run that breaks the protocol, and a folder of the other protocol,
@@ -175,7 +175,7 @@ def evaluate_series(
     all_seconds = sum((seconds[part.name] or 0.0) * len(part.dataset.images) for part in series)
     pooled = write_evaluation(out, dataset, pooled_results, root, all_seconds / len(dataset.images), protocol)
     overlaps = find_overlaps(dataset, pooled_results)
-    outcome = Outcome(protocol, rows, mean_over(rows), pooled, bands_of(overlaps, rows, resamples), notes)
+    outcome = Outcome(protocol, rows, mean_over(rows), pooled, confidence_intervals(overlaps, rows, resamples), notes)
     _write(outcome, {part.name: find_overlaps(part.dataset, results[part.name]) for part in series}, overlaps, out)
     return outcome
 
@@ -280,10 +280,10 @@ def mean_over(rows: Sequence[Mapping[str, Any]]) -> Metrics:
     return mean
 
 
-def bands_of(
-    overlaps: Overlaps, rows: Sequence[Mapping[str, Any]], resamples: int, seed: int = 0
+def confidence_intervals(
+    overlaps: PairwiseIoU, rows: Sequence[Mapping[str, Any]], resamples: int, seed: int = 0
 ) -> dict[str, dict[str, tuple[float, float] | None]]:
-    """Return 95 % bootstrap bands of the mean over series and of the pooled metrics, drawing whole series.
+    """Return 95 % bootstrap intervals of the mean over series and of the pooled metrics, drawing whole series.
 
     `overlaps` are of all radiographs, `rows` the records of the series. None from fewer than two series.
     """
@@ -291,10 +291,10 @@ def bands_of(
         return {which: dict.fromkeys(COMPARED) for which in ("mean", "pooled")}
     pooled: dict[str, tuple[float, float] | None] = {}
     for iou, criterion in dict.fromkeys((iou, criterion) for iou, criterion, _ in CRITERIA.values()):
-        figures = bootstrap(overlaps.match(iou, criterion), None, resamples, seed, unit="series").figures
+        intervals = bootstrap(overlaps.match(iou, criterion), None, resamples, seed, unit="series").metrics
         for name, (its_iou, its_criterion, key) in CRITERIA.items():
             if (its_iou, its_criterion) == (iou, criterion):
-                pooled[name] = figures[key]
+                pooled[name] = intervals[key]
     draws = np.random.default_rng(seed).integers(0, len(rows), (resamples, len(rows)))
     mean: dict[str, tuple[float, float] | None] = {}
     for name in COMPARED:
@@ -306,19 +306,19 @@ def bands_of(
 
 
 def table_rows(outcome: Outcome) -> list[list[Any]]:
-    """Return the table: series, images, objects and `COMPARED` in each row, then the mean and pooled with bands."""
+    """Return the table: series, images, objects and `COMPARED` in each row, then the mean and pooled with intervals."""
     rows = [[row["series"], row["images"], row["objects"], *(row[name] for name in COMPARED)] for row in outcome.rows]
     total = [outcome.pooled["images"], outcome.pooled["objects"]]
     for which, values in (("mean", outcome.mean), ("pooled", outcome.pooled)):
         title = "mean over series" if which == "mean" else "pooled"
         rows.append([title, *total, *(values[name] for name in COMPARED)])
         for place, end in enumerate(("low", "high")):
-            bounds = [outcome.bands[which][name] for name in COMPARED]
+            bounds = [outcome.intervals[which][name] for name in COMPARED]
             rows.append([f"{title}, 95 % {end}", *total, *(None if pair is None else pair[place] for pair in bounds)])
     return rows
 
 
-def _write(outcome: Outcome, by_series: Mapping[str, Overlaps], overlaps: Overlaps, out: Path) -> None:
+def _write(outcome: Outcome, by_series: Mapping[str, PairwiseIoU], overlaps: PairwiseIoU, out: Path) -> None:
     curves = {name: score_curve(found.match(criterion="center")) for name, found in by_series.items()}
     curves["all series"] = score_curve(overlaps.match(criterion="center"))
     title = f"FROC by center point, protocol {outcome.protocol}"
@@ -330,7 +330,7 @@ def _write(outcome: Outcome, by_series: Mapping[str, Overlaps], overlaps: Overla
         "series": outcome.rows,
         "mean": outcome.mean,
         "pooled": outcome.pooled,
-        "bands": outcome.bands,
+        "confidence_intervals": outcome.intervals,
         "unchecked": outcome.notes,
     }
     write_json(out / RESULT_FILE, record, indent=2)

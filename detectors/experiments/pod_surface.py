@@ -51,16 +51,16 @@ def _finite(value: float) -> float | None:
 def pod_surface(dataset: CocoDataset, matches: MatchTable, threshold: float) -> PodSurface:
     """Return what was found at scores of at least `threshold`, of the annotations that name their contrast."""
     contrast = {a["id"]: a[CONTRAST_KEY] for a in dataset.annotations if a.get(CONTRAST_KEY)}
-    truths = matches.truths
+    ground_truth = matches.ground_truth
     found, total = np.zeros((2, len(CONTRASTS) - 1, len(SIZES) - 1), np.int64)
-    for row, identity in enumerate(truths.ids.tolist()):
+    for row, identity in enumerate(ground_truth.ids.tolist()):
         if identity not in contrast:
             continue
         c = int(np.searchsorted(CONTRASTS, contrast[identity], side="right")) - 1
-        s = int(np.searchsorted(SIZES, float(truths.size[row]), side="right")) - 1
-        partner = int(matches.matched_detection[row])
+        s = int(np.searchsorted(SIZES, float(ground_truth.size[row]), side="right")) - 1
+        match = int(matches.matched_detection[row])
         total[c, s] += 1
-        found[c, s] += partner >= 0 and float(matches.detections.score[partner]) >= threshold
+        found[c, s] += match >= 0 and float(matches.detections.score[match]) >= threshold
     return PodSurface(found, total)
 
 

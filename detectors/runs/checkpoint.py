@@ -35,7 +35,7 @@ def save_checkpoint(
         config: the resolved configuration; its `data.window` is the preprocessing that prediction repeats.
         categories: COCO categories; label k of the model is the k-th of them.
         epoch: epochs done.
-        metrics: validation figures at this epoch.
+        metrics: validation metrics at this epoch.
         training: what resuming needs besides; see `detectors.training.loop`.
 
     """
@@ -86,12 +86,12 @@ def _check_shapes(path: Path, section: ModelSection, classes: int, weights: dict
         with torch.device("meta"):
             layers = build_model(section, classes).state_dict()
         first = next((n for n in layers.keys() | weights.keys() if not _equal(layers.get(n), weights.get(n))), None)
-        fault = f"'{first}' differs" if first else None
+        issue = f"'{first}' differs" if first else None
     except (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
-        fault = " ".join(str(error).split())[:200]
-    if fault:
+        issue = " ".join(str(error).split())[:200]
+    if issue:
         raise InputError(
-            f"{path}: its weights do not fit the {section.name} that its configuration describes ({fault}); it is "
+            f"{path}: its weights do not fit the {section.name} that its configuration describes ({issue}); it is "
             "of another version of this toolkit: train again"
         )
 

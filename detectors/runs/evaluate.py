@@ -21,7 +21,7 @@ from detectors.config.sources import load_evaluation_source, read_patch_source
 from detectors.config.window import gray_window
 from detectors.evaluation.metrics import Metrics
 from detectors.evaluation.patch_scores import classify_patches, write_patch_evaluation
-from detectors.evaluation.pixel_plots import WorstMaps, plot_pixel_curves
+from detectors.evaluation.pixel_plots import WorstPredictions, plot_pixel_curves
 from detectors.evaluation.pixel_scores import DEFAULT_THRESHOLD, PixelCounts
 from detectors.evaluation.runs import write_evaluation
 from detectors.maps.heat_map import HeatMap
@@ -114,7 +114,7 @@ class MapEvaluator:
         self._dataset = dataset
         self._threshold = DEFAULT_THRESHOLD if threshold is None else threshold
         self._counts = PixelCounts(self._threshold)
-        self._worst = WorstMaps(self._threshold)
+        self._worst = WorstPredictions(self._threshold)
 
     def add(self, image: ImageRecord, heat_map: HeatMap, pixels: NDArray[np.float32]) -> None:
         """Count the map of an image, a record of the data set with its pixels, float32 [H, W].
@@ -131,8 +131,8 @@ class MapEvaluator:
         return self._counts.metrics()
 
     def write(self, folder: Path, name: str = "") -> Metrics:
-        """Write `plots/pixel_curves.png` and `plots/worst_maps.png` into `folder`; return the pixel metrics."""
+        """Write `plots/pixel_curves.png` and `plots/worst_predictions.png` into `folder`; return the pixel metrics."""
         curve, defects = self._counts.curve(), self._counts.defect_curve()
         plot_pixel_curves(curve, defects, self._threshold, folder / "plots" / "pixel_curves.png", name)
-        self._worst.write(folder / "plots" / "worst_maps.png")
+        self._worst.write(folder / "plots" / "worst_predictions.png")
         return self.metrics()

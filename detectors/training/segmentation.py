@@ -32,7 +32,7 @@ class SegmentationTask(MaskTask):
         data = config.data
         self._val = load_evaluation_source(data.val, self.categories) if data.val else None
         if data.test:
-            load_evaluation_source(data.test, self.categories)  # faults come now and not after the training
+            load_evaluation_source(data.test, self.categories)  # bad data are found now and not after the training
 
     def collate(self, samples: Sequence[SegmentationSample]) -> SegmentationBatch:
         """Return the images and masks of samples, all of one size, and their image ids."""

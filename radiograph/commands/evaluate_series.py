@@ -62,7 +62,7 @@ def main(
     table.add_section()
     for which, values in (("mean", outcome.mean), ("pooled", outcome.pooled)):
         cells = [display(values[name]) for name in COMPARED]
-        for place, bounds in enumerate(outcome.bands[which][name] for name in COMPARED):
+        for place, bounds in enumerate(outcome.intervals[which][name] for name in COMPARED):
             cells[place] += f"\n{bounds[0]:.2f}-{bounds[1]:.2f}" if bounds else ""
         table.add_row(which, *(display(outcome.pooled[name]) for name in counted), *cells)
     console.print(table)

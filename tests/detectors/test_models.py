@@ -222,7 +222,7 @@ def average_precision(model: nn.Module, images: list[Tensor], targets: list[dict
 
     categories = [{"id": 1, "name": "defect"}]
     records = [{"id": k, "file_name": f"{k}.png", "width": 96, "height": 96} for k in range(len(images))]
-    truths = [
+    ground_truth = [
         {"id": k + 1, "image_id": k, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1],
          "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
         for k, t in enumerate(targets)
@@ -231,7 +231,7 @@ def average_precision(model: nn.Module, images: list[Tensor], targets: list[dict
     with torch.inference_mode():
         outputs = model.eval()(images)
     results = [r for k, output in enumerate(outputs) for r in coco_results(k, output, categories)]
-    return compute_metrics(CocoDataset(records, truths, categories), results)["ap50"]
+    return compute_metrics(CocoDataset(records, ground_truth, categories), results)["ap50"]
 
 
 @settings(max_examples=20, deadline=None)

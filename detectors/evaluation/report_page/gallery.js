@@ -46,7 +46,7 @@ function makeGallery(data) {
       context.lineWidth = Math.max(2.5, canvas.width / 400);
       context.strokeRect(left + bx * view.scale - grow, top + by * view.scale - grow, bw * view.scale + 2 * grow, bh * view.scale + 2 * grow);
     };
-    for (const truth of shown.truths) rectangle(truth, truth[4] ? "#56B4E9" : "#F0E442", [6, 4], canvas.width / 150);
+    for (const truth of shown.ground_truth) rectangle(truth, truth[4] ? "#56B4E9" : "#F0E442", [6, 4], canvas.width / 150);
     context.font = `${Math.max(15, canvas.width / 75)}px sans-serif`;
     for (const call of shown.calls) {
       const color = call[5] ? "#00C08A" : "#FF5A3C";

@@ -1,9 +1,9 @@
-// The page itself: what was tested, figures, curves and tables, drawn anew when a control changes.
+// The page itself: what was tested, metrics, curves and tables, drawn anew when a control changes.
 
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const get = (id) => document.getElementById(id);
-  const state = { criterion: data.criteria[0], hidden: new Set(), bands: true };
+  const state = { criterion: data.criteria[0], hidden: new Set(), intervals: true };
   data.runs.forEach((run, place) => (run.color = COLORS[place % COLORS.length]));
   const visible = () => data.runs.filter((run) => !state.hidden.has(run.name));
   const swatch = (run) => {
@@ -41,26 +41,26 @@
   }
 
   function headline() {
-    const figure = (name) => (run) => {
-      const { figures, bands } = run.criteria[state.criterion];
-      const band = bands[name] && state.bands ? `${number(bands[name][0])} to ${number(bands[name][1])}` : "";
-      return [number(figures[name]), element("small", {}, band)];
+    const metric = (name) => (run) => {
+      const { metrics, intervals } = run.criteria[state.criterion];
+      const interval = intervals[name] && state.intervals ? `${number(intervals[name][0])} to ${number(intervals[name][1])}` : "";
+      return [number(metrics[name]), element("small", {}, interval)];
     };
     get("headline").replaceChildren(byRun(visible(), [
-      [`AP, ${state.criterion}`, figure("ap")],
-      ...Object.entries(data.sensitivities).map(([name, title]) => [title, figure(name)]),
-      ["recall at the threshold", figure("recall")],
-      ["precision at the threshold", figure("precision")],
-      ["F1 at the threshold", figure("f1")],
-      ["false calls a radiograph", figure("false_calls")],
+      [`AP, ${state.criterion}`, metric("ap")],
+      ...Object.entries(data.sensitivities).map(([name, title]) => [title, metric(name)]),
+      ["recall at the threshold", metric("recall")],
+      ["precision at the threshold", metric("precision")],
+      ["F1 at the threshold", metric("f1")],
+      ["false calls a radiograph", metric("false_calls")],
       ["threshold", (run) => [number(run.threshold), element("small", {}, run.threshold === null ? "" : run.threshold_origin)]],
       ["AP, all points", (run) => number(run.criteria[state.criterion].ap_all_points)],
       ["AP, 11 points", (run) => number(run.criteria[state.criterion].ap_11_points)],
       ["ROC area of radiographs", (run) => number(run.criteria[state.criterion].image_auc)],
     ]));
-    const units = [...new Set(visible().map((run) => run.criteria[state.criterion].band_unit))].join(", ");
+    const units = [...new Set(visible().map((run) => run.criteria[state.criterion].interval_unit))].join(", ");
     get("headline-note").textContent =
-      `Bands hold 95 % of bootstrap draws of ${units}. They tell how far the figures may wander with other radiographs ` +
+      `95 % confidence intervals from bootstrap draws of ${units}: how much the metrics may vary with other radiographs ` +
       "of the same kind; near-equal frames of one part make them too narrow. Defect-free radiographs count in false calls.";
   }
 
@@ -80,7 +80,7 @@
   function errors() {
     const runs = visible();
     const area = get("errors");
-    const columns = data.criteria.map((criterion) => [`AP, ${criterion}`, (run) => number(run.criteria[criterion].figures.ap)]);
+    const columns = data.criteria.map((criterion) => [`AP, ${criterion}`, (run) => number(run.criteria[criterion].metrics.ap)]);
     area.replaceChildren(element("div", { className: "wide" }, byRun(runs, columns)));
     for (const [name, key] of [["misses", "miss"], ["false_calls", "false call"]]) {
       const bars = element("div", { className: "bars" });
@@ -118,10 +118,10 @@
     const unit = { low: 0, high: 1 };
     const line = (run, name, extra) => ({
       name: run.name, color: run.color, ...run.criteria[state.criterion][name],
-      band: state.bands ? run.criteria[state.criterion][`${name}_band`] : null, ...extra(run),
+      band: state.intervals ? run.criteria[state.criterion][`${name}_band`] : null, ...extra(run),
     });
     const lines = (name, extra = () => ({})) => visible().map((run) => line(run, name, extra));
-    const at = (run) => run.criteria[state.criterion].figures;
+    const at = (run) => run.criteria[state.criterion].metrics;
     chart(area, { title: `Precision and recall, ${state.criterion}`, x: { label: "recall", ...unit }, y: { label: "precision", ...unit },
       lines: lines("pr", (run) => ({ path: "stairs", dot: run.tested_on.classes.length === 1 ? [at(run).recall, at(run).precision] : null })) });
     const rates = visible().flatMap((run) => run.criteria[state.criterion].froc.x).filter((value) => value > 0);
@@ -149,7 +149,7 @@
         lines: runs.map((run) => {
           const { curve, band, found, missed } = run.pod[state.criterion];
           const marks = [...found.map((value) => ({ at: value, up: true })), ...missed.map((value) => ({ at: value, up: false }))];
-          return { name: run.name, color: run.color, ...curve, band: state.bands ? band : null, marks };
+          return { name: run.name, color: run.color, ...curve, band: state.intervals ? band : null, marks };
         }) });
     }
     const size = (name) => (run) => {
@@ -241,8 +241,8 @@
     });
     get("runs").append(element("label", {}, input, " ", ...named(run)));
   }
-  get("bands").addEventListener("change", () => {
-    state.bands = get("bands").checked;
+  get("intervals").addEventListener("change", () => {
+    state.intervals = get("intervals").checked;
     refresh();
   });
   get("group").addEventListener("change", groups);

@@ -52,11 +52,11 @@ def cases(draw: st.DrawFn) -> tuple[CocoDataset, list[dict]]:
     images = draw(st.integers(1, 4))
     classes = draw(st.integers(1, 3))
     image, label = st.integers(1, images), st.integers(1, classes)
-    truths = draw(st.lists(st.tuples(image, label, box, st.sampled_from([0, 0, 0, 1])), max_size=12))
+    ground_truth = draw(st.lists(st.tuples(image, label, box, st.sampled_from([0, 0, 0, 1])), max_size=12))
     found = draw(st.lists(st.tuples(image, label, box, score), min_size=1, max_size=25))
     annotations = [
         {"id": k + 1, "image_id": i, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": crowd}
-        for k, (i, c, b, crowd) in enumerate(truths)
+        for k, (i, c, b, crowd) in enumerate(ground_truth)
     ]
     records = [{"id": k, "file_name": f"{k}.png", "width": 40, "height": 40} for k in range(images, 0, -1)]
     categories = [{"id": k + 1, "name": f"class {k}"} for k in range(classes)]
@@ -78,8 +78,8 @@ def test_every_match_and_the_ap_equal_pycocotools(case: tuple[CocoDataset, list[
             ignored[detection - 1] = bool(ignore)
     # A detection of a class and image with neither truth nor rival is still evaluated; all are in the table.
     ours = {}
-    for row, truth in zip(table.detections.row.tolist(), table.matched_truth.tolist(), strict=True):
-        ours[row] = table.truths.ids[truth] - 1 if truth >= 0 else -1
+    for row, truth in zip(table.detections.row.tolist(), table.matched_ground_truth.tolist(), strict=True):
+        ours[row] = table.ground_truth.ids[truth] - 1 if truth >= 0 else -1
     assert ours == expected
     assert dict(zip(table.detections.row.tolist(), table.ignored.tolist(), strict=True)) == ignored
     ap = precision_recall(table).ap

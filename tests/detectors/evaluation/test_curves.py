@@ -1,4 +1,4 @@
-"""Curves, breakdowns, bands and thresholds against hand counts."""
+"""Curves, breakdowns, intervals and thresholds against hand counts."""
 
 import runpy
 from pathlib import Path
@@ -23,11 +23,11 @@ from detectors.evaluation.threshold import choose_threshold, load_threshold, rep
 PORE, CRACK = 1, 2
 
 
-def dataset_of(truths: list[tuple[int, int, float]], images: int, series: list[str] | None = None) -> CocoDataset:
+def dataset_of(ground_truth: list[tuple[int, int, float]], images: int, series: list[str] | None = None) -> CocoDataset:
     """Objects as (image, category, x), all 10 x 10 px."""
     annotations = [
         {"id": k + 1, "image_id": i, "category_id": c, "bbox": [x, 0.0, 10.0, 10.0], "area": 100, "iscrowd": 0}
-        for k, (i, c, x) in enumerate(truths)
+        for k, (i, c, x) in enumerate(ground_truth)
     ]
     records = [
         {"id": k + 1, "file_name": f"{k}.png", "width": 200, "height": 20, "series": series[k] if series else None}
@@ -107,20 +107,20 @@ def test_image_roc_without_any_detection_is_chance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("truths", "found", "images"),
+    ("ground_truth", "found", "images"),
     [([], [], 0), ([], [], 2), ([(1, PORE, 0.0)], [], 1), ([], [(1, PORE, 0.0, 0.5)], 1)],
 )
-def test_nothing_to_judge_is_not_applicable_and_never_minus_one(truths: list, found: list, images: int) -> None:
-    table = match_detections(dataset_of(truths, images), calls(found))
+def test_nothing_to_judge_is_not_applicable_and_never_minus_one(ground_truth: list, found: list, images: int) -> None:
+    table = match_detections(dataset_of(ground_truth, images), calls(found))
     assert image_roc(table).auc is None
     assert score_curve(table).best() is None
-    assert precision_recall(table).ap == (0.0 if truths else None)
+    assert precision_recall(table).ap == (0.0 if ground_truth else None)
     for threshold in (None, 0.5):
-        bands = bootstrap(table, threshold, resamples=5)
-        assert bands.figures["ap"] == ((0.0, 0.0) if truths else None)
+        intervals = bootstrap(table, threshold, resamples=5)
+        assert intervals.metrics["ap"] == ((0.0, 0.0) if ground_truth else None)
     for rows in (by_class(table, 0.5), by_series(table, 0.5), by_size(table, 0.5)):
         assert all(row.recall in (None, 0.0) for row in rows)
-    assert confusion_matrix(table, 0.5).sum() == len(truths) + len(found)
+    assert confusion_matrix(table, 0.5).sum() == len(ground_truth) + len(found)
     with pytest.raises(InputError):
         choose_threshold(table)
 
@@ -130,9 +130,9 @@ def tables(draw: st.DrawFn) -> MatchTable:
     images = draw(st.integers(1, 5))
     x = st.integers(0, 8).map(lambda k: 5.0 * k)
     image, label = st.integers(1, images), st.integers(1, 2)
-    truths = draw(st.lists(st.tuples(image, label, x), max_size=8))
+    ground_truth = draw(st.lists(st.tuples(image, label, x), max_size=8))
     found = draw(st.lists(st.tuples(image, label, x, st.sampled_from([0.2, 0.5, 0.8])), max_size=15))
-    return match_detections(dataset_of(truths, images), calls(found), 0.3)
+    return match_detections(dataset_of(ground_truth, images), calls(found), 0.3)
 
 
 @settings(max_examples=80, deadline=None)
@@ -144,7 +144,7 @@ def test_every_figure_agrees_with_a_count_by_brute_force(table: MatchTable, thre
     ]  # fmt: skip
     false = sum(not hit for _, hit in reported)
     matrix = confusion_matrix(table, threshold)
-    assert matrix.sum(axis=1)[:-1].tolist() == np.bincount(table.truths.label, minlength=2).tolist()
+    assert matrix.sum(axis=1)[:-1].tolist() == np.bincount(table.ground_truth.label, minlength=2).tolist()
     assert matrix[:, :-1].sum() == len(reported)
     assert np.trace(matrix[:-1, :-1]) == len(reported) - false
     assert sum(row.false_calls for row in by_size(table, threshold)) == false
@@ -154,7 +154,7 @@ def test_every_figure_agrees_with_a_count_by_brute_force(table: MatchTable, thre
         assert curve.false_calls[place] * len(table.images) == pytest.approx(false)
     roc = image_roc(table)
     highest = {k: max(table.detections.score[table.detections.image == k], default=-1.0) for k in range(curve.images)}
-    defective = set(table.truths.image.tolist())
+    defective = set(table.ground_truth.image.tolist())
     pairs = [(highest[a], highest[b]) for a in defective for b in highest if b not in defective]
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs]
     assert roc.auc == (pytest.approx(np.mean(wins)) if wins else None)
@@ -162,31 +162,31 @@ def test_every_figure_agrees_with_a_count_by_brute_force(table: MatchTable, thre
 
 def test_bands_hold_the_figure_and_repeat_with_the_seed() -> None:
     rng = np.random.default_rng(3)
-    truths = [(k, PORE, 0.0) for k in range(1, 61)]
+    ground_truth = [(k, PORE, 0.0) for k in range(1, 61)]
     found = [(k, PORE, 0.0 if rng.random() < 0.7 else 100.0, float(rng.random())) for k in range(1, 61)]
-    table = match_detections(dataset_of(truths, 60), calls(found))
-    bands = bootstrap(table, 0.0, resamples=400, seed=1)
-    low, high = bands.figures["recall"]
+    table = match_detections(dataset_of(ground_truth, 60), calls(found))
+    intervals = bootstrap(table, 0.0, resamples=400, seed=1)
+    low, high = intervals.metrics["recall"]
     share = table.hit.mean()
     assert low < share < high
     # One object an image: the bootstrap's spread is the binomial's.
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(share * (1 - share) / 60), rel=0.2)
-    low, high = bands.figures["ap"]
+    low, high = intervals.metrics["ap"]
     assert low < precision_recall(table).ap < high
     again = bootstrap(table, 0.0, resamples=400, seed=1)
-    assert again.figures == bands.figures
-    assert (bands.precision[0] <= bands.precision[1]).all()
-    assert (np.diff(bands.sensitivity, axis=1) >= 0).all()
+    assert again.metrics == intervals.metrics
+    assert (intervals.precision[0] <= intervals.precision[1]).all()
+    assert (np.diff(intervals.sensitivity, axis=1) >= 0).all()
 
 
 def test_series_are_drawn_whole() -> None:
-    # Ten series, all right or all wrong: bands by series are wider than by image.
-    truths = [(k + 1, PORE, 0.0) for k in range(100)]
+    # Ten series, all right or all wrong: intervals by series are wider than by image.
+    ground_truth = [(k + 1, PORE, 0.0) for k in range(100)]
     found = [(k + 1, PORE, 0.0 if k // 10 % 2 else 100.0, 0.5) for k in range(100)]
-    table = match_detections(dataset_of(truths, 100, [f"C{k // 10:04d}" for k in range(100)]), calls(found))
+    table = match_detections(dataset_of(ground_truth, 100, [f"C{k // 10:04d}" for k in range(100)]), calls(found))
     whole, single = bootstrap(table, 0.0), bootstrap(table, 0.0, unit="image")
     assert (whole.unit, whole.units, single.unit, single.units) == ("series", 10, "image", 100)
-    spread = [band.figures["recall"][1] - band.figures["recall"][0] for band in (whole, single)]
+    spread = [interval.metrics["recall"][1] - interval.metrics["recall"][0] for interval in (whole, single)]
     assert spread[0] > 2 * spread[1]
 
 
@@ -208,7 +208,7 @@ def test_threshold_for_recall_and_for_false_calls(table: MatchTable) -> None:
     with pytest.raises(InputError, match=r"no further than 0\.500"):
         choose_threshold(table, recall=0.9)
     with pytest.raises(InputError, match="already makes more"):
-        choose_threshold(table, false_calls=0.1, safe=True)
+        choose_threshold(table, false_calls=0.1, conservative=True)
 
 
 @pytest.mark.parametrize(

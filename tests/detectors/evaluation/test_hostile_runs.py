@@ -13,7 +13,7 @@ from data.errors import InputError
 from data.radiograph import write_radiograph
 from detectors.evaluation.comparison import compare_runs, markdown_table, plot_speed_accuracy, read_benchmark
 from detectors.evaluation.curves import curve_of_hits, score_curve
-from detectors.evaluation.pixel_plots import WorstMaps, plot_pixel_curves
+from detectors.evaluation.pixel_plots import WorstPredictions, plot_pixel_curves
 from detectors.evaluation.pixel_scores import PixelCounts
 from detectors.evaluation.plots import literal, plot_froc, plot_precision_recall
 from detectors.evaluation.report import write_report
@@ -47,7 +47,7 @@ def test_every_plot_takes_any_name(name: str, tmp_path: Path) -> None:
     values = np.zeros((8, 8), np.float32)
     counts.add(values, (np.eye(8) > 0).astype(np.uint8))
     plot_pixel_curves(counts.curve(), counts.defect_curve(), 0.5, tmp_path / "pixels.png", name)
-    worst = WorstMaps(0.5)
+    worst = WorstPredictions(0.5)
     worst.add(name, values, values, np.eye(8).astype(np.uint8))
     worst.write(tmp_path / "worst.png")
     row = {"run": name, "ap50": 0.5, "cpu_seconds": 0.1, "cuda_seconds": None, "seconds_per_image": None}

@@ -90,7 +90,7 @@ def test_blocks_of_pairs_give_the_same_table(monkeypatch: pytest.MonkeyPatch) ->
     whole = find_overlaps(dataset, results)
     monkeypatch.setattr("detectors.evaluation.matching.PAIRS_AT_ONCE", 3)
     parts = find_overlaps(dataset, results)
-    assert whole.pair_truth.tolist() == parts.pair_truth.tolist()
+    assert whole.pair_ground_truth.tolist() == parts.pair_ground_truth.tolist()
     assert whole.pair_detection.tolist() == parts.pair_detection.tolist()
     assert whole.match().hit.sum() == 11
 

@@ -81,19 +81,19 @@ def test_page_says_what_the_table_says_and_loads_nothing(report: Path) -> None:
     for record in data["runs"]:
         run = read_run(report.parent / record["name"])
         criterion = record["criteria"]["IoU 0.5"]
-        assert criterion["figures"]["ap"] == run.metrics["ap50"]
-        assert criterion["figures"]["f1"] == pytest.approx(run.metrics["f1_max"])
-        assert criterion["figures"]["false_calls"] == run.metrics["false_calls_per_image"]
-        low, high = criterion["bands"]["ap"]
+        assert criterion["metrics"]["ap"] == run.metrics["ap50"]
+        assert criterion["metrics"]["f1"] == pytest.approx(run.metrics["f1_max"])
+        assert criterion["metrics"]["false_calls"] == run.metrics["false_calls_per_image"]
+        low, high = criterion["intervals"]["ap"]
         assert low < run.metrics["ap50"] < high
-        assert record["criteria"]["center point"]["figures"]["ap"] == run.metrics["ap_center"]
+        assert record["criteria"]["center point"]["metrics"]["ap"] == run.metrics["ap_center"]
         center = record["criteria"]["center point"]
         for name, title in data["sensitivities"].items():
             assert title == METRICS[name].title
-            low, high = center["bands"][name]
-            assert low <= center["figures"][name] == run.metrics[name] <= high
+            low, high = center["intervals"][name]
+            assert low <= center["metrics"][name] == run.metrics[name] <= high
         missed = sum(criterion["errors"]["misses"].values())
-        assert missed == round(run.metrics["objects"] * (1 - criterion["figures"]["recall"]))
+        assert missed == round(run.metrics["objects"] * (1 - criterion["metrics"]["recall"]))
         assert record["tested_on"]["defect_free_images"] == 4
         assert "faster_rcnn" in record["config"]
     small, large = (record["pod"]["IoU 0.5"] for record in data["runs"])
@@ -162,7 +162,7 @@ def empty_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_empty_cases_are_written(empty_report: Path) -> None:
     for record in page_data(empty_report)["runs"]:
         objects, detections, _ = EMPTY[record["name"]]
-        figures = record["criteria"]["IoU 0.5"]["figures"]
+        figures = record["criteria"]["IoU 0.5"]["metrics"]
         assert figures["ap"] == (None if not objects else float(detections > 0))
         assert "refused" in record["pod"]["IoU 0.5"]
 
@@ -249,7 +249,7 @@ EXERCISE = """
     const run = get("runs").querySelector("input");
     change(run, false); seen.lines.push(lines()); seen.columns = get("headline").querySelectorAll("th").length;
     change(run, true); seen.lines.push(lines());
-    change(get("bands"), false); seen.bandPaths.push(bands()); change(get("bands"), true);
+    change(get("intervals"), false); seen.bandPaths.push(bands()); change(get("intervals"), true);
     const svg = get("curves").querySelector("svg"), frame = svg.getBoundingClientRect();
     const over = { clientX: frame.left + frame.width * 0.5, clientY: frame.top + frame.height * 0.3 };
     svg.dispatchEvent(new PointerEvent("pointermove", over));
@@ -332,7 +332,7 @@ def browse(page: Path) -> dict:
 def test_every_control_works_in_a_browser(report: Path) -> None:
     seen = browse(report)
     small = page_data(report)["runs"][0]
-    assert seen["ap"] == {name: f"{value['figures']['ap']:.3f}" for name, value in small["criteria"].items()}
+    assert seen["ap"] == {name: f"{value['metrics']['ap']:.3f}" for name, value in small["criteria"].items()}
     assert seen["lines"] == [8, 4, 8]
     assert seen["columns"] == 2
     assert seen["bandPaths"][0] == 4

@@ -22,7 +22,7 @@ from detectors.experiments import generalization
 from detectors.experiments.generalization import (
     COMPARED,
     Series,
-    bands_of,
+    confidence_intervals,
     evaluate_series,
     mean_over,
     parse_runs,
@@ -176,19 +176,19 @@ def test_training_radiographs_outside_of_their_folder_are_unknown(castings_root:
     assert "leads out" in " ".join(seen.unknown)
 
 
-def test_bands_draw_whole_series() -> None:
+def test_intervals_draw_whole_series() -> None:
     series, results = two_series()
     dataset, pooled, _ = pool(series, results)
     rows = [compute_metrics(part.dataset, results[part.name]) for part in series]
     overlaps = generalization.find_overlaps(dataset, pooled)
-    bands = bands_of(overlaps, rows, 400)
+    intervals = confidence_intervals(overlaps, rows, 400)
     # Two series: a draw is A twice, B twice, or both; a quarter each of the first two.
-    assert bands["mean"]["sensitivity_at_half_call"] == pytest.approx((1 / 3, 1))
-    assert bands["pooled"]["sensitivity_at_half_call"] == pytest.approx((1 / 3, 1))
-    assert bands["mean"]["ap_center"] == pytest.approx((rows[1]["ap_center"], rows[0]["ap_center"]))
-    assert bands["pooled"]["ap_center"] == pytest.approx((rows[1]["ap_center"], rows[0]["ap_center"]))
-    assert bands == bands_of(overlaps, rows, 400)
-    alone = bands_of(overlaps, rows[:1], 10)
+    assert intervals["mean"]["sensitivity_at_half_call"] == pytest.approx((1 / 3, 1))
+    assert intervals["pooled"]["sensitivity_at_half_call"] == pytest.approx((1 / 3, 1))
+    assert intervals["mean"]["ap_center"] == pytest.approx((rows[1]["ap_center"], rows[0]["ap_center"]))
+    assert intervals["pooled"]["ap_center"] == pytest.approx((rows[1]["ap_center"], rows[0]["ap_center"]))
+    assert intervals == confidence_intervals(overlaps, rows, 400)
+    alone = confidence_intervals(overlaps, rows[:1], 10)
     assert alone == {"mean": dict.fromkeys(COMPARED), "pooled": dict.fromkeys(COMPARED)}
 
 

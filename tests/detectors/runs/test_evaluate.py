@@ -75,7 +75,7 @@ def test_maps_are_evaluated_by_pixels_and_boxes_in_one_go(welds: Path, tmp_path:
     # The box holds 54 pixels, the defect's 36: IoU 2/3.
     assert (metrics["ap50"], metrics["ap75"], metrics["images"], metrics["objects"]) == (1, 0, 2, 1)
     assert metrics["accuracy"] is None
-    for name in ("pixel_curves", "worst_maps", "pr_curve", "examples"):
+    for name in ("pixel_curves", "worst_predictions", "pr_curve", "examples"):
         assert (tmp_path / f"run/plots/{name}.png").stat().st_size > 2000
 
 
