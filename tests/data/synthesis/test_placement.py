@@ -43,6 +43,8 @@ def test_clearance_is_the_distance_to_air_border_and_boxes():
     assert clearance[12, 30] == 0  # (120, 48): air
     assert clearance[12, 4] == pytest.approx(17, abs=1)  # (16, 48): to the border
     assert clearance[12, 18] == pytest.approx(17, abs=1)  # (72, 48): to the box's clearance at 55
+    # (28, 48), (44, 28) and (44, 72): to its clearance at 37 on the left, 37 above and 63 below.
+    assert [clearance[12, 7], clearance[7, 11], clearance[18, 11]] == pytest.approx([9, 9, 9], abs=1)
 
 
 def test_positions_keep_their_distance():
