@@ -163,6 +163,9 @@ def rasterize(dataset: CocoDataset, image_id: int) -> np.ndarray:
     return np.ascontiguousarray(columns.T)
 
 
+rasterise = rasterize  # its former name
+
+
 def _annotation_runs(dataset: CocoDataset, image: ImageRecord, annotation: Annotation) -> np.ndarray:
     """Return an annotation's segmentation as runs int64 [N, 2]."""
     where = f"{dataset.path or 'data set'}: annotation {annotation['id']} of image {image['id']} ({image['file_name']})"
