@@ -1,6 +1,6 @@
 """COCO detection data and results: read, write, merge.
 
-COCO JSON is the border of the toolkit: what comes before makes it, what comes after reads nothing else.
+COCO JSON is the interface of the toolkit: every source is turned into it, and what comes after reads nothing else.
 A file holds `images` (id, file_name, width, height), `annotations` (id, image_id, category_id, bbox as
 x, y, width, height in pixels, area, iscrowd, segmentation) and `categories` (id, name). Ids are any unique
 integers. Images without annotations are negatives, and are kept everywhere.
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from data.annotation_check import is_integer, is_number
 from data.boxes import trim_bbox
-from data.coco_check import SECTIONS, content_issues, is_integer, is_number, load_coco, load_json
+from data.coco_check import SECTIONS, content_issues, load_coco, load_json
 from data.errors import InputError
 from data.files import write_json
 from data.records import Annotation, Category, ImageRecord, Result

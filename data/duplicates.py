@@ -9,8 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data.annotation_check import Issue
 from data.coco import CocoDataset, read_coco
-from data.coco_check import Issue, check_coco
+from data.coco_check import check_coco
 from data.errors import InputError
 from data.image_paths import existing_image
 from data.radiograph import read_radiograph

@@ -8,22 +8,21 @@ inside a series leave C0002 out where C0001 is there. C0001 is a turntable: its 
 first, and the gap of a block split runs across.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from data.coco import CocoDataset, write_coco
 from data.errors import InputError
 from data.records import ImageRecord
+from data.series import number_of, series_of
 
 METHODS = ("none", "series", "block", "random", "odd-even", "lists")
 FRACTIONS = (0.70, 0.15, 0.15)
 DERIVED_FROM = {"C0002": "C0001"}
 TURNTABLES = ("C0001",)
-_GDXRAY_NAME = re.compile(r"([CW]\d{4})_\d+(?!\d)")
 
 
 @dataclass
@@ -111,30 +110,6 @@ def parse_frames(text: str) -> tuple[int, int]:
     if not (dash and first.strip().isdecimal() and last.strip().isdecimal()):
         raise InputError(f"frames {text!r}: expected a range such as 1-58")
     return int(first), int(last)
-
-
-def series_of(image: ImageRecord) -> str:
-    """Return the series of an image record: its key `series`, or the folder in its file name.
-
-    Files that are named as in GDXray, such as C0001_0003.png, are of that series in whatever folder they lie.
-    """
-    if image.get("series"):
-        return str(image["series"])
-    path = PurePosixPath(image["file_name"])
-    named = _GDXRAY_NAME.match(path.name)
-    return (path.parent if named is None or path.parent.name == named[1] else path.parent / named[1]).as_posix()
-
-
-def number_of(image: ImageRecord) -> int:
-    """Return the number of an image inside its series: its key `number`, or the digits that end its name."""
-    number = image.get("number")
-    if isinstance(number, int):
-        return number
-    stem = Path(image["file_name"]).stem
-    digits = stem[len(stem.rstrip("0123456789")) :]
-    if not digits:
-        raise InputError(f"image {image['id']}: {image['file_name']} has no number; this split goes by numbers")
-    return int(digits)
 
 
 def _check_fractions(fractions: tuple[float, float, float]) -> None:

@@ -14,7 +14,7 @@ PUBLISHED = ("imagenet", "coco")
 class ModelSection(StrictModel):
     """The `model` section of a configuration; every detector derives its own.
 
-    `task` names the training task in `detectors.training.loop.TASKS`, `published_weights` which of `PUBLISHED` there
+    `task` names the training task in `detectors.training.tasks.TASKS`, `published_weights` which of `PUBLISHED` there
     are of the model.
     """
 

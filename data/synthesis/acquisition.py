@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.synthesis.canvas import log_uniform
 from data.synthesis.physics import correlated_noise, noise_kernel
-from data.synthesis.solids import log_uniform
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

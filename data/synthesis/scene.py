@@ -19,8 +19,9 @@ from data.synthesis.acquisition import (
     sensitivity,
     visibility,
 )
+from data.synthesis.canvas import Shape, log_uniform, smooth_noise
 from data.synthesis.defect_shapes import cluster, crack, dendritic_shrinkage, pore, sponge_shrinkage
-from data.synthesis.solids import Shape, log_uniform, make_part, smooth_noise
+from data.synthesis.solids import make_part
 
 MASK_THRESHOLD = 0.25  # a pixel belongs to a defect where its contrast exceeds this share of the defect's peak
 LEAST_DETECTABILITY = 14.0  # of an ideal observer who knows shape and place; Rose asks for 5, annotators see more

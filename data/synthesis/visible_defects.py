@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from data.part_mask import segment_test_object
+from data.synthesis.canvas import log_uniform
 from data.synthesis.gradient import gradient_magnitude
 from data.synthesis.inpainting import InpaintedRegion, inpaint_boxes
 from data.synthesis.scene import LEAST_DETECTABILITY, LEAST_PEAK, MASK_THRESHOLD, PlantedDefect, claim, draw_shape
 from data.synthesis.simulated_defects import INPAINT_PADDING, Simulated, SimulatedMask, with_inpainted
 from data.synthesis.simulation_config import SimulationConfig
-from data.synthesis.solids import log_uniform
 from data.synthesis.superposition import estimate_unsharpness
 
 SATURATION_MARGIN = 3 / 255

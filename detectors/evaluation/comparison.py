@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from data.coco_check import is_number
+from data.annotation_check import is_number
 from data.errors import InputError
 from data.files import write_json, write_text
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, display

@@ -87,7 +87,7 @@ class PodFit:
 def fit_pod(size: Floats, hit: NDArray[np.bool_], link: Link = "logit", scale: Scale = "log") -> PodFit:
     """Fit POD against `size` float [N], above 0, from `hit` bool [N] (found or not).
 
-    Raises InputError with the reason where the data cannot carry a curve: under 10 defects, all found or all
+    Raises InputError with the reason where the data cannot support a fit: under 10 defects, all found or all
     missed, sizes that part the found from the missed completely, or no rise of POD with size.
     """
     size, hit = np.asarray(size, dtype=float), np.asarray(hit, dtype=bool)

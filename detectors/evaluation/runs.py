@@ -15,8 +15,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from data.annotation_check import Issue, is_number
 from data.coco import CocoDataset, read_results, write_coco, write_results
-from data.coco_check import Issue, content_issues, is_number
+from data.coco_check import content_issues
 from data.errors import InputError
 from data.files import write_json
 from detectors.evaluation.curves import precision_recall

@@ -15,7 +15,7 @@ from data.coco import CocoDataset, read_results, write_coco
 from data.console import console
 from data.errors import InputError
 from data.files import write_json, write_text
-from data.splits import series_of
+from data.series import series_of
 from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import SourceConfig
 from detectors.config.files import describes

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -12,10 +11,8 @@ import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, DistributedSampler
 
 from data.console import console, progress
-from data.datasets import limit_threads
 from data.errors import InputError
 from data.locks import FolderLock
 from detectors.build import build_model
@@ -26,27 +23,15 @@ from detectors.config.window import settle_window
 from detectors.evaluation.metrics import Metrics
 from detectors.runs.checkpoint import load_model, save_checkpoint
 from detectors.training.batch_norm import BATCHES, has_batch_norm, recalibrate_batch_norm
-from detectors.training.detection import DetectionTask
-from detectors.training.gan import GANTask
+from detectors.training.loader import build_loader
 from detectors.training.logs import Row, RunLog
 from detectors.training.optimization import averaged_model, build_optimizer, build_schedule
-from detectors.training.patches import PatchTask
 from detectors.training.processes import make_accelerator, random_states, restore_random_states, seed_process
 from detectors.training.resume import check_categories, check_schedule, read_resumable
 from detectors.training.run_folder import lock_run, new_run_folder, remove_leftovers
-from detectors.training.segmentation import SegmentationTask
 from detectors.training.state import TrainState
-from detectors.training.task import Batch, Task
-from detectors.training.volumes import VolumeTask
-
-TASKS: dict[str, Callable[[ExperimentConfig], Task]] = {
-    "detection": DetectionTask,
-    "gan": GANTask,
-    "patches": PatchTask,
-    "segmentation": SegmentationTask,
-    "volumes": VolumeTask,
-}
-"""How a model is trained, by the name in `ModelSection.task`: one row a task."""
+from detectors.training.task import Batch
+from detectors.training.tasks import TASKS
 
 
 class Trainer:
@@ -110,7 +95,7 @@ class Trainer:
         with self.accelerator.main_process_first():
             self.config = config = settle_window(config, training_files(config.data))
             self.task = TASKS[config.model.task](config)
-        self.loader = self._build_loader()
+        self.sampler, self.loader = build_loader(self.task, config, self.accelerator)
         if resume and checkpoint:
             check_categories(resume, checkpoint, self.task.categories)
             check_schedule(resume, checkpoint, config, self._total_steps)
@@ -146,28 +131,6 @@ class Trainer:
     @property
     def _total_steps(self) -> int:
         return self.config.train.epochs * len(self.loader)
-
-    def _build_loader(self) -> DataLoader:
-        workers = self.config.data.workers
-        self.sampler: DistributedSampler[Any] = DistributedSampler(
-            self.task.train_set,
-            num_replicas=self.accelerator.num_processes,
-            rank=self.accelerator.process_index,
-            shuffle=True,
-            seed=self.config.seed,
-        )
-        return DataLoader(
-            self.task.train_set,
-            batch_size=self.config.train.batch_size,
-            sampler=self.sampler,
-            num_workers=workers,
-            collate_fn=self.task.collate,
-            persistent_workers=workers > 0,
-            worker_init_fn=limit_threads,
-            pin_memory=self.accelerator.device.type == "cuda",
-            # A generator of its own keeps the loader from drawing on the model's random numbers.
-            generator=torch.Generator().manual_seed(self.config.seed),
-        )
 
     def _run_epoch(self, epoch: int) -> Row:
         """Train one epoch; return mean losses, images a second and the learning rate."""

@@ -20,7 +20,7 @@ Batch = Any
 class Task(Protocol):
     """One kind of training: what its data are, what its losses are, and how it is evaluated.
 
-    A new task is one file with a class that derives from this one, and one row in `detectors.training.loop.TASKS`;
+    A new task is one file with a class that derives from this one, and one row in `detectors.training.tasks.TASKS`;
     models name it in `ModelSection.task`. Its constructor takes the `ExperimentConfig`, reads the data, and raises
     InputError for everything that is wrong with them, before any training.
 

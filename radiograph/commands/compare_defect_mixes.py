@@ -6,7 +6,7 @@ under GDXRAY/Castings:
 
     radiograph prepare-gdxray GDXRAY --out coco --split odd-even --fractions 0.8 0 0.2
     radiograph compare-defect-mixes --cfg xnet_ii.yaml coco/train.json --images GDXRAY --test coco/test.json \
-        --per-series --patches 512000 --epochs 10 --out exgy
+        --per-series --patches 512000 --epochs 10 --out defect_mixes
 
 Defects here are simulated anew in every epoch: fewer patches per epoch show as many of them in the end.
 """

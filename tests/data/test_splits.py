@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from data.coco import CocoDataset, read_coco
 from data.errors import InputError
-from data.splits import Split, number_of, parse_frames, series_of, split_dataset, write_split
+from data.series import number_of, series_of
+from data.splits import Split, parse_frames, split_dataset, write_split
 
 
 def dataset_of(counts: dict[str, int]) -> CocoDataset:

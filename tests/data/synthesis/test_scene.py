@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from data.synthesis.acquisition import Acquisition, AcquisitionConfig, acquire, draw_acquisition, ideal_signal
+from data.synthesis.canvas import Canvas, step
 from data.synthesis.on_the_fly import OnTheFlyDefects
 from data.synthesis.phantom import make_phantom
 from data.synthesis.scene import LEAST_DETECTABILITY, SCENE_DEFECTS, draw_shape, make_scene
 from data.synthesis.simulation_config import SimulationConfig
-from data.synthesis.solids import WALLS, Canvas, make_part, step
+from data.synthesis.solids import WALLS, make_part
 from data.synthesis.visible_defects import implant_visible, survey
 
 QUIET = {
