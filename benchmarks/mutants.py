@@ -32,7 +32,7 @@ import tifffile  # noqa: F401
 import torch  # noqa: F401
 import torchvision  # noqa: F401
 import xraydb  # noqa: F401
-from mutant_list import MUTANTS
+from mutant_list import MUTANTS  # type: ignore[import-not-found]  # lies beside this script
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240
