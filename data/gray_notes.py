@@ -4,14 +4,17 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.coco import CocoDataset
 from data.gray_levels import SAMPLE, UsedLevels, used_levels
 from data.gray_window import AUTO, GrayWindow, LevelMap, is_sliver
 from data.image_paths import existing_image
 from data.radiograph import Radiograph, read_radiograph
+
+if TYPE_CHECKING:  # prediction needs no annotations
+    from data.coco import CocoDataset
 
 LOOKED_AT = 24
 """Radiographs of a data set that are read to find out about its gray values, evenly spread."""
@@ -137,7 +140,7 @@ def look_at(files: Sequence[Path], window: GrayWindow | None, count: int = LOOKE
     return notes
 
 
-def data_set_notes(dataset: CocoDataset, image_dir: str | Path, bit_depth: int | None = None) -> list[str]:
+def data_set_notes(dataset: "CocoDataset", image_dir: str | Path, bit_depth: int | None = None) -> list[str]:
     """Return the notes on some radiographs of a data set, read as a run does by default.
 
     `bit_depth` is that of the radiographs, where their files state it wrongly. Raises InputError.

@@ -1,69 +1,24 @@
-"""Boxes and heat maps drawn on radiographs, and sheets of several radiographs to look at."""
+"""Sheets of several radiographs to look at."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from data.coco import CocoDataset
+from data.drawing import PREDICTION_COLOR as PREDICTION_COLOR
+from data.drawing import TRUTH_COLOR as TRUTH_COLOR
+from data.drawing import draw_boxes
+from data.drawing import draw_heat_map as draw_heat_map
 from data.errors import InputError
 from data.gray_window import AUTO
 from data.image_paths import existing_image
-from data.pictures import CAPTION_HEIGHT, FONT, GAP, PAPER, as_rgb, captioned, grid, write_picture
+from data.pictures import CAPTION_HEIGHT, FONT, GAP, PAPER, captioned, grid, write_picture
 from data.radiograph import read_radiograph
 from data.records import ImageRecord
 
-TRUTH_COLOR = (0, 200, 83)  # RGB: green for annotations
-PREDICTION_COLOR = (255, 64, 64)  # RGB: red for detections
 HIGHEST_CELL = 4  # times as high as wide, so that a long film does not fill the sheet (and the memory)
-LEAST_TINT, STRONGEST_TINT = 0.15, 0.6  # share of a heat map's color at probability 0 and 1, over the radiograph
 PATCH_COLUMNS, PATCH_SCALE = 10, 3  # patches in a row of their sheet, and their enlargement
-
-
-def draw_boxes(
-    pixels: np.ndarray,
-    boxes: Sequence | np.ndarray,
-    scores: Sequence[float] | np.ndarray | None = None,
-    color: tuple[int, int, int] = TRUTH_COLOR,
-) -> np.ndarray:
-    """Return the radiograph as RGB uint8 [H, W, 3] with its boxes outlined.
-
-    `pixels` is float [H, W] in [0, 1], or an RGB uint8 [H, W, 3] of an earlier call to draw a second set on;
-    `boxes` is [N, 4] x1 y1 x2 y2 in pixels, N may be 0; `scores` [N] are written beside them; `color` is RGB.
-    The line lies around the box, so that a small defect stays visible. Raises ValueError for other shapes.
-    """
-    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    if scores is not None and len(scores) != len(boxes):
-        raise ValueError(f"{len(scores)} scores for {len(boxes)} boxes")
-    canvas = as_rgb(np.asarray(pixels))
-    height, width = canvas.shape[:2]
-    thickness = max(1, round(max(height, width) / 800))
-    for k, (x1, y1, x2, y2) in enumerate(boxes):
-        left, top = int(np.floor(x1)) - thickness, int(np.floor(y1)) - thickness
-        right, bottom = int(np.ceil(x2)) + thickness - 1, int(np.ceil(y2)) + thickness - 1
-        cv2.rectangle(canvas, (left, top), (right, bottom), color, thickness)
-        if scores is not None:
-            scale = 0.4 * max(1.0, max(height, width) / 1000)
-            baseline = top - 3 if top > 30 * scale else bottom + round(30 * scale)
-            corner = (max(left, 0), baseline)
-            cv2.putText(canvas, f"{scores[k]:.2f}", corner, FONT, scale, color, thickness, cv2.LINE_AA)
-    return canvas
-
-
-def draw_heat_map(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the radiograph under its heat map as RGB uint8 [H, W, 3]: red where a defect is likely, blue where not.
-
-    `pixels` is float [H, W] in [0, 1], `values` the probability of every pixel, float [H, W] in [0, 1]. The tint
-    grows with the probability, so that little of it hides little. Raises ValueError for other shapes.
-    """
-    values = np.asarray(values, dtype=np.float32)
-    if np.ndim(pixels) != 2 or values.shape != np.shape(pixels):
-        raise ValueError(f"a heat map of {list(values.shape)} for pixels of {list(np.shape(pixels))}; both are [H, W]")
-    values = values.clip(0, 1)
-    tint = cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
-    share = (LEAST_TINT + (STRONGEST_TINT - LEAST_TINT) * values)[..., None]
-    return np.rint((1 - share) * as_rgb(pixels) + share * tint).astype(np.uint8)
 
 
 def write_montage(

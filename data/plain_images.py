@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import imagecodecs
 import numpy as np
 
@@ -48,7 +47,7 @@ def read_plain(path: Path, content: bytes) -> tuple[np.ndarray, int]:
     header = _checked_header(path, content)
     try:
         values, depth = _READERS[path.suffix.lower()](content)
-    except (RuntimeError, ValueError, cv2.error, MemoryError) as error:
+    except (RuntimeError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be decoded, corrupt or truncated: {reason}") from error
     if values is None or values.shape[:2] != (header.height, header.width):
@@ -144,7 +143,14 @@ def _bmp_header(content: bytes) -> Header:
 
 
 def _read_bmp(content: bytes) -> tuple[np.ndarray, int]:
-    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        import cv2  # which nothing else needs to read a radiograph
+    except ImportError as error:
+        raise ValueError("BMP needs OpenCV; python -m pip install opencv-python-headless") from error
+    try:
+        values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(str(error)) from error
     if values is None:
         raise ValueError("no image")
     return values, 8 * values.dtype.itemsize

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
-
 from data.errors import InputError
 
 REFERENCE_AREA = 768 * 572
@@ -38,7 +36,7 @@ def raised(cap: int, asked_for: int | None) -> int:
     return cap if asked_for is None else max(cap, asked_for)
 
 
-def ask_for_detections(model: nn.Module, count: int | None) -> None:
+def ask_for_detections(model: object, count: int | None) -> None:
     """Let a model return up to `count` detections of a radiograph, more on a large one; None leaves its own caps.
 
     Raises InputError for a count out of 1 to `MAX_CAP`, and for a model that detects nothing.
@@ -53,7 +51,7 @@ def ask_for_detections(model: nn.Module, count: int | None) -> None:
 
 
 def capped_images(
-    model: nn.Module, images: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], threshold: float
+    model: object, images: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], threshold: float
 ) -> list[str]:
     """Return the names of radiographs that have as many detections as their cap allows, all of at least `threshold`.
 

@@ -21,7 +21,7 @@ STEPS = {
         "benchmark",
     ),
     "Report": ("report", "compare", "plot-pr", "show-feature-maps"),
-    "Predict": ("predict", "analyze-pores"),
+    "Predict": ("predict", "export", "analyze-pores"),
 }
 """The commands by step of work. A command is the module of that name in radiograph/commands/, with its `main`."""
 

@@ -17,6 +17,19 @@ import click
 from data.errors import InputError, one_line
 from data.limits import LIMIT_VARIABLE, MAX_SAMPLES
 
+OPTIONAL_PACKAGES = {
+    **dict.fromkeys(
+        (
+            "accelerate", "albumentations", "cv2", "matplotlib", "pycocotools", "safetensors", "scipy", "skimage",
+            "tensorboard", "torch", "torchvision", "xraydb",
+        ),
+        "train",
+    ),
+    "onnx": "export",
+    "onnxruntime": "runtime",
+}  # fmt: skip
+"""Packages that only some commands need, and the extra that installs them."""
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 PATH = click.Path(path_type=Path)
@@ -40,6 +53,11 @@ class Command(click.Command):
             return super().invoke(ctx)
         except InputError as error:
             message = str(error)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in OPTIONAL_PACKAGES:
+                raise
+            message = describe_missing(package)
         except OSError as error:
             if error.errno == errno.EPIPE:  # `| head` has read enough; click ends the command in silence
                 raise
@@ -49,6 +67,16 @@ class Command(click.Command):
             sys.exit(130)
         click.echo(f"error: {one_line(message)}", err=True)
         sys.exit(2)
+
+
+def describe_missing(package: str) -> str:
+    """Return what to install where a package is missing that only some commands need."""
+    extra = OPTIONAL_PACKAGES[package]
+    others = ", or predict with an exported model (radiograph export)" if package == "torch" else ""
+    return (
+        f"this needs the package {package}, which is not installed: python -m pip install "
+        f"'radiograph-detectors[{extra}]' (from a checkout: '.[{extra}]'){others}"
+    )
 
 
 def describe_os_error(error: OSError) -> str:

@@ -12,17 +12,14 @@ boxes, and a box whose mean exceeds one half is a defect.
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-import cv2
 import numpy as np
-import torch
 from pydantic import Field, PositiveFloat, model_validator
-from scipy import ndimage
-from torchvision.ops import nms
 
 from data.schema import StrictModel
 from detectors.caps import grown
 from detectors.fields import DetectionsPerImage, Fraction
-from detectors.maps.selective_search import propose_boxes
+from detectors.maps.components import dilate, label_components
+from detectors.nms import nms
 
 
 class BoxExtractionConfig(StrictModel):
@@ -136,7 +133,7 @@ def _finished(
     boxes = np.concatenate([center - half, center + half], axis=1)
     boxes = boxes.clip(0, [shape[1], shape[0]] * 2).astype(np.float32)
     scores = scores.astype(np.float32)
-    keep = nms(torch.from_numpy(boxes), torch.from_numpy(scores), config.nms_iou).numpy()[:cap]
+    keep = nms(boxes, scores, config.nms_iou, limit=cap)
     return boxes[keep], scores[keep]
 
 
@@ -213,12 +210,10 @@ def _cut(values: np.ndarray, value: float, config: BoxExtractionConfig, inside: 
         hot &= inside
     joined = hot
     if config.dilation:
-        reach = np.arange(-config.dilation, config.dilation + 1)
-        disc = (reach[:, None] ** 2 + reach**2 <= config.dilation**2).astype(np.uint8)
-        joined = cv2.dilate(hot, disc).astype(np.uint8, copy=False)
+        joined = dilate(hot, config.dilation)
         if inside is not None:
             joined &= inside
-    count, labels = cv2.connectedComponents(joined, connectivity=8)
+    count, labels = label_components(joined)
     places = np.flatnonzero(hot)
     regions = labels.ravel()[places]
     areas = np.bincount(regions, minlength=count)
@@ -232,12 +227,27 @@ def _cut(values: np.ndarray, value: float, config: BoxExtractionConfig, inside: 
     np.maximum.at(peaks, regions, found)
     some[regions] = places
     means = np.bincount(regions, found, minlength=len(areas)) / areas
-    boxes = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(labels * hot)]
+    boxes = list(map(tuple, _extents(places, regions, len(areas), values.shape[1]).tolist()))
     return _Level(value, labels, boxes, areas, means, peaks, some)
+
+
+def _extents(places: np.ndarray, regions: np.ndarray, count: int, width: int) -> np.ndarray:
+    """Return x1, y1, x2, y2, int64 [count, 4], of the pixels at flat indices [N] that belong to regions [N]."""
+    y, x = np.divmod(places, width)
+    extents = np.zeros((count, 4), np.int64)
+    extents[:, :2] = np.iinfo(np.int64).max
+    for column, value in enumerate((x, y)):
+        np.minimum.at(extents[:, column], regions, value)
+        np.maximum.at(extents[:, column + 2], regions, value + 1)
+    return extents
 
 
 def _searched(values: np.ndarray, config: BoxExtractionConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes [M, 4] and scores [M] by selective search on the heat map."""
+    import cv2
+
+    from detectors.maps.selective_search import propose_boxes  # scikit-image, which nothing else here needs
+
     boxes = propose_boxes(values, config.downsample, config.scale, config.sigma, config.min_size)
     sizes = boxes[:, 2:] - boxes[:, :2]
     areas = sizes.prod(axis=1)

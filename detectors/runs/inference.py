@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data.coco import CocoDataset
-from data.errors import InputError
 from data.gray_window import GrayWindow
 from data.image_paths import existing_image
-from data.radiograph import Radiograph, read_radiograph
 from data.records import Category, ImageRecord
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap, HeatMapModel
+from detectors.runs.reading import coco_results, read_sized
 
 
 def detect(
@@ -46,18 +45,6 @@ def detect_with_map(
     return detect_in_pixels(model, read_sized(path, window, size).pixels, device)
 
 
-def read_sized(path: Path, window: GrayWindow | None, size: tuple[int, int] | None = None) -> Radiograph:
-    """Return a radiograph through the run's window. Raises InputError if it is not of `size` (width, height)."""
-    radiograph = read_radiograph(path, window=window)
-    height, width = radiograph.pixels.shape
-    if size is not None and (width, height) != size:
-        raise InputError(
-            f"{path}: it is {width} x {height} pixels, but {size[0]} x {size[1]} by its record; "
-            "its boxes would lie elsewhere: correct the record or the file (tools/check_data.py)"
-        )
-    return radiograph
-
-
 @torch.inference_mode()
 def detect_in_pixels(
     model: nn.Module, pixels: NDArray[np.float32], device: torch.device
@@ -71,22 +58,6 @@ def detect_in_pixels(
     else:
         output = model([image])[0]
     return {name: value.cpu() for name, value in output.items()}, heat_map
-
-
-def coco_results(image_id: int, detections: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
-    """Return COCO results of one image: image_id, category_id, bbox (x, y, width, height in pixels), score."""
-    boxes = detections["boxes"].tolist()
-    return [
-        {
-            "image_id": image_id,
-            "category_id": categories[label - 1]["id"],
-            "bbox": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)],
-            "score": score,
-        }
-        for (x1, y1, x2, y2), score, label in zip(
-            boxes, detections["scores"].tolist(), detections["labels"].tolist(), strict=True
-        )
-    ]
 
 
 def detect_dataset(

@@ -1,6 +1,5 @@
-"""New radiographs in; COCO results, overlays and heat maps out."""
+"""A run, ready to predict on new radiographs."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from data.console import progress
-from data.files import write_json
-from data.gray_notes import GrayNotes
 from data.gray_window import GrayWindow
-from data.montage import PREDICTION_COLOR, draw_boxes, draw_heat_map
-from data.pictures import write_picture
-from data.radiograph import Radiograph, find_radiographs, square_side
+from data.radiograph import Radiograph
 from detectors.backbones.packaged import find_packaged, read_packaged
 from detectors.caps import ask_for_detections
 from detectors.config.window import gray_window
@@ -24,8 +18,10 @@ from detectors.evaluation.threshold import load_threshold
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
 from detectors.runs.checkpoint import load_model
-from detectors.runs.inference import coco_results, detect_in_pixels, read_sized
-from detectors.runs.output_folder import picture_names, staged_folder
+from detectors.runs.inference import detect_in_pixels
+from detectors.runs.predict_files import Findings
+from detectors.runs.predict_files import predict_files as predict_files
+from detectors.runs.reading import read_sized
 
 
 class Predictor:
@@ -76,6 +72,14 @@ class Predictor:
             pixels = read_sized(Path(radiograph), self.window).pixels
         return detect_in_pixels(self.model, pixels, self.device)
 
+    def find(self, radiograph: Radiograph, with_map: bool = True) -> Findings:
+        """Return the detections in NumPy, with the heat map at every pixel if it is wanted and the model has one."""
+        detections, heat_map = self.with_map(radiograph) if with_map else (self(radiograph), None)
+        found = {name: value.numpy() for name, value in detections.items()}
+        if heat_map is None:
+            return Findings(found)
+        return Findings(found, heat_map.per_pixel(*radiograph.pixels.shape).clamp(0, 1).cpu().numpy())
+
 
 def default_threshold(run: Path) -> float:
     """Return the score above which a detection is shown.
@@ -91,72 +95,3 @@ def default_threshold(run: Path) -> float:
     if chosen is None and (run / "metrics.json").is_file():
         chosen = read_object(run / "metrics.json").get("threshold")
     return 0.5 if chosen is None else float(chosen)
-
-
-def predict_files(
-    predictor: Predictor,
-    paths: Sequence[Path],
-    out: Path,
-    threshold: float,
-    overlays: bool = True,
-    heat_maps: bool = True,
-) -> tuple[list[dict], list[dict]]:
-    """Detect in files and folders; write `detections.json`, `images.json` and pictures into `out`.
-
-    Every detection goes into the results, whatever its score; `overlays/` show those of at least `threshold`. Of
-    models whose boxes come out of a heat map, `heat_maps/` hold the probability of every pixel as 16-bit PNG (65535
-    is 1), and overlays show it, too. One radiograph at a time is held in memory.
-
-    Args:
-        predictor: the detector.
-        paths: radiographs, or folders that are searched for them.
-        out: output folder.
-        threshold: lowest score drawn, in [0, 1].
-        overlays: whether to draw.
-        heat_maps: whether to keep and draw heat maps, where the model has them.
-
-    Returns:
-        The image records (id, file_name, width, height, pixel_size_mm where known) and the COCO results.
-
-    Raises InputError for an empty folder and for a file that is not a radiograph; nothing is written then.
-
-    """
-    files = find_radiographs(paths)
-    names = picture_names(files)
-    images, results = [], []
-    notes = GrayNotes(predictor.window.trained_on if predictor.window else None)
-    # The last radiograph may be the broken one: everything lies beside `out` until all are done.
-    with staged_folder(out, last="detections.json") as staged, progress() as bar:
-        task = bar.add_task("detecting", total=len(files))
-        for index, (file, name) in enumerate(zip(files, names, strict=True), start=1):
-            radiograph = read_sized(file, predictor.window)
-            notes.add(file, radiograph)
-            detections, heat_map = predictor.with_map(radiograph) if heat_maps else (predictor(radiograph), None)
-            height, width = radiograph.pixels.shape
-            image = {"id": index, "file_name": str(file), "width": width, "height": height}
-            side = square_side(radiograph.pixel_size_mm)
-            images.append(image if side is None else image | {"pixel_size_mm": side})
-            results += coco_results(index, detections, predictor.categories)
-            values = None
-            if heat_map is not None:
-                values = heat_map.per_pixel(height, width).clamp(0, 1).cpu().numpy()
-                write_picture(staged / "heat_maps" / name, np.rint(values.astype(np.float64) * 65535).astype(np.uint16))
-            if overlays:
-                _write_overlay(radiograph.display(), detections, values, threshold, staged / "overlays" / name)
-            bar.advance(task)
-        write_json(staged / "images.json", {"images": images, "categories": predictor.categories}, indent=1)
-        write_json(staged / "detections.json", results)
-    notes.warn()
-    return images, results
-
-
-def _write_overlay(
-    pixels: np.ndarray, detections: Detections, values: np.ndarray | None, threshold: float, path: Path
-) -> None:
-    """Write the radiograph with its boxes and, if it has one, its heat map below (beside, where it is upright)."""
-    keep = detections["scores"] >= threshold
-    boxes, scores = detections["boxes"][keep].numpy(), detections["scores"][keep].numpy()
-    picture = draw_boxes(pixels, boxes, scores, PREDICTION_COLOR)
-    if values is not None:
-        picture = np.concatenate([picture, draw_heat_map(pixels, values)], axis=int(pixels.shape[0] > pixels.shape[1]))
-    write_picture(path, picture)

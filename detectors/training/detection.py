@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from data.coco import CocoDataset
 from data.console import progress
 from data.datasets import Sample, collate
-from data.montage import draw_boxes
+from data.drawing import draw_boxes
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.sources import check_radiographs, load_evaluation_source, training_dataset
 from detectors.config.window import gray_window

@@ -8,9 +8,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from data.drawing import draw_boxes
 from data.errors import InputError
 from data.masks import CATEGORIES
-from data.montage import draw_boxes
 from data.patch_datasets import PatchDataset, PatchSample, StoredPatches, collate_patches
 from data.patch_files import PatchSet, check_classes, read_patches
 from data.patch_folds import parse_fold, split_folds

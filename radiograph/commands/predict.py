@@ -13,7 +13,7 @@ from radiograph.command import PATH, Command, bit_depth_option, max_pixels_optio
 @click.command(cls=Command)
 @click.option(
     "--run", default=Path("casting"), type=PATH, metavar="RUN",
-    help="Folder of a run, a checkpoint, or weights that come with the toolkit."
+    help="Folder of a run or of an exported model, a checkpoint, or weights that come with the toolkit.",
 )  # fmt: skip
 @click.option("--out", type=PATH, default=Path("predictions"))
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score drawn; by default that of the run.")
@@ -51,12 +51,10 @@ def main(
     """
     from data.gray_window import GrayWindow
     from detectors.caps import cap_notice, capped_images
-    from detectors.runs.prediction import Predictor, default_threshold, predict_files
+    from detectors.runs.predict_files import open_predictor, predict_files
 
-    predictor = Predictor(
-        run, window=GrayWindow(window) if window else None, bit_depth=bit_depth, max_detections=max_detections
-    )
-    lowest = default_threshold(run) if threshold is None else threshold
+    predictor, own_threshold = open_predictor(run, GrayWindow(window) if window else None, bit_depth, max_detections)
+    lowest = own_threshold if threshold is None else threshold
     images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps)
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
     scores: dict[int, list[float]] = {image["id"]: [] for image in images}

@@ -12,9 +12,10 @@ from data import duplicates
 from data.coco import CocoDataset, merge_coco, read_coco, read_results, write_coco, write_results
 from data.coco_check import check_coco
 from data.datasets import DetectionDataset
+from data.drawing import draw_boxes
 from data.duplicates import Fingerprints, check_files, compare, find_duplicates
 from data.errors import InputError
-from data.montage import CAPTION_HEIGHT, GAP, draw_boxes, write_montage
+from data.montage import CAPTION_HEIGHT, GAP, write_montage
 from data.radiograph import radiograph_size, read_radiograph, write_radiograph
 
 CONTENT: dict[str, Any] = {

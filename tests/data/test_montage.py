@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.montage import draw_heat_map
+from data.drawing import draw_heat_map
 
 
 def test_likely_is_red_and_unlikely_blue() -> None:

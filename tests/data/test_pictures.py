@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from data.coco import CocoDataset
+from data.drawing import as_rgb
 from data.errors import InputError
 from data.montage import write_montage, write_patch_sheet
-from data.pictures import CAPTION_HEIGHT, GAP, PAPER, as_rgb, captioned, grid, is_own_picture, write_picture
+from data.pictures import CAPTION_HEIGHT, GAP, PAPER, captioned, grid, is_own_picture, write_picture
 from data.radiograph import find_radiographs, read_radiograph, write_radiograph
 
 

@@ -15,7 +15,7 @@ from data.gray_window import GrayWindow
 from data.radiograph import Radiograph, read_radiograph, write_radiograph
 from detectors.interface import Detections
 from detectors.maps.heat_map import HeatMap
-from detectors.runs import inference
+from detectors.runs import inference, reading
 from detectors.runs.prediction import Predictor, predict_files
 
 
@@ -65,7 +65,7 @@ def test_a_radiograph_is_read_once_and_pixels_do_as_well(
         read.append(path)
         return read_radiograph(path, window=window)
 
-    monkeypatch.setattr(inference, "read_radiograph", count)
+    monkeypatch.setattr(reading, "read_radiograph", count)
     predictor = make_predictor(BrightIsHot())
     predict_files(predictor, [radiographs], tmp_path / "out", 0.2)
     assert sorted(read) == [radiographs / "upright.png", radiographs / "wide.png"]

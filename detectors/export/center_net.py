@@ -1,0 +1,74 @@
+"""The graph of CenterNet: a radiograph in, its peaks as boxes out."""
+
+import copy
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.boxes.center_net import MIRRORS, PRIOR_SIZE, CenterNet
+from detectors.boxes.center_net_layers import COARSEST, STRIDE
+from detectors.export.layers import Size, exported_encoding, length_of, pad_to_multiple, rescaled, size_of
+from detectors.runtime.working_scale import FULL_SCALE
+
+
+class CenterNetGraph(nn.Module):
+    """From a radiograph and a number of candidates to boxes, scores and labels, before suppression."""
+
+    def __init__(self, model: CenterNet) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        self.model.backbone.encode = exported_encoding(model.backbone.encode)  # type: ignore[assignment]
+
+    def forward(self, image: Tensor, candidates: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes [1, n, 4] in pixels within the radiograph, scores [1, n] and labels int64 [1, n].
+
+        Args:
+            image: float32 [1, 1, H, W] in [0, 1].
+            candidates: int64 scalar, the most peaks; n is at most this.
+            scale: int64 scalar, the working scale in twentieths.
+
+        """
+        config = self.model.config
+        height, width = size_of(image)
+        images = pad_to_multiple(rescaled(image, scale), COARSEST)
+        mirrors = MIRRORS[config.flip_test]
+        heat, sides = self.model.maps(torch.cat([flipped(images, axes) for axes, _ in mirrors]))
+        heat = torch.sigmoid(heat)
+        if len(mirrors) > 1:
+            pairs = [(k, axes, list(order)) for k, (axes, order) in enumerate(mirrors)]
+            heat = sum_of([flipped(heat[k : k + 1], axes) for k, axes, _ in pairs]) / len(mirrors)
+            sides = sum_of([flipped(sides[k : k + 1], axes)[:, order] for k, axes, order in pairs]) / len(mirrors)
+        heat = heat * (F.max_pool2d(heat, 3, 1, 1) == heat).float()
+        flat = heat.flatten(1)
+        count: Size = torch.minimum(candidates, length_of(flat, 1))
+        scores, places = flat.topk(count, dim=1)
+        rows, columns = size_of(heat)
+        cells = places % (rows * columns)
+        found = sides.flatten(2)[0].index_select(1, cells[0])  # [4, n]: boxes are decoded at the peaks alone
+        distance = STRIDE * torch.exp(found.clamp(max=5.5))
+        x = ((cells % columns).float() + 0.5) * STRIDE
+        y = (torch.div(cells, columns, rounding_mode="floor").float() + 0.5) * STRIDE
+        left, top = torch.cat([x, y]) - distance[:2]
+        right, bottom = torch.cat([x, y]) + distance[2:]
+        left, top, right, bottom = (side * FULL_SCALE / scale for side in (left, top, right, bottom))
+        boxes = torch.stack([clamp(left, width), clamp(top, height), clamp(right, width), clamp(bottom, height)], dim=1)
+        sizes = ((boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)).sqrt()
+        scores = scores * (sizes / PRIOR_SIZE).clamp(max=1) ** config.size_prior
+        return boxes[None], scores, torch.div(places, rows * columns, rounding_mode="floor") + 1
+
+
+def flipped(images: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return the mirror image; without axes the same, of which ONNX has no mirror image."""
+    return images.flip(axes) if axes else images
+
+
+def sum_of(parts: list[Tensor]) -> Tensor:
+    """Return the sum of tensors of one shape."""
+    return functools.reduce(torch.add, parts)
+
+
+def clamp(values: Tensor, end: Size) -> Tensor:
+    """Return coordinates within 0 and `end`."""
+    return torch.minimum(values.clamp(min=0), end.float())

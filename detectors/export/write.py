@@ -1,0 +1,135 @@
+"""Export a run: its graph, its card and their hashes, whole or not at all."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from data.console import console
+from data.errors import InputError
+from data.gray_window import GrayWindow
+from data.radiograph import find_radiographs, read_radiograph
+from data.synthesis.phantom import make_phantom
+from detectors.config.experiment import ExperimentConfig
+from detectors.config.window import gray_window
+from detectors.export.graph import OPSET, Graph, build_graph, write_onnx
+from detectors.export.parity import Parity, compare_answers
+from detectors.runs.checkpoint import load_model
+from detectors.runs.output_folder import staged_folder
+from detectors.runs.prediction import default_threshold
+from detectors.runtime.folder import CARD, GRAPH, SUMS, VERSION, is_exported, write_sums
+from detectors.runtime.predictor import ExportedPredictor
+from detectors.runtime.session import bytes_per_pixel
+from radiograph import __version__
+
+PHANTOMS = 2
+PHANTOM_SIZE = (768, 572)
+LEAST_PARITY = 0.9
+"""Share of detections that must agree: fewer are no rounding, but a graph that computes something else."""
+
+
+def export_run(run: Path, out: Path, radiographs: Sequence[Path] = ()) -> Parity:
+    """Export a run, a checkpoint or packaged weights to a folder.
+
+    Args:
+        run: what to export.
+        out: the folder, new or of an earlier export.
+        radiographs: files or folders on which the exported model is compared with the run, besides two phantoms.
+
+    Returns:
+        How alike the two answer; the card has it, too.
+
+    Raises InputError for a run that cannot be exported, and where the exported model answers differently. Nothing is
+    written then.
+
+    """
+    if out.is_dir() and any(out.iterdir()) and not is_exported(out):
+        raise InputError(f"{out}: holds something else than an exported model; choose another --out")
+    model, config, categories = load_model(run)
+    graph = build_graph(model, config.model.name)
+    window = gray_window(config.data)
+    images = sample_radiographs(config, window, radiographs)
+    answers, work = run_eager(model, images)
+    with staged_folder(out, last=SUMS) as folder:
+        write_onnx(graph, folder / GRAPH)
+        card = make_card(run, config, categories, graph, window, work)
+        card["bytes_per_pixel"] = bytes_per_pixel(folder / GRAPH, graph.numbers, probe_size(graph))
+        write_card(folder, card)
+        exported = ExportedPredictor(folder)
+        parity = compare_answers(
+            (eager, exported.in_pixels(pixels).detections) for eager, pixels in zip(answers, images, strict=True)
+        )
+        if parity.share < LEAST_PARITY:
+            raise InputError(f"{run}: the exported model does not answer as the run does ({parity}): it is not written")
+        card["parity"] = {"share": parity.share, **vars(parity)}
+        write_card(folder, card)
+    return parity
+
+
+def sample_radiographs(config: ExperimentConfig, window: GrayWindow, paths: Sequence[Path]) -> list[np.ndarray]:
+    """Return two phantoms, and the radiographs at some paths, as float32 [H, W] after the window."""
+    kind = "welds" if config.model.task == "segmentation" else "castings"
+    phantoms = [make_phantom(kind, 7, index, size=PHANTOM_SIZE).pixels for index in range(PHANTOMS)]
+    files = find_radiographs(paths) if paths else []
+    return phantoms + [read_radiograph(file, window=window).pixels for file in files]
+
+
+@torch.no_grad()
+def run_eager(model: nn.Module, images: Sequence[np.ndarray]) -> tuple[list[dict[str, np.ndarray]], int]:
+    """Return the model's detections in each image, and the multiply-adds of the first one."""
+    answers, work = [], 0
+    for image in images:
+        with FlopCounterMode(display=False) as counter:
+            (found,) = model([torch.from_numpy(image)[None]])
+        work = work or counter.get_total_flops() // 2
+        answers.append({name: value.numpy() for name, value in found.items()})
+    return answers, work
+
+
+def probe_size(graph: Graph) -> tuple[int, int]:
+    """Return height and width of images that the memory is measured with."""
+    return graph.size if graph.fixed_size else (PHANTOM_SIZE[1], PHANTOM_SIZE[0])
+
+
+def make_card(
+    run: Path, config: ExperimentConfig, categories: Sequence[Any], graph: Graph, window: GrayWindow, work: int
+) -> dict[str, Any]:
+    """Return the card of an exported model: what prediction needs, and what a reader wants to know."""
+    return {
+        "format": "radiograph-detectors exported model",
+        "version": VERSION,
+        "toolkit": __version__,
+        "model": {"name": config.model.name, "parameters": sum(p.numel() for p in graph.module.parameters())},
+        "run": {"name": config.name, "from": run.name},
+        "form": graph.form,
+        "precision": "float32",
+        "opset": OPSET,
+        "input": "image: float32 [N, 1, height, width], gray values in [0, 1] after the window, larger is brighter",
+        "categories": list(categories),
+        "window": {
+            "kind": window.kind, "low": window.low, "high": window.high, "bit_depth": window.bit_depth,
+            "trained_on": list(window.trained_on) if window.trained_on else None,
+        },
+        "threshold": default_threshold(run),
+        "decoding": dict(graph.decoding),
+        "multiply_adds": {"pixels": list(PHANTOM_SIZE), "count": work},
+        "configuration": config.model.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Write the card into a folder that is still being made, and the hashes of all its files."""
+    (folder / CARD).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_sums(folder)
+
+
+def report(out: Path, parity: Parity) -> None:
+    """Print what was exported."""
+    size = sum(path.stat().st_size for path in out.iterdir())
+    console.print(f"{parity}")
+    console.print(f"wrote {out} ({size / 1e6:.1f} MB); predict with: radiograph predict --run {out} RADIOGRAPHS")

@@ -1,0 +1,204 @@
+"""A folder of radiographs in; COCO results, overlays and heat maps out: by a run, or by an exported model.
+
+Nothing here imports PyTorch. One thread reads the next radiographs and one writes the last ones' pictures while the
+model works.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from data.console import progress
+from data.drawing import PREDICTION_COLOR, draw_boxes, draw_heat_map
+from data.errors import InputError
+from data.files import write_json
+from data.gray_notes import GrayNotes
+from data.gray_window import GrayWindow
+from data.pictures import write_picture
+from data.radiograph import Radiograph, find_radiographs, square_side
+from data.records import Category
+from detectors.runs.output_folder import picture_names, staged_folder
+from detectors.runs.reading import coco_results, read_sized
+
+AHEAD = 2  # radiographs read before the model asks for them, and pictures that wait to be written
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a model finds in one radiograph.
+
+    Attributes:
+        detections: `boxes` float32 [M, 4] in pixels, `scores` [M], `labels` [M].
+        values: the defect probability of every pixel, float32 [H, W] in [0, 1]; None from models without a heat map.
+
+    """
+
+    detections: dict[str, np.ndarray]
+    values: np.ndarray | None = None
+
+
+class FileDetector(Protocol):
+    """What `predict_files` asks of a model: `detectors.runs.prediction.Predictor`, or that of an exported model."""
+
+    window: Any
+    categories: list[Category]
+
+    def find(self, radiograph: Radiograph, with_map: bool = True) -> Findings:
+        """Return the detections in one radiograph, in its own pixels, and the heat map if there is one."""
+        ...
+
+
+def open_predictor(
+    run: Path,
+    window: GrayWindow | None = None,
+    bit_depth: int | None = None,
+    max_detections: int | None = None,
+) -> tuple[Any, float]:
+    """Return what detects with a run, a checkpoint, packaged weights or an exported model, and its threshold.
+
+    See `detectors.runs.prediction.Predictor` for the arguments. PyTorch is imported for what is not exported alone.
+    Raises InputError for anything else.
+    """
+    from detectors.runtime.folder import is_exported
+
+    if is_exported(run):
+        from detectors.runtime.predictor import ExportedPredictor
+
+        exported = ExportedPredictor(run, window, bit_depth, max_detections)
+        return exported, exported.folder.threshold
+    from detectors.runs.prediction import Predictor, default_threshold
+
+    predictor = Predictor(run, window=window, bit_depth=bit_depth, max_detections=max_detections)
+    return predictor, default_threshold(run)
+
+
+def predict_files(
+    predictor: FileDetector,
+    paths: Sequence[Path],
+    out: Path,
+    threshold: float,
+    overlays: bool = True,
+    heat_maps: bool = True,
+) -> tuple[list[dict], list[dict]]:
+    """Detect in files and folders; write `detections.json`, `images.json` and pictures into `out`.
+
+    Every detection goes into the results, whatever its score; `overlays/` show those of at least `threshold`. Of
+    models whose boxes come out of a heat map, `heat_maps/` hold the probability of every pixel as 16-bit PNG (65535
+    is 1), and overlays show it, too. A few radiographs at a time are held in memory.
+
+    Args:
+        predictor: the detector.
+        paths: radiographs, or folders that are searched for them.
+        out: output folder.
+        threshold: lowest score drawn, in [0, 1].
+        overlays: whether to draw.
+        heat_maps: whether to keep and draw heat maps, where the model has them.
+
+    Returns:
+        The image records (id, file_name, width, height, pixel_size_mm where known) and the COCO results.
+
+    Raises InputError for an empty folder, for a file that is not a radiograph, and for one that there is no memory
+    for; nothing is written then.
+
+    """
+    files = find_radiographs(paths)
+    names = picture_names(files)
+    images: list[dict] = []
+    results: list[dict] = []
+    notes = GrayNotes(predictor.window.trained_on if predictor.window else None)
+    # The last radiograph may be the broken one: everything lies beside `out` until all are done.
+    with staged_folder(out, last="detections.json") as staged, progress() as bar, Writer() as writer:
+        task = bar.add_task("detecting", total=len(files))
+        read = ahead(lambda file: read_sized(file, predictor.window), files)
+        for index, (file, name, radiograph) in enumerate(zip(files, names, read, strict=True), start=1):
+            notes.add(file, radiograph)
+            try:
+                found = predictor.find(radiograph, heat_maps)
+            except MemoryError as error:
+                height, width = radiograph.pixels.shape
+                raise InputError(
+                    f"{file}: {width} x {height} pixels take more memory than there is ({error}); cut the radiograph "
+                    "into parts, or predict on a machine with more"
+                ) from error
+            images.append(_record(index, file, radiograph))
+            results += coco_results(index, found.detections, predictor.categories)
+            writer.submit(_write_pictures, radiograph, found, threshold, staged, name, overlays)
+            bar.advance(task)
+        writer.wait()
+        write_json(staged / "images.json", {"images": images, "categories": predictor.categories}, indent=1)
+        write_json(staged / "detections.json", results)
+    notes.warn()
+    return images, results
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `work(item)` in order, with up to `AHEAD` results made in a thread before they are asked for."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class Writer:
+    """A thread that writes, and holds up whoever hands it more than it can write."""
+
+    def __enter__(self) -> "Writer":
+        """Start the thread."""
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the thread; what has not begun is not written any more."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, work: Callable[..., None], *args: Any) -> None:
+        """Have something written. Raises what an earlier call has failed with."""
+        self._waiting.append(self._pool.submit(work, *args))
+        while len(self._waiting) > AHEAD:
+            self._waiting.popleft().result()
+
+    def wait(self) -> None:
+        """Return when all is written. Raises what a call has failed with."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
+
+def _record(index: int, file: Path, radiograph: Radiograph) -> dict:
+    height, width = radiograph.pixels.shape
+    image = {"id": index, "file_name": str(file), "width": width, "height": height}
+    side = square_side(radiograph.pixel_size_mm)
+    return image if side is None else image | {"pixel_size_mm": side}
+
+
+def _write_pictures(
+    radiograph: Radiograph, found: Findings, threshold: float, staged: Path, name: str, overlays: bool
+) -> None:
+    """Write the heat map, if there is one, and the radiograph with its boxes and the heat map below or beside it."""
+    values = found.values
+    if values is not None:
+        stored = np.rint(values.astype(np.float64) * 65535).astype(np.uint16)
+        write_picture(staged / "heat_maps" / name, stored)
+    if not overlays:
+        return
+    pixels = radiograph.display()
+    keep = found.detections["scores"] >= threshold
+    picture = draw_boxes(pixels, found.detections["boxes"][keep], found.detections["scores"][keep], PREDICTION_COLOR)
+    if values is not None:  # beside it, where the radiograph is upright
+        picture = np.concatenate([picture, draw_heat_map(pixels, values)], axis=int(pixels.shape[0] > pixels.shape[1]))
+    write_picture(staged / "overlays" / name, picture)

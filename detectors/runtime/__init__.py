@@ -1,0 +1,1 @@
+"""What runs an exported model: ONNX Runtime and NumPy, without PyTorch."""

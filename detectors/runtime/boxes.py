@@ -1,0 +1,147 @@
+"""From the candidates of a graph to detections: thresholds, suppression, tiles of a large radiograph.
+
+Arrays are NumPy's. A dict of detections has `boxes` float32 [M, 4] (x1 y1 x2 y2 in pixels), `scores` float32 [M] and
+`labels` int64 [M]. What is done here is what the models do in PyTorch (`detectors.tiles`, torchvision's suppression).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from detectors.caps import grown, raised
+from detectors.nms import nms
+from detectors.runtime.working_scale import working_scale
+
+Found = dict[str, np.ndarray]
+
+CUT_MARGIN = 4  # as in detectors.tiles
+MAX_CANDIDATES = 5000
+
+
+class BoxDecoder:
+    """Runs a graph whose outputs are boxes, over a radiograph or its tiles.
+
+    Args:
+        run: from images float32 [N, 1, H, W] and the numbers that the graph asks for to boxes [N, n, 4],
+            scores [N, n] and labels [N, n].
+        decoding: of the card: `counts` (names and numbers for 768 x 572 pixels), `detections_per_image`,
+            `grows_with_area`, `score_threshold`, `least_side`, `nms_iou`, `tile` with `size`, `stride`, `batch`, and
+            of CenterNet `scale` with `noise_limit` and `coarsest`.
+
+    """
+
+    def __init__(
+        self, run: Callable[[np.ndarray, Mapping[str, int]], list[np.ndarray]], decoding: Mapping[str, Any]
+    ) -> None:
+        self.run = run
+        self.decoding = decoding
+        self.detections_asked_for: int | None = None
+
+    def detection_cap(self, height: int, width: int) -> int:
+        """Return the most detections of a radiograph of this size in pixels."""
+        cap = self.decoding["detections_per_image"]
+        return raised(grown(cap, height, width) if self.decoding["grows_with_area"] else cap, self.detections_asked_for)
+
+    def __call__(self, pixels: np.ndarray) -> Found:
+        """Return the detections of one radiograph float32 [H, W] in [0, 1], best first."""
+        tile = self.decoding["tile"]
+        height, width = pixels.shape
+        cap = self.detection_cap(height, width)
+        if tile is None:
+            per_image = self.decoding["detections_per_image"]
+            counts = {name: -(-number * cap // per_image) for name, number in self.decoding["counts"].items()}
+            if self.decoding.get("scale"):
+                counts["scale"] = working_scale(pixels, **self.decoding["scale"])
+            (found,) = self._candidates(pixels[None, None], counts)
+            return suppress(clip(found, height, width), self.decoding["nms_iou"], cap)
+        counts = {name: max(n, self.detections_asked_for or 0) for name, n in self.decoding["counts"].items()}
+        parts = []
+        size = tile["size"]
+        padded = np.pad(pixels, ((0, max(0, size - height)), (0, max(0, size - width))), mode="edge")
+        corners = [
+            (x, y) for y in tile_starts(height, size, tile["stride"]) for x in tile_starts(width, size, tile["stride"])
+        ]
+        for first in range(0, len(corners), tile["batch"]):
+            group = corners[first : first + tile["batch"]]
+            tiles = np.stack([padded[y : y + size, x : x + size] for x, y in group])[:, None]
+            for (x, y), found in zip(group, self._candidates(tiles, counts), strict=True):
+                inner = (x > 0, y > 0, x + size < width, y + size < height)
+                parts.append(_place(clip(found, size, size), x, y, inner, size))
+        merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        best = np.argsort(-merged["scores"], kind="stable")[: max(grown(MAX_CANDIDATES, height, width), 4 * cap)]
+        merged = take(merged, best)
+        merged = take(merged, ~_gives_way(merged))
+        del merged["cut"]
+        return suppress(clip(merged, height, width), self.decoding["nms_iou"], cap)
+
+    def _candidates(self, images: np.ndarray, counts: Mapping[str, int]) -> Iterator[Found]:
+        """Yield what of each image's candidates scores enough and is no sliver."""
+        boxes, scores, labels = self.run(images, counts)
+        for box, score, label in zip(boxes, scores, labels, strict=True):
+            sides = (box[:, 2:] - box[:, :2]).min(axis=1, initial=np.inf)
+            keep = np.logical_and(score > self.decoding["score_threshold"], sides >= self.decoding["least_side"])
+            yield {"boxes": box[keep], "scores": score[keep], "labels": label[keep]}
+
+
+def take(detections: Found, rows: np.ndarray) -> Found:
+    """Return some rows of detections."""
+    return {name: value[rows] for name, value in detections.items()}
+
+
+def clip(detections: Found, height: int, width: int) -> Found:
+    """Return the detections cut at the border of an image; what lies outside or has no area is left out."""
+    boxes = np.clip(detections["boxes"], 0, np.array([width, height] * 2, np.float32))
+    return take(detections | {"boxes": boxes}, (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+
+
+def suppress(detections: Found, nms_iou: float, limit: int) -> Found:
+    """Return what survives one non-maximum suppression a label, best first, at most `limit`."""
+    return take(detections, nms(detections["boxes"], detections["scores"], nms_iou, detections["labels"], limit))
+
+
+def tile_starts(length: int, size: int, stride: int) -> list[int]:
+    """Return where windows of `size` pixels start along an axis of `length`, the last flush with the end."""
+    last = length - size
+    return [0] if last <= 0 else [*range(0, last, stride), last]
+
+
+def _place(found: Found, x: int, y: int, inner: tuple[bool, bool, bool, bool], tile: int) -> Found:
+    """Move a tile's boxes to their place in the radiograph and mark those that an inner edge cuts."""
+    boxes = found["boxes"]
+    near = np.concatenate([boxes[:, :2] < CUT_MARGIN, boxes[:, 2:] > tile - CUT_MARGIN], axis=1)
+    return {
+        "boxes": boxes + np.array([x, y, x, y], np.float32),
+        "scores": found["scores"],
+        "labels": found["labels"],
+        "cut": (near & np.array(inner)).any(axis=1),
+    }
+
+
+def _gives_way(merged: Found) -> np.ndarray:
+    """Return which boxes are cut and give way to a whole or larger one of a neighbor; see `detectors.tiles`."""
+    cut, boxes, scores, labels = merged["cut"], merged["boxes"], merged["scores"], merged["labels"]
+    lost = np.zeros(len(cut), dtype=bool)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    for rows in _neighborhoods(boxes, cut):
+        frame = np.concatenate([boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)])
+        others = np.flatnonzero(((boxes[:, :2] < frame[2:]) & (boxes[:, 2:] > frame[:2])).all(axis=1))
+        low = np.maximum(boxes[rows, None, :2], boxes[None, others, :2])
+        high = np.minimum(boxes[rows, None, 2:], boxes[None, others, 2:])
+        fraction = np.maximum(high - low, 0).prod(axis=2) / areas[rows, None]
+        larger = cut[None, others] & (areas[None, others] > areas[rows, None]) & (fraction >= 0.75)
+        covers = (~cut[None, others] & (fraction >= 0.5)) | larger
+        alike = labels[rows, None] == labels[None, others]
+        sure = scores[None, others] >= 0.25 * scores[rows, None]
+        lost[rows] = (covers & alike & sure).any(axis=1)
+    return lost
+
+
+def _neighborhoods(boxes: np.ndarray, chosen: np.ndarray, side: int = 256, most: int = 500) -> Iterator[np.ndarray]:
+    """Yield the numbers of the chosen boxes, those whose corners lie in one square of `side` pixels together."""
+    rows = np.flatnonzero(chosen)
+    squares = np.floor(boxes[rows, :2] / side)
+    for square in np.unique(squares, axis=0):
+        inside = rows[(squares == square).all(axis=1)]
+        for first in range(0, len(inside), most):
+            yield inside[first : first + most]

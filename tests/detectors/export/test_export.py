@@ -1,0 +1,105 @@
+"""Exported models answer as the model does in PyTorch, at any size, and say what they cannot do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exported_models import TINY_CENTER_NET, export_model, save_run
+
+from data.errors import InputError
+from data.synthesis.phantom import make_phantom
+from detectors.boxes import working_scale as reference
+from detectors.boxes.center_net import CenterNetConfig
+from detectors.export import layers
+from detectors.export.graph import NOT_EXPORTED
+from detectors.export.parity import compare_answers
+from detectors.export.write import export_run
+from detectors.gan.model import DCGANConfig
+from detectors.runtime.predictor import ExportedPredictor
+from detectors.runtime.working_scale import working_scale
+from detectors.schema import ModelSection
+
+SECTIONS: dict[str, ModelSection] = {
+    "center_net": CenterNetConfig(**TINY_CENTER_NET),
+    "center_net_flip": CenterNetConfig(**TINY_CENTER_NET, flip_test="both", input_encoding="line_blind"),
+    "center_net_gray": CenterNetConfig(**TINY_CENTER_NET, input_encoding="gray", norm="group", detections_per_image=7),
+}  # fmt: skip
+SIZES = [(96, 128), (101, 67), (30, 333)]
+"""Heights and widths; none of the last two is a multiple of a stride."""
+
+
+def phantom(height: int, width: int) -> np.ndarray:
+    pixels = make_phantom("castings", 3, 1, size=(384, 286)).pixels
+    return np.ascontiguousarray(np.tile(pixels, (1, 2))[:height, :width])
+
+
+def noisy(height: int, width: int) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, 0.012, (height, width))
+    return (0.3 + 0.4 * phantom(height, width) + noise).clip(0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> None:
+    model = export_model(tmp_path, SECTIONS[name], classes=2 if name.startswith("center") else 1)
+    exported = ExportedPredictor(tmp_path / "exported")
+    images = [phantom(*size) for size in SIZES] + [noisy(97, 150)]
+    with torch.no_grad():
+        eager = [{k: v.numpy() for k, v in model([torch.from_numpy(p)[None]])[0].items()} for p in images]
+    parity = compare_answers((e, exported(p)) for e, p in zip(eager, images, strict=True))
+    assert parity.detections > 20
+    assert parity.share > 0.98
+    card = json.loads((tmp_path / "exported" / "model_card.json").read_text())
+    assert card["parity"]["share"] > 0.98
+    assert card["multiply_adds"]["count"] > 0
+
+
+def test_the_working_scale_is_that_of_the_model() -> None:
+    rng = np.random.default_rng(0)
+    scales = set()
+    for deviation in (0, 0.005, 0.01, 0.012, 0.02, 0.1):
+        image = (0.2 + 0.5 * phantom(100, 141) + rng.normal(0, deviation, (100, 141))).clip(0, 1).astype(np.float32)
+        image[:20, :30] = 1
+        scale = working_scale(image, 1.5, 0.6)
+        assert scale == round(20 * reference.working_scale(torch.from_numpy(image)[None], 1.5, 0.6))
+        rescaled = layers.rescaled(torch.from_numpy(image)[None, None], torch.tensor(scale))[0]
+        assert torch.allclose(rescaled, reference.rescaled(torch.from_numpy(image)[None], scale / 20), atol=1e-6)
+        scales.add(scale)
+    assert {12, 20} < scales
+    assert working_scale(np.full((9, 9), 0.5, np.float32), 1.5, 0.6) == 20  # too few pixels to say
+
+
+def test_more_detections_can_be_asked_for(tmp_path: Path) -> None:
+    export_model(tmp_path, SECTIONS["center_net_gray"])
+    image = phantom(200, 200)
+    few, many = (ExportedPredictor(tmp_path / "exported", max_detections=n)(image) for n in (None, 40))
+    assert len(few["scores"]) <= 7 < len(many["scores"]) <= 40
+    assert (np.diff(many["scores"]) <= 0).all()
+
+
+def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", DCGANConfig(), base="dcgan")
+    with pytest.raises(InputError, match=f"'dcgan' cannot be exported: {NOT_EXPORTED['dcgan']}"):
+        export_run(tmp_path / "run", tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", SECTIONS["center_net"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        export_run(tmp_path / "run", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_parity_counts_what_has_a_partner() -> None:
+    one = {"boxes": np.array([[0, 0, 10, 10], [20, 0, 30, 10.0]]), "scores": np.array([0.9, 0.5]), "labels": [1, 1]}
+    one["labels"] = np.array(one["labels"])
+    moved = one | {"boxes": one["boxes"] + [[0.01, 0, 0.01, 0], [1, 0, 1, 0]], "scores": np.array([0.9005, 0.5])}
+    parity = compare_answers([(one, moved)])
+    assert (parity.detections, parity.matched) == (4, 2)  # the second box is a pixel off: IoU 0.82
+    assert parity.score_difference == pytest.approx(0.0005)
+    other_label = compare_answers([(one, one | {"labels": np.array([1, 2])})])
+    assert other_label.matched == 2
