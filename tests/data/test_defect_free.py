@@ -8,7 +8,7 @@ from data.radiograph import write_radiograph
 from data.synthesis.simulation_config import SimulationConfig
 
 
-def test_a_folder_of_sound_radiographs_trains_on_simulated_defects(tmp_path):
+def test_a_folder_of_defect_free_radiographs_trains_on_simulated_defects(tmp_path):
     rng = np.random.default_rng(0)
     for name, size in (("b.png", (100, 130)), ("deep/a.tif", (120, 90))):
         write_radiograph(tmp_path / name, 0.4 + rng.normal(0, 0.004, size), 8)

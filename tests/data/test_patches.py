@@ -1,4 +1,4 @@
-"""Patches: which windows are defects, which are sound, which are neither; and patches on disk."""
+"""Patches: which windows are defects, which are negatives, which are neither; and patches on disk."""
 
 import io
 import math
@@ -56,7 +56,7 @@ def test_a_defect_larger_than_the_window_fills_a_third_of_it() -> None:
     assert label(22, 10, 167, 15) == IGNORE  # 50 of 160
 
 
-def test_crowds_are_neither_sound_nor_a_defect() -> None:
+def test_crowds_are_neither_a_negative_nor_a_defect() -> None:
     boxes, crowd = np.array([[4.0, 4, 20, 20]]), np.array([True])
     assert label_window(WINDOW, boxes, 32, ignored=crowd) == IGNORE
 
@@ -126,7 +126,7 @@ def test_the_square_around_a_turned_window() -> None:
     assert extent(32, 45) == 46  # 45.3
 
 
-def test_sound_windows_hold_no_annotated_pixel_and_lie_on_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_windows_hold_no_annotated_pixel_and_lie_on_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.full((24, 30), 0.5, dtype=np.float32)
     pixels[:, 18:] = 1.0
     part = np.ones(pixels.shape, dtype=bool)
@@ -310,7 +310,7 @@ def test_every_stored_patch_is_drawn_once_an_epoch_and_classes_are_balanced() ->
 
 
 def test_sources_take_their_shares_of_each_class() -> None:
-    """E75G25: three quarters of the defects from one file, the sound patches from a third one."""
+    """E75G25: three quarters of the defects from one file, the no-defect patches from a third one."""
     sources = [
         StoredPatches(constant_set([10], [0])),
         StoredPatches(constant_set([20], [1])),

@@ -42,19 +42,19 @@ def test_prepare_then_check(root: Path, tmp_path: Path) -> None:
     assert run("check_data.py", *sorted(out.glob("*.json")), "--images", root).returncode == 0
 
 
-def test_check_lists_faults_and_twins(root: Path, tmp_path: Path) -> None:
+def test_check_lists_issues_and_near_duplicates(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run("prepare_gdxray.py", root, "--out", out, "--split", "none").returncode == 0
     (out / "copy.json").write_text((out / "all.json").read_text())
-    twins = run("check_data.py", out / "all.json", out / "copy.json", "--images", root)
-    assert (twins.returncode, "16 same image (error)" in twins.stdout) == (1, True)
+    near_duplicates = run("check_data.py", out / "all.json", out / "copy.json", "--images", root)
+    assert (near_duplicates.returncode, "16 same image (error)" in near_duplicates.stdout) == (1, True)
     content = json.loads((out / "all.json").read_text())
     content["annotations"][0]["bbox"][2] = 0
     content["annotations"][1]["image_id"] = 99
     (out / "all.json").write_text(json.dumps(content))
-    faults = run("check_data.py", out / "all.json", "--images", root)
-    assert faults.returncode == 1
-    assert "2 issues: 1 no area (error), 1 dangling id (error)" in faults.stdout
+    issues = run("check_data.py", out / "all.json", "--images", root)
+    assert issues.returncode == 1
+    assert "2 issues: 1 no area (error), 1 dangling id (error)" in issues.stdout
 
 
 def test_unlabeled_welds_lie_apart(tmp_path: Path) -> None:

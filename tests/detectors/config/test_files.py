@@ -18,8 +18,8 @@ def write(folder: Path, name: str, text: str) -> Path:
 def test_every_shipped_configuration_is_valid_and_survives_a_round_trip(path: Path, tmp_path: Path) -> None:
     config = read_config(path.name)
     assert config.name == path.stem
-    judged = [source for source in (*config.data.train, config.data.val, config.data.test) if source]
-    assert len({source.box_padding for source in judged}) == 1, "trained on other boxes than it is judged by"
+    evaluated = [source for source in (*config.data.train, config.data.val, config.data.test) if source]
+    assert len({source.box_padding for source in evaluated}) == 1, "trained on other boxes than it is evaluated with"
     write_config(tmp_path / "config.yaml", config)
     assert read_config(tmp_path / "config.yaml") == config
 

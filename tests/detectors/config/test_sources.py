@@ -21,13 +21,16 @@ FRESH = {"per_image": (2, 2), "semi_axis": {"low": 4, "high": 6}, "contrast": {"
 def folders(tmp_path: Path) -> tuple[dict, dict]:
     """A COCO file with one pore, and a folder of two defect-free radiographs."""
     pixels = np.full((96, 128), 0.4)
-    for name in ("sound/a.png", "sound/b.png", "pores/c.png"):
+    for name in ("defect_free/a.png", "defect_free/b.png", "pores/c.png"):
         write_radiograph(tmp_path / name, pixels, 8)
     image = {"id": 1, "file_name": "c.png", "width": 128, "height": 96}
     square = [[20.0, 30, 40, 30, 40, 50, 20, 50]]
     pore = {"id": 1, "image_id": 1, "category_id": 7, "bbox": [20.0, 30, 20, 20], "segmentation": square, "iscrowd": 0}
     write_coco(tmp_path / "pores" / "pores.json", CocoDataset([image], [pore | {"area": 400.0}], PORE))
-    return {"json": str(tmp_path / "pores" / "pores.json")}, {"images": str(tmp_path / "sound"), "simulate": FRESH}
+    return {"json": str(tmp_path / "pores" / "pores.json")}, {
+        "images": str(tmp_path / "defect_free"),
+        "simulate": FRESH,
+    }
 
 
 def config(*sources: dict) -> ExperimentConfig:

@@ -32,9 +32,9 @@ PROBABILITIES = np.array([0.1, 0.5, 0.9, 0.8, 0.2], dtype=np.float32)
 def test_auc_is_the_share_of_pairs_in_order(cases: list[tuple[int, int]]) -> None:
     labels, scores = np.array(cases).T
     pairs = [
-        1.0 if defect > sound else 0.5 if defect == sound else 0.0
+        1.0 if defect > negative else 0.5 if defect == negative else 0.0
         for defect in scores[labels == 1]
-        for sound in scores[labels == 0]
+        for negative in scores[labels == 0]
     ]
     found = roc_auc(labels, scores / 6)
     assert found is None if not pairs else found == pytest.approx(np.mean(pairs))

@@ -24,7 +24,7 @@ def test_hand_worked_pixels() -> None:
     assert metrics["pixel_recall"] == pytest.approx(2 / 4)
     assert metrics["pixel_f1"] == pytest.approx(4 / 7)
     assert metrics["pixel_iou"] == pytest.approx(2 / 5)
-    # Steps of recall at precisions 1/1 (0.9), 2/3 (0.5), 3/4 (0.4) and 4/6 (0.1, below the sound 0.2).
+    # Steps of recall at precisions 1/1 (0.9), 2/3 (0.5), 3/4 (0.4) and 4/6 (0.1, below the background 0.2).
     assert metrics["pixel_ap"] == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 6) / 4)
     assert metrics["pixel_f1_max"] == pytest.approx(8 / 10)
     assert metrics["pixel_best_threshold"] == pytest.approx(0.1, abs=1 / BINS)

@@ -194,9 +194,9 @@ def test_origins_and_their_faults(castings: Path) -> None:
     training, test = origins_of(None, None, None, None, (60, 40))
     assert (training.phantoms.n, test.phantoms.n) == (60, 40)
     assert training.phantoms.seed != test.phantoms.seed
-    faults = [(None, None, None, None, None), (castings, None, castings, None, (2, 2))]
-    faults += [(*(castings if k == given else None for k in range(4)), (2, 2)) for given in range(4)]
-    for arguments in faults:
+    cases = [(None, None, None, None, None), (castings, None, castings, None, (2, 2))]
+    cases += [(*(castings if k == given else None for k in range(4)), (2, 2)) for given in range(4)]
+    for arguments in cases:
         with pytest.raises(InputError, match="give COCO_TRAIN with --test, or --phantoms"):
             origins_of(*arguments)
     with pytest.raises(InputError, match=r"castings\.json: give --test"):

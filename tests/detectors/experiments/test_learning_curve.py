@@ -57,18 +57,18 @@ def test_parts_are_nested_and_every_run_takes_the_same_steps(config: ExperimentC
     assert [point["fraction"] for point in points] == [0.05, 0.25, 0.5, 1.0]
 
 
-def test_simulated_boxes_keep_their_margin_and_sound_folders_their_part(config, tmp_path: Path) -> None:
+def test_simulated_boxes_keep_their_margin_and_defect_free_folders_their_part(config, tmp_path: Path) -> None:
     for k in range(4):
-        write_radiograph(tmp_path / "sound" / f"{k}.png", np.full((20, 30), 0.4), 8)
-    simulated = SourceConfig(images=str(tmp_path / "sound"), box_padding=2, simulate={})
+        write_radiograph(tmp_path / "defect_free" / f"{k}.png", np.full((20, 30), 0.4), 8)
+    simulated = SourceConfig(images=str(tmp_path / "defect_free"), box_padding=2, simulate={})
     drawn = config.data.train[0].model_copy(update={"box_padding": 3.0})
     data = config.data.model_copy(update={"train": [drawn, simulated]})
     part, images, _ = fraction_of(config.model_copy(update={"data": data}), 0.5, tmp_path / "parts", 8)
-    by_hand, sound = part.data.train
+    by_hand, defect_free = part.data.train
     assert images == 12
     assert (by_hand.box_padding, read_coco(by_hand.json_file).annotations[0]["bbox"]) == (0, [2, 2, 15, 15])
-    assert (sound.box_padding, sound.simulate) == (2, simulated.simulate)
-    dataset = read_coco(sound.json_file)
+    assert (defect_free.box_padding, defect_free.simulate) == (2, simulated.simulate)
+    dataset = read_coco(defect_free.json_file)
     assert ([c["name"] for c in dataset.categories], len(dataset.images)) == (["pore"], 2)
 
 

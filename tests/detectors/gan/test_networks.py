@@ -110,8 +110,8 @@ def test_a_sample_depends_on_seed_epoch_and_index() -> None:
 
 
 def test_sources_come_in_shares_and_those_without_defects_are_passed_over() -> None:
-    first, second, sound = patch_set([1]), patch_set([0, 1]), patch_set([0, 0])
-    sources = [StoredPatches(patches) for patches in (first, second, sound)]
+    first, second, defect_free = patch_set([1]), patch_set([0, 1]), patch_set([0, 0])
+    sources = [StoredPatches(patches) for patches in (first, second, defect_free)]
     dataset = defects_alone(sources, [0.25, 0.75, 9.0], PatchConfig(size=16), AugmentationConfig(), 400)
     share = np.mean([float(dataset[k][0][0, 5, 5]) > 0.01 for k in range(400)])
     assert 0.68 < share < 0.82

@@ -255,7 +255,7 @@ def test_a_checkpoint_gives_the_same_map_and_starts_a_run(tmp_path: Path) -> Non
     torch.testing.assert_close(heat(again, image), heat(model, image))
 
 
-def test_sixteen_patches_are_learned_by_heart() -> None:
+def test_sixteen_patches_are_memorized() -> None:
     generator = torch.Generator().manual_seed(1)
     patches = 0.5 + 0.05 * torch.randn(16, 1, 32, 32, generator=generator)
     labels = torch.arange(16) % 2

@@ -44,7 +44,7 @@ def test_losses_are_finite_and_reach_every_parameter() -> None:
 
 
 @pytest.mark.parametrize("activation", ["selu", "elu", "relu"])
-def test_four_crops_are_learned_by_heart(activation: str) -> None:
+def test_four_crops_are_memorized(activation: str) -> None:
     model = tiny(width=8, activation=activation)
     images, masks = weld()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

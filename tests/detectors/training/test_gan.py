@@ -1,4 +1,4 @@
-"""A DCGAN through the loop: whose gradient reaches whom, what it learns, what it is judged by, what a run leaves."""
+"""A DCGAN through the loop: whose gradient reaches whom, what it learns, how it is evaluated, what a run leaves."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The loop: resuming is exact, faults stop it with words, and a run leaves what it promises."""
+"""The loop: resuming is exact, bad data stop it with a message, and a run leaves what it promises."""
 
 import csv
 import json

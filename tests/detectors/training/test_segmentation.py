@@ -87,12 +87,12 @@ def test_without_validation_there_is_no_figure(folder: Path) -> None:
     assert task.finish(model, Accelerator(cpu=True), folder) is None
 
 
-def test_faults_of_the_test_data_come_before_the_training(folder: Path) -> None:
+def test_issues_of_the_test_data_come_before_the_training(folder: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.json"):
         SegmentationTask(check_config(settings(folder, test={"json": str(folder / "nowhere.json")})))
 
 
-def test_the_configuration_of_the_welds_is_sound() -> None:
+def test_the_configuration_of_the_welds_is_valid() -> None:
     config = read_config("weld_fcn.yaml")
     assert config.model.task == "segmentation"
     assert config.data.augmentation.crop.size == 256

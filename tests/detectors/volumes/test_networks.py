@@ -115,7 +115,7 @@ def test_losses_are_finite_and_reach_every_parameter(network: nn.Module, section
 
 
 @pytest.mark.slow
-def test_four_patches_are_learned_by_heart(network: nn.Module, section: ModelSection) -> None:
+def test_four_patches_are_memorized(network: nn.Module, section: ModelSection) -> None:
     values, masks = patches(section, torch.Generator().manual_seed(1))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     losses = []
