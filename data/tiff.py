@@ -81,7 +81,7 @@ def _open_page(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPag
                 raise InputError(f"{path}: holds {what}")
             page = pages[0]
             if not isinstance(page, tifffile.TiffPage):
-                raise InputError(f"{path}: its first directory is none of its own; export the image again")
+                raise InputError(f"{path}: its first page has no description of its own; export the image again")
             if page.imagedepth != 1:
                 raise InputError(f"{path}: holds several images (a depth of {page.imagedepth}); split it up")
             check_size(path, page.imagewidth, page.imagelength, page.samplesperpixel)

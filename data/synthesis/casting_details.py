@@ -1,6 +1,6 @@
 """What a casting shows besides its shape and its defects: bosses, holes, markers, cast skin, dust, dead lines.
 
-All of it looks somewhat like a defect and is none; a detector that never saw it would call it.
+None of it is a defect, but all of it looks somewhat like one; a detector that never saw it would report it.
 """
 
 import cv2

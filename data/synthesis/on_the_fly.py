@@ -38,7 +38,7 @@ class OnTheFlyDefects:
     def analyze(self, image: int, pixels: np.ndarray, boxes: np.ndarray, full: int) -> None:
         """Find out what radiograph number `image` offers: pixels float32 `[H, W]`, real defects `boxes` `[N, 4]` xyxy.
 
-        `full` is its full scale in whole gray levels (255 for 8 bits), 1 where its values are none.
+        `full` is its full scale in whole gray levels (255 for 8 bits), 1 where its values are not whole.
         """
         levels = full if full > 1 else None
         self._analyzed[image] = self._simulator.analyze(pixels, boxes, levels), levels

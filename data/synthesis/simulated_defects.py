@@ -99,7 +99,7 @@ class Simulator(Protocol):
 class DefectSimulator:
     """Puts simulated defects into radiographs; it holds no random state and can be sent to worker processes.
 
-    Raises InputError for a `sizes_from` file that is none or has no boxes, and a `patches_from` without defects.
+    Raises InputError for a `sizes_from` file that is not COCO or has no boxes, and a `patches_from` without defects.
     """
 
     def __init__(self, config: SimulationConfig) -> None:

@@ -12,4 +12,4 @@ IGNORED = 255
 NAMES = {AIR: "air", MATERIAL: "material", PORE: "pore", OPEN_PORE: "open pore", IGNORED: "ignored"}
 
 OPEN_PORES = {"ignore": IGNORED, "pore": 1, "background": 0}
-"""What an open pore teaches, and counts as: nothing, that it is a pore, or that it is none."""
+"""What an open pore teaches, and counts as: nothing, a pore, or background."""

@@ -79,7 +79,7 @@ def _read_mhd(path: Path) -> dict[str, Any]:
         voxel_mm = [float(value) for value in reversed(sizes.split())] if sizes else None
         offset = int(values.get("HeaderSize", "0"))
     except ValueError as error:
-        raise InputError(f"{path}: a number is none: {error}") from error
+        raise InputError(f"{path}: not a number: {error}") from error
     big = values.get("BinaryDataByteOrderMSB", values.get("ElementByteOrderMSB", "False")).lower() == "true"
     order = "big" if big else "little"
     return _checked(path, shape, MET_TYPES[values["ElementType"]], voxel_mm, order, offset, values["ElementDataFile"])

@@ -142,7 +142,7 @@ class BorderPadding(GeneralizedRCNNTransform):
 
 
 class NativeSize(BorderPadding):
-    """Leave images at their size: a 20-px defect is worth more than a common scale."""
+    """Leave images at their size: scaling them to a common one would shrink defects of 20 px."""
 
     def resize(self, image: Tensor, target: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any] | None]:
         """Return both as they are."""

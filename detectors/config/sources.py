@@ -240,7 +240,7 @@ def load_training_sources(sources: Sequence[SourceConfig]) -> tuple[list[tuple[C
 
 
 def _common_categories(datasets: Sequence[CocoDataset]) -> list[Category]:
-    """Return the categories (id, name) that all data sets share. Raises InputError where they differ or are none."""
+    """Return the categories (id, name) that all data sets share. Raises InputError where they differ or are missing."""
     categories: list[Category] | None = None
     for coco in datasets:
         found: list[Category] = [

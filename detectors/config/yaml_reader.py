@@ -12,7 +12,7 @@ MAX_NODES = 100_000  # values of a file, those that an alias repeats counted eac
 MAX_DEPTH = 50
 MAX_WORDS = 200  # characters of a message of the YAML reader
 
-# What the safe loader lets through besides its own errors, for dates, numbers and keys that are none.
+# What the safe loader lets through besides its own errors, for invalid dates, numbers and keys.
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 

@@ -75,7 +75,7 @@ def margin(layers: Iterable[nn.Module], stride: int) -> int:
 
 
 def _pixels(layer: nn.Conv2d | nn.MaxPool2d) -> int | tuple[int, ...]:
-    """Return the padding of a layer; one in words ("same") is none of ours."""
+    """Return the padding of a layer; words such as "same" do not occur here."""
     assert not isinstance(layer.padding, str)
     return layer.padding
 

@@ -73,7 +73,7 @@ def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[Category]]
 
 
 def checkpoint_config(path: Path, checkpoint: dict[str, Any]) -> ExperimentConfig:
-    """Return the configuration of a checkpoint read from `path`. Raises InputError where it is none."""
+    """Return the configuration of a checkpoint read from `path`. Raises InputError where it is invalid."""
     return check_config(checkpoint["config"], [Layer(f"{path}: its configuration", checkpoint["config"])])
 
 

@@ -83,8 +83,8 @@ def random_states(accelerator: Accelerator) -> list[dict[str, Any]]:
 def restore_random_states(states: Any, process: int) -> None:
     """Put the generators of a process back to those of `random_states`.
 
-    A process that was not there then keeps its own. Raises ValueError, TypeError, KeyError or RuntimeError for states
-    that are none.
+    A process that was not there then keeps its own. Raises ValueError, TypeError, KeyError or RuntimeError for
+    anything else than such states.
     """
     each = [states] if isinstance(states, dict) else states  # runs of before had those of the first process alone
     if process >= len(each):

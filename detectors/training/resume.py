@@ -1,4 +1,4 @@
-"""What a run must have in common with the configuration that goes on with it."""
+"""What a run must have in common with the configuration that continues it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,6 @@
 """The dilated defect detector: nine convolutions at full resolution, their dilation rising and falling again.
 
-The paper (seed of 2019; no title page) gives the idea, nine layers and no subsampling; the layout is in a picture only.
+The source names nine layers without subsampling, and shows the layout in a figure only.
 Rising and then falling dilations follow Hamaguchi et al. (arXiv 1709.00179).
 """
 

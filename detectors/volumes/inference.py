@@ -37,7 +37,7 @@ def map_volume(
         device: of the model.
         first: slice to start with; the values do not depend on it.
 
-    Raises InputError for bad voxels, and for a model that is none of volumes.
+    Raises InputError for bad voxels, and for a model that is not one of volumes.
 
     """
     read = reader(volume, levels)
@@ -51,7 +51,7 @@ def map_volume(
         return
     if not isinstance(model, VolumeModel):
         raise InputError(
-            "this model is none of volumes; give a run of unet3d, acc_unet, slice_unet, deep_defect or dilated"
+            "this model is not one of volumes; give a run of unet3d, acc_unet, slice_unet, deep_defect or dilated"
         )
     config = model.config
     with torch.inference_mode():
