@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -198,6 +199,19 @@ def test_dicom_scale_polarity_and_spacing(tmp_path: Path) -> None:
     assert read_radiograph(path).pixel_size_mm == (0.3, 0.4)
     write_dicom(path, RAMP12, 12, RescaleSlope=-1, RescaleIntercept=4095)
     assert np.allclose(read_radiograph(path).pixels, 1 - RAMP12 / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("tags", [{}, {"photometric": "MONOCHROME1"}, {"signed": 1}, {"HighBit": 15}])
+def test_reading_a_large_dicom_film_takes_a_few_times_its_pixels(tmp_path: Path, tags: dict) -> None:
+    levels = np.full((1000, 1500), 7 << 4 if "HighBit" in tags else 7, np.uint16)
+    write_dicom(tmp_path / "a.dcm", levels, 12, **tags)
+    read_radiograph(tmp_path / "a.dcm")  # what is imported on the way does not count
+    tracemalloc.start()
+    found = read_radiograph(tmp_path / "a.dcm")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.pixels.shape == (1000, 1500)
+    assert peak < 12 * levels.size  # bytes: 6 are returned; int64 and a mask of it would take 17
 
 
 def test_dicom_signed_values_move_up(tmp_path: Path) -> None:

@@ -91,6 +91,20 @@ def test_numbers_without_end_are_refused(text: str) -> None:
     assert text.split("=")[0] in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.rpn.anchor_sizes=[[0], [16], [32]]", "model.rpn.anchor_sizes=[[-8], [16], [32]]",
+        "model.rpn.anchor_sizes=[[], [], []]", "model.rpn.aspect_ratios=[]", "model.rpn.aspect_ratios=[0]",
+        "seed=4294967296", "seed=-1", "model.fpn_channels=1000000000",
+    ],
+)  # fmt: skip
+def test_values_that_no_model_can_have_are_refused(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_config("quickstart", [text])
+    assert text.split("=")[0].rpartition(".")[2] in str(caught.value)
+
+
 def test_text_without_a_value_is_nothing() -> None:
     assert parse_yaml("", "here") is None
 

@@ -68,6 +68,15 @@ def page_data(page: Path) -> dict:
     return json.loads(found.group(1))
 
 
+def test_no_name_opens_or_ends_a_script(tmp_path: Path) -> None:
+    (run,) = make_runs(tmp_path)[:1]
+    name = "<!--<script> ]]></script>"
+    page = write_report({name: read_run(run)}, tmp_path / "page.html", resamples=5)
+    assert page_data(page)["runs"][0]["name"] == name
+    # "<!--<script" would keep a browser from seeing the end of the element.
+    assert "<" not in re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL).group(1)
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")

@@ -20,6 +20,18 @@ def write(out: Path, *names: str) -> None:
             (staged / name).write_text(f"new {name}")
 
 
+@pytest.mark.parametrize("name", ["{k}/film.png", "film_{k}.png"])
+def test_names_for_many_radiographs_take_no_time(name: str) -> None:
+    seconds = []
+    for count in (1000, 8000):
+        files = [Path("/data") / name.format(k=k) for k in range(count)]
+        start = time.process_time()
+        names = picture_names(files)
+        seconds.append(time.process_time() - start)
+        assert len(set(names)) == count
+    assert seconds[1] < 24 * seconds[0] + 0.5  # 64 times, were it quadratic
+
+
 def test_files_come_together_and_others_stay(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     write(out, "z.json", "pictures/a.png")

@@ -12,6 +12,7 @@ import torch
 
 from data.errors import InputError
 from detectors.backbones.weights import read_checkpoint
+from detectors.config.experiment import ExperimentConfig
 from detectors.training import train
 from detectors.training.logs import RunLog
 from detectors.training.processes import restore_random_states, seed_process
@@ -116,6 +117,19 @@ def test_a_renamed_class_is_refused(line: type[LineTask], tmp_path: Path, monkey
     folder = whole_run(line, tmp_path)
     monkeypatch.setattr(line, "category", "screw")
     with pytest.raises(InputError, match=r"the classes \(1 'defect' in the run, 1 'screw' in its data\) cannot change"):
+        train(line_config(tmp_path, epochs=4), resume=folder)
+
+
+def test_one_class_more_is_refused(line: type[LineTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = whole_run(line, tmp_path)
+    set_up = line.__init__
+
+    def with_one_more(self: LineTask, config: ExperimentConfig) -> None:
+        set_up(self, config)
+        self.categories.append({"id": 2, "name": "screw"})
+
+    monkeypatch.setattr(line, "__init__", with_one_more)
+    with pytest.raises(InputError, match=r"1 'defect' in the run, 1 'defect', 2 'screw' in its data"):
         train(line_config(tmp_path, epochs=4), resume=folder)
 
 
