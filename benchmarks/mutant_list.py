@@ -21,7 +21,7 @@ def _of(path: str, tests: str, *changes: tuple[str, str]) -> list[Mutant]:
 
 
 MUTANTS = [
-    *_of("data/boxes.py", "data/test_coco.py data/test_transforms.py",
+    *_of("data/boxes.py", "data/test_radiograph_store.py data/test_coco.py",
          ("min(x + w, width) - left", "min(x + w, width)"),
          (">= MIN_BOX_SIDE).all", ">= MIN_BOX_SIDE).any"),
          ("min(y + h, height)], dtype", "y + h], dtype")),
