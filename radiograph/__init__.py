@@ -1,3 +1,3 @@
 """The commands of the toolkit; `detectors` and `data` do the work."""
 
-__version__ = "0.2.0.dev0"
+from detectors.version import __version__ as __version__

@@ -25,7 +25,7 @@ from detectors.runs.prediction import default_threshold
 from detectors.runtime.folder import CARD, GRAPH, SUMS, VERSION, is_exported, write_sums
 from detectors.runtime.predictor import ExportedPredictor
 from detectors.runtime.session import bytes_per_pixel
-from radiograph import __version__
+from detectors.version import __version__
 
 PHANTOMS = 2
 PHANTOM_SIZE = (768, 572)

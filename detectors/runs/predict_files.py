@@ -18,7 +18,6 @@ from data.drawing import PREDICTION_COLOR, draw_boxes, draw_heat_map
 from data.errors import InputError
 from data.files import write_json
 from data.gray_notes import GrayNotes
-from data.gray_window import GrayWindow
 from data.pictures import write_picture
 from data.radiograph import Radiograph, find_radiographs, square_side
 from data.records import Category
@@ -54,30 +53,6 @@ class FileDetector(Protocol):
     def find(self, radiograph: Radiograph, with_map: bool = True) -> Findings:
         """Return the detections in one radiograph, in its own pixels, and the heat map if there is one."""
         ...
-
-
-def open_predictor(
-    run: Path,
-    window: GrayWindow | None = None,
-    bit_depth: int | None = None,
-    max_detections: int | None = None,
-) -> tuple[Any, float]:
-    """Return what detects with a run, a checkpoint, packaged weights or an exported model, and its threshold.
-
-    See `detectors.runs.prediction.Predictor` for the arguments. PyTorch is imported for what is not exported alone.
-    Raises InputError for anything else.
-    """
-    from detectors.runtime.folder import is_exported
-
-    if is_exported(run):
-        from detectors.runtime.predictor import ExportedPredictor
-
-        exported = ExportedPredictor(run, window, bit_depth, max_detections)
-        return exported, exported.folder.threshold
-    from detectors.runs.prediction import Predictor, default_threshold
-
-    predictor = Predictor(run, window=window, bit_depth=bit_depth, max_detections=max_detections)
-    return predictor, default_threshold(run)
 
 
 def predict_files(

@@ -51,7 +51,8 @@ def main(
     """
     from data.gray_window import GrayWindow
     from detectors.caps import cap_notice, capped_images
-    from detectors.runs.predict_files import open_predictor, predict_files
+    from detectors.runs.predict_files import predict_files
+    from detectors.runtime.opening import open_predictor
 
     predictor, own_threshold = open_predictor(run, GrayWindow(window) if window else None, bit_depth, max_detections)
     lowest = own_threshold if threshold is None else threshold

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from failures import check_one_line
 
 from data.coco import read_coco
 from detectors.evaluation.runs import write_evaluation
@@ -32,16 +33,6 @@ def run(*arguments: object) -> Result:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
-
-
-def fails(result: Result, *words: str) -> None:
-    """Assert exit code 2 and one line of error that holds `words`."""
-    assert result.exit_code == 2, result.output
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +113,7 @@ def test_the_annotators_margin_is_told_from_an_evaluation(castings: Path, tmp_pa
     result = run("estimate-box-padding", "--run", tmp_path / "e", "--boxes", 2)
     assert (result.exit_code, "+1.5 px a side" in result.output, "2 boxes" in result.output) == (0, True, True)
     write_evaluation(tmp_path / "none", dataset, [], castings.parent)
-    fails(run("estimate-box-padding", "--run", tmp_path / "none"), "no detection lies in a true box")
+    check_one_line(run("estimate-box-padding", "--run", tmp_path / "none"), "no detection lies in a true box")
 
 
 def test_a_corrupt_radiograph_stops_prediction_before_anything_is_written(trained: Path, tmp_path: Path) -> None:
@@ -131,7 +122,7 @@ def test_a_corrupt_radiograph_stops_prediction_before_anything_is_written(traine
     cv2.imwrite(str(good), np.zeros((40, 40), np.uint8))
     content = good.read_bytes()
     (tmp_path / "in" / "torn.png").write_bytes(content[: len(content) // 2])
-    fails(run("predict", "--run", trained, "--out", tmp_path / "out", tmp_path / "in"), "torn.png")
+    check_one_line(run("predict", "--run", trained, "--out", tmp_path / "out", tmp_path / "in"), "torn.png")
     assert not (tmp_path / "out").exists()
 
 
@@ -139,23 +130,23 @@ def test_a_truncated_tiff_is_named(trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.tif"
     cv2.imwrite(str(path), np.full((64, 64), 1000, np.uint16))
     path.write_bytes(path.read_bytes()[:-600])
-    fails(run("predict", "--run", trained, "--out", tmp_path / "out", path), "cut.tif")
+    check_one_line(run("predict", "--run", trained, "--out", tmp_path / "out", path), "cut.tif")
     assert not (tmp_path / "out").exists()
 
 
 def test_an_empty_folder_is_named(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    fails(run("predict", "--run", trained, "--out", tmp_path / "out", tmp_path / "empty"), "empty")
+    check_one_line(run("predict", "--run", trained, "--out", tmp_path / "out", tmp_path / "empty"), "empty")
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
-    fails(run("predict", "--run", tmp_path / "nothing", tmp_path), "nothing", "best.ckpt")
+    check_one_line(run("predict", "--run", tmp_path / "nothing", tmp_path), "nothing", "best.ckpt")
 
 
 def test_missing_starting_weights_are_named(config: Path, tmp_path: Path) -> None:
     out = f"output={tmp_path / 'runs'}"
-    fails(run("train", "--cfg", config, "--set", "model.weights=absent.ckpt", "--set", out), "absent.ckpt")
+    check_one_line(run("train", "--cfg", config, "--set", "model.weights=absent.ckpt", "--set", out), "absent.ckpt")
     assert not (tmp_path / "runs").exists()
 
 
@@ -163,7 +154,7 @@ def test_a_json_that_is_not_coco_is_named(config: Path, tmp_path: Path) -> None:
     path = tmp_path / "list.json"
     path.write_text("[1, 2, 3]")
     out = f"output={tmp_path / 'runs'}"
-    fails(run("train", "--cfg", config, "--set", f"data.train.json={path}", "--set", out), "list.json")
+    check_one_line(run("train", "--cfg", config, "--set", f"data.train.json={path}", "--set", out), "list.json")
     assert not (tmp_path / "runs").exists()
 
 
@@ -172,7 +163,7 @@ def test_nan_coordinates_are_named(config: Path, castings: Path, tmp_path: Path)
     content["annotations"][0]["bbox"][0] = float("nan")
     path = tmp_path / "nan.json"
     path.write_text(json.dumps(content))
-    fails(run("train", "--cfg", config, "--set", f"data.train.json={path}"), "nan.json", "annotation 1")
+    check_one_line(run("train", "--cfg", config, "--set", f"data.train.json={path}"), "nan.json", "annotation 1")
 
 
 def test_a_torn_radiograph_in_training_is_named_without_the_workers_traceback(
@@ -183,11 +174,11 @@ def test_a_torn_radiograph_in_training_is_named_without_the_workers_traceback(
         (tmp_path / path.name).write_bytes(content if path.suffix == ".json" else content[: len(content) // 2])
     json_file = tmp_path / castings.name
     arguments = ["--set", f"data.train.json={json_file}", "--set", "data.workers=1", "--set", f"output={tmp_path}/runs"]
-    fails(run("train", "--cfg", config, *arguments), "C0001_000", ".png")
+    check_one_line(run("train", "--cfg", config, *arguments), "C0001_000", ".png")
 
 
 def test_an_unknown_key_is_named(config: Path) -> None:
-    fails(run("train", "--cfg", config, "--set", "train.epoch=3"), "did you mean 'train.epochs'?")
+    check_one_line(run("train", "--cfg", config, "--set", "train.epoch=3"), "did you mean 'train.epochs'?")
 
 
 def test_no_network_for_imagenet_is_one_line(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +188,7 @@ def test_no_network_for_imagenet_is_one_line(config: Path, tmp_path: Path, monke
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     arguments = ["--set", "model.width=1", "--set", "model.weights=imagenet", "--set", f"output={tmp_path / 'runs'}"]
-    fails(run("train", "--cfg", config, *arguments), "network is unreachable", "model.weights=none")
+    check_one_line(run("train", "--cfg", config, *arguments), "network is unreachable", "model.weights=none")
     assert not (tmp_path / "runs").exists()
 
 
@@ -206,4 +197,4 @@ def test_other_categories_are_refused(trained: Path, castings: Path, tmp_path: P
     content["categories"][0]["name"] = "screw"
     path = tmp_path / "screws.json"
     path.write_text(json.dumps(content))
-    fails(run("evaluate", "--run", trained, "--data", path, "--images", castings.parent), "screw")
+    check_one_line(run("evaluate", "--run", trained, "--data", path, "--images", castings.parent), "screw")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner, Result
+from failures import check_one_line
 
 from data.volumes.labels import MATERIAL, PORE
 from data.volumes.reading import read_volume
@@ -37,15 +38,6 @@ def gray() -> np.ndarray:
 
 def run(command: object, *arguments: object) -> Result:
     return CliRunner().invoke(command.main, [str(argument) for argument in arguments])  # type: ignore[attr-defined]
-
-
-def check_one_line(result: Result, *words: str) -> None:
-    assert result.exit_code == 2, result.output
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    for word in words:
-        assert word in lines[0]
 
 
 def test_two_pores_are_measured(tmp_path: Path) -> None:
