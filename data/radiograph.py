@@ -13,15 +13,15 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from data.dicom import DICOM_SUFFIXES, dicom_pixel_size, dicom_size, is_dicom, read_dicom
 from data.errors import InputError
 from data.files import atomic_path
+from data.formats.dicom import DICOM_SUFFIXES, dicom_pixel_size, dicom_size, is_dicom, read_dicom
+from data.formats.plain import JPEG_SUFFIXES, PLAIN_SUFFIXES, PNG_SUFFIXES, plain_size, read_plain
+from data.formats.tiff import TIFF_SUFFIXES, read_tiff, tiff_pixel_size, tiff_size
 from data.gray_levels import FileWindow, StoredImage
 from data.gray_window import AUTO, GrayWindow, LevelMap
 from data.pictures import is_own_picture
-from data.plain_images import JPEG_SUFFIXES, PLAIN_SUFFIXES, PNG_SUFFIXES, plain_size, read_plain
 from data.records import ImageRecord
-from data.tiff import TIFF_SUFFIXES, read_tiff, tiff_pixel_size, tiff_size
 from data.tiff_window import describe_window
 
 RADIOGRAPH_SUFFIXES = (*PNG_SUFFIXES, *TIFF_SUFFIXES, *DICOM_SUFFIXES, *JPEG_SUFFIXES, *PLAIN_SUFFIXES)

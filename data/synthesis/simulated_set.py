@@ -14,10 +14,10 @@ from pycocotools import mask as coco_mask
 
 from data.coco import CocoDataset, write_coco
 from data.console import progress
-from data.dicom import is_dicom
 from data.drawing import draw_boxes
 from data.errors import InputError
 from data.files import atomic_path
+from data.formats.dicom import is_dicom
 from data.gray_notes import GrayNotes
 from data.image_paths import existing_image
 from data.radiograph import (

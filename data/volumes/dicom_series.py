@@ -8,8 +8,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
-from data.dicom import CODECS, DICOM_SUFFIXES
 from data.errors import InputError
+from data.formats.dicom import CODECS, DICOM_SUFFIXES
 from data.volumes.slices import SliceStack
 from data.volumes.volume import VoxelSize
 

@@ -15,10 +15,10 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
 
 from data.errors import InputError
+from data.formats.tiff import codestream_header
+from data.formats.voi import read_voi
 from data.gray_levels import FileWindow, StoredImage
 from data.limits import check_size, max_samples
-from data.tiff import codestream_header
-from data.voi import read_voi
 
 DICOM_SUFFIXES = (".dcm", ".dic", ".dicom")
 

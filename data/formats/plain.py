@@ -10,9 +10,9 @@ import imagecodecs
 import numpy as np
 
 from data.errors import InputError
+from data.formats.orientation import UPRIGHT, check_orientation, exif_orientation, oriented
 from data.gray_levels import gray_channel
 from data.limits import check_size
-from data.orientation import UPRIGHT, check_orientation, exif_orientation, oriented
 
 PNG_SUFFIXES = (".png",)
 JPEG_SUFFIXES = (".jpg", ".jpeg")

@@ -11,10 +11,10 @@ from typing import BinaryIO
 import tifffile
 
 from data.errors import InputError
+from data.formats.orientation import ORIENTATION_TAG, check_orientation, oriented, oriented_pair
+from data.formats.plain import Header, jpeg_header
 from data.gray_levels import StoredImage, gray_channel
 from data.limits import check_size
-from data.orientation import ORIENTATION_TAG, check_orientation, oriented, oriented_pair
-from data.plain_images import Header, jpeg_header
 from data.tiff_window import described_window
 
 # Its remarks on odd files would stand beside our one line.

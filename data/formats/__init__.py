@@ -1,0 +1,1 @@
+"""Files of radiographs, one format a file; `data.radiograph` chooses among them."""
