@@ -92,7 +92,8 @@ def take(detections: Found, rows: np.ndarray) -> Found:
 def clip(detections: Found, height: int, width: int) -> Found:
     """Return the detections cut at the border of an image; what lies outside or has no area is left out."""
     boxes = np.clip(detections["boxes"], 0, np.array([width, height] * 2, np.float32))
-    return take(detections | {"boxes": boxes}, (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    has_area = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    return take(detections | {"boxes": boxes}, np.flatnonzero(has_area))
 
 
 def suppress(detections: Found, nms_iou: float, limit: int) -> Found:
