@@ -118,7 +118,7 @@ def read_coco(path: str | Path) -> CocoDataset:
     content = load_coco(path)
     issues = [issue for issue in content_issues(content) if issue.severity == "error"]
     if issues:
-        more = f" (the first of {len(issues)} issues; tools/check_data.py lists them)" if len(issues) > 1 else ""
+        more = f" (the first of {len(issues)} issues; radiograph check-data lists them)" if len(issues) > 1 else ""
         raise InputError(f"{path}: {issues[0].message}{more}")
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     annotations = [_completed(annotation, *sizes[annotation["image_id"]]) for annotation in content["annotations"]]

@@ -128,12 +128,12 @@ def read_patches(path: str | Path, size: int | None = None) -> PatchSet:
 
 def _read_file(path: Path) -> PatchSet:
     if not path.is_file():
-        raise InputError(f"{path}: no such patch file or folder; make one with tools/make_patches.py")
+        raise InputError(f"{path}: no such patch file or folder; make one with radiograph make-patches")
     columns = _read_columns(path)
     pixels, labels = columns["pixels"], columns["labels"]
     problem = _problem(columns)
     if problem:
-        raise InputError(f"{path}: {problem}; make it again with tools/make_patches.py")
+        raise InputError(f"{path}: {problem}; make it again with radiograph make-patches")
     return PatchSet(
         pixels,
         labels.astype(np.int64),
@@ -155,7 +155,7 @@ def _read_columns(path: Path) -> dict[str, np.ndarray]:
             return {name: _read_column(archive, member) for name, member in zip(COLUMNS, members, strict=True)}
     except Exception as error:  # zipfile, zlib and NumPy let many kinds through from broken files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: not a patch file ({reason}); make it again with tools/make_patches.py") from error
+        raise InputError(f"{path}: not a patch file ({reason}); make it again with radiograph make-patches") from error
 
 
 def _read_column(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

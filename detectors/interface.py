@@ -51,7 +51,7 @@ def _check_target(index: int, target: Target) -> Target:
         first = int((~valid).nonzero()[0])
         raise InputError(
             f"image {image_id}: box {first} is {boxes[first].tolist()}; boxes are x1, y1, x2, y2 with "
-            "x1 < x2 and y1 < y2: remove it or put it right (tools/check_data.py lists all of them)"
+            "x1 < x2 and y1 < y2: remove it or put it right (radiograph check-data lists all of them)"
         )
     if "iscrowd" not in target or not target["iscrowd"].any():
         return target

@@ -35,7 +35,7 @@ def read_benchmark(path: str | Path) -> list[dict[str, Any]]:
     """
     records = read_object(Path(path)).get("records") if Path(path).is_file() else None
     if not isinstance(records, list) or not all(map(_is_benchmark, records)):
-        raise InputError(f"{path}: no benchmark; make one with tools/benchmark.py --cfg NAME --out FOLDER")
+        raise InputError(f"{path}: no benchmark; make one with radiograph benchmark --cfg NAME --out FOLDER")
     return records
 
 
@@ -69,7 +69,7 @@ def compare_runs(folders: Sequence[str | Path], benchmark: Sequence[Mapping[str,
 def _run_name(folder: Path) -> str:
     """Return the name of a run's configuration."""
     if not (folder / "metrics.json").is_file():
-        raise InputError(f"{folder}: no metrics.json; evaluate the run first: tools/eval.py --run {folder}")
+        raise InputError(f"{folder}: no metrics.json; evaluate the run first: radiograph evaluate --run {folder}")
     path = folder / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}

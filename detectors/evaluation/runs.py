@@ -94,7 +94,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     for name in ("detections.json", "ground_truth.json"):
         if not (folder / name).is_file():
-            raise InputError(f"{folder}: no {name}; evaluate the run first: tools/eval.py --run {folder}")
+            raise InputError(f"{folder}: no {name}; evaluate the run first: radiograph evaluate --run {folder}")
     dataset = _read_ground_truth(folder / "ground_truth.json")
     results = read_results(folder / "detections.json")
     image_dir = dataset.info.get("image_dir")

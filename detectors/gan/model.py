@@ -13,7 +13,7 @@ from detectors.fields import Fraction
 from detectors.gan.networks import Discriminator, Generator
 from detectors.schema import ModelSection
 
-DETECTS_NOTHING = "a 'dcgan' generates patches with defects and detects none; generate some with tools/sample_gan.py"
+DETECTS_NOTHING = "a 'dcgan' generates patches with defects and detects none; generate some with radiograph sample-gan"
 
 
 class DCGANConfig(ModelSection):

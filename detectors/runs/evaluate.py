@@ -1,4 +1,4 @@
-"""Evaluate any model on any source of radiographs: one way in for the end of a training and for tools/eval.py."""
+"""Evaluate any model on any source of radiographs: one way in for the end of a training and for radiograph evaluate."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -17,7 +17,7 @@ def read_sized(path: Path, window: GrayWindow | None, size: tuple[int, int] | No
     if size is not None and (width, height) != size:
         raise InputError(
             f"{path}: it is {width} x {height} pixels, but {size[0]} x {size[1]} by its record; "
-            "its boxes would lie elsewhere: correct the record or the file (tools/check_data.py)"
+            "its boxes would lie elsewhere: correct the record or the file (radiograph check-data)"
         )
     return radiograph
 

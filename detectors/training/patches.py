@@ -126,7 +126,7 @@ class PatchTask(Task):
         if patches.validation_fold:
             raise InputError(
                 "data.patches.validation_fold splits patch files and folders; cut the radiographs into patches "
-                "with tools/make_patches.py, or give data.val"
+                "with radiograph make-patches, or give data.val"
             )
         refuse_unstored(source)
         coco, folder = load_training_source(source, self.categories)

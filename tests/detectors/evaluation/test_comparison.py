@@ -85,7 +85,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     assert "metrics.json" in done.output
     assert len(done.output.strip().splitlines()) == 1
     (tmp_path / "speeds.json").write_text('{"records": [{"method": "x"}]}')
-    with pytest.raises(InputError, match=r"tools/benchmark\.py"):
+    with pytest.raises(InputError, match=r"radiograph benchmark"):
         read_benchmark(tmp_path / "speeds.json")
     with pytest.raises(InputError, match=r"missing\.json"):
         read_benchmark(tmp_path / "missing.json")
