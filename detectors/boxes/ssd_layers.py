@@ -173,4 +173,5 @@ def _head(channels: list[int], outputs: list[int]) -> nn.ModuleList:
 def _flat(convs: nn.ModuleList, features: list[Tensor], last: int) -> Tensor:
     parts = [conv(x).permute(0, 2, 3, 1).flatten(1) for conv, x in zip(convs, features, strict=True)]
     # Boxes need float32 whatever the precision of the convolutions.
-    return torch.cat(parts, dim=1).float().view(len(features[0]), -1, last)
+    rows = torch.cat(parts, dim=1).float()
+    return rows.view(rows.shape[0], -1, last)  # not len(): an exported graph takes any number of images

@@ -12,9 +12,17 @@ from torch import nn
 from data.errors import InputError
 from data.schema import StrictModel
 from detectors.boxes.center_net import CenterNet
+from detectors.boxes.ssd import SSD
+from detectors.boxes.two_stage import TwoStageDetector
 from detectors.export.center_net import CenterNetGraph
+from detectors.export.maps import PixelMapGraph, WindowMapGraph, check_window_map, context
+from detectors.export.ssd import SSDGraph
+from detectors.export.two_stage import TwoStageGraph
+from detectors.patches.patch_classifier import PatchClassifier
+from detectors.runtime.boxes import scaled_size
 from detectors.runtime.folder import Form
 from detectors.runtime.working_scale import FULL_SCALE
+from detectors.segmentation.weld_fcn import WeldFCN
 
 OPSET = 17
 OUTPUTS: dict[Form, list[str]] = {
@@ -46,8 +54,12 @@ class Graph:
     @property
     def numbers(self) -> Mapping[str, int]:
         """The numbers that the graph asks for beside an image, as they are for 768 x 572 quiet pixels."""
-        scale = {"scale": FULL_SCALE} if self.decoding.get("scale") else {}
-        return self.decoding.get("counts", {}) | scale
+        numbers = dict(self.decoding.get("counts", {}))
+        if self.decoding.get("scale"):
+            numbers["scale"] = FULL_SCALE
+        if self.decoding.get("resize"):
+            numbers |= scaled_size(572, 768, **self.decoding["resize"])
+        return numbers
 
 
 Builder = Callable[[Any], Graph]
@@ -81,7 +93,73 @@ def center_net_graph(model: CenterNet) -> Graph:
     return Graph(CenterNetGraph(model), "boxes", decoding)
 
 
-BUILDERS: dict[type[nn.Module], Builder] = {CenterNet: center_net_graph}
+def two_stage_graph(model: TwoStageDetector) -> Graph:
+    """Return the graph of Faster R-CNN or R-FCN."""
+    config = model.config
+    decoding = {
+        "counts": {"proposals": config.rpn.proposals, "proposals_before_nms": config.rpn.proposals_before_nms},
+        "detections_per_image": config.detections_per_image,
+        "grows_with_area": config.min_size is None,
+        "score_threshold": config.score_threshold,
+        "least_side": 0.01,
+        "nms_iou": config.nms_iou,
+        "tile": None,
+        "resize": None if config.min_size is None else {"min_size": config.min_size, "max_size": config.max_size},
+    }
+    return Graph(TwoStageGraph(model), "boxes", decoding)
+
+
+def ssd_graph(model: SSD) -> Graph:
+    """Return the graph of SSD: of its tiles, or of a whole radiograph where it has none."""
+    config = model.config
+    tile = {"size": config.tile, "stride": config.tile_stride, "batch": config.tile_batch}
+    decoding = {
+        "counts": {"candidates": config.topk_candidates},
+        "detections_per_image": config.detections_per_image,
+        "grows_with_area": True,
+        "score_threshold": config.score_threshold,
+        "least_side": 0.0,
+        "nms_iou": config.nms_iou,
+        "tile": None if config.tile is None else tile,
+    }
+    if config.tile is None:
+        return Graph(SSDGraph(model), "boxes", decoding)
+    return Graph(SSDGraph(model), "boxes", decoding, (config.tile, config.tile), fixed_size=True)
+
+
+def window_map_graph(model: PatchClassifier) -> Graph:
+    """Return the graph of a patch classifier over whole radiographs."""
+    check_window_map(model)
+    module = WindowMapGraph(model)
+    decoding = {
+        "stride": module.stride,
+        "offset": module.stride // 2,
+        "context": context(model, module),
+        "object_mask": model.config.object_mask,
+        "regions": as_fields(model.config.regions),
+    }
+    return Graph(module, "window_map", decoding)
+
+
+def pixel_map_graph(model: WeldFCN) -> Graph:
+    """Return the graph of a network with a probability for every pixel."""
+    config = model.config
+    decoding = {
+        "tile": {"size": config.tile_size, "overlap": config.tile_overlap, "batch": config.tile_batch},
+        "most_pixels": config.max_full_image_pixels,
+        "object_mask": False,
+        "regions": as_fields(config.regions),
+    }
+    return Graph(PixelMapGraph(model), "pixel_map", decoding)
+
+
+BUILDERS: dict[type[nn.Module], Builder] = {
+    CenterNet: center_net_graph,
+    TwoStageDetector: two_stage_graph,
+    SSD: ssd_graph,
+    PatchClassifier: window_map_graph,
+    WeldFCN: pixel_map_graph,
+}
 
 NOT_EXPORTED = {
     "dcgan": "it makes patches and detects nothing",

@@ -4,6 +4,7 @@ Arrays are NumPy's. A dict of detections has `boxes` float32 [M, 4] (x1 y1 x2 y2
 `labels` int64 [M]. What is done here is what the models do in PyTorch (`detectors.tiles`, torchvision's suppression).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ class BoxDecoder:
             scores [N, n] and labels [N, n].
         decoding: of the card: `counts` (names and numbers for 768 x 572 pixels), `detections_per_image`,
             `grows_with_area`, `score_threshold`, `least_side`, `nms_iou`, `tile` with `size`, `stride`, `batch`, and
-            of CenterNet `scale` with `noise_limit` and `coarsest`.
+            where the model has them `scale` (`noise_limit`, `coarsest`) and `resize` (`min_size`, `max_size`).
 
     """
 
@@ -53,6 +54,8 @@ class BoxDecoder:
             counts = {name: -(-number * cap // per_image) for name, number in self.decoding["counts"].items()}
             if self.decoding.get("scale"):
                 counts["scale"] = working_scale(pixels, **self.decoding["scale"])
+            if self.decoding.get("resize"):
+                counts |= scaled_size(height, width, **self.decoding["resize"])
             (found,) = self._candidates(pixels[None, None], counts)
             return suppress(clip(found, height, width), self.decoding["nms_iou"], cap)
         counts = {name: max(n, self.detections_asked_for or 0) for name, n in self.decoding["counts"].items()}
@@ -82,6 +85,15 @@ class BoxDecoder:
             sides = (box[:, 2:] - box[:, :2]).min(axis=1, initial=np.inf)
             keep = np.logical_and(score > self.decoding["score_threshold"], sides >= self.decoding["least_side"])
             yield {"boxes": box[keep], "scores": score[keep], "labels": label[keep]}
+
+
+def scaled_size(height: int, width: int, min_size: int, max_size: int) -> dict[str, int]:
+    """Return the size that a radiograph is scaled to, as torchvision rounds it.
+
+    The shorter side becomes `min_size`, unless the longer one would exceed `max_size`.
+    """
+    scale = min(min_size / min(height, width), max_size / max(height, width))
+    return {"scaled_height": math.floor(height * scale), "scaled_width": math.floor(width * scale)}
 
 
 def take(detections: Found, rows: np.ndarray) -> Found:

@@ -148,6 +148,10 @@ class WeldFCN(nn.Module):
         height, width = images.shape[-2:]
         # The edge pixels are repeated up to a multiple of the stride, and cut off again at the end.
         images = F.pad(images, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        return self.padded_logits(images)[:, :height, :width]
+
+    def padded_logits(self, images: Tensor) -> Tensor:
+        """Return the same of images whose height and width are multiples of the stride."""
         pixels = self.input_encoding(images)
         maps, features = [], pixels
         for step in self.encoder:
@@ -158,7 +162,7 @@ class WeldFCN(nn.Module):
             features = step(_upsample(lateral(features)) + maps.pop())
         features = _upsample(self.lateral[-1](features))
         logits = self.head(self.refine(torch.cat([features, pixels.to(features.dtype)], dim=1)))
-        return logits[:, 0, :height, :width].float()
+        return logits[:, 0].float()
 
     def heat_map(self, image: Tensor) -> HeatMap:
         """Return the defect probability of every pixel of a radiograph [1, H, W], stride 1.

@@ -12,20 +12,54 @@ from data.errors import InputError
 from data.synthesis.phantom import make_phantom
 from detectors.boxes import working_scale as reference
 from detectors.boxes.center_net import CenterNetConfig
+from detectors.boxes.faster_rcnn import FasterRCNNConfig
+from detectors.boxes.rfcn import RFCNConfig
+from detectors.boxes.ssd import SSDConfig
 from detectors.export import layers
 from detectors.export.graph import NOT_EXPORTED
 from detectors.export.parity import compare_answers
 from detectors.export.write import export_run
 from detectors.gan.model import DCGANConfig
+from detectors.patches.xnet import XnetConfig, XnetV2Config
 from detectors.runtime.predictor import ExportedPredictor
 from detectors.runtime.working_scale import working_scale
 from detectors.schema import ModelSection
+from detectors.segmentation.weld_fcn import WeldFCNConfig
 
+ANCHORS = {"anchor_sizes": [[12, 24, 48]], "proposals": 40, "proposals_before_nms": 100}
 SECTIONS: dict[str, ModelSection] = {
     "center_net": CenterNetConfig(**TINY_CENTER_NET),
     "center_net_flip": CenterNetConfig(**TINY_CENTER_NET, flip_test="both", input_encoding="line_blind"),
     "center_net_gray": CenterNetConfig(**TINY_CENTER_NET, input_encoding="gray", norm="group", detections_per_image=7),
+    "faster_rcnn_fpn": FasterRCNNConfig(
+        backbone="resnet18", width=0.125, pyramid=True, fpn_channels=8, min_size=None, crop_size=3, head_channels=16,
+        input="local_contrast", rpn=ANCHORS | {"anchor_sizes": [[8, 16], [24, 32], [48, 64]]},
+    ),
+    "faster_rcnn_c4": FasterRCNNConfig(
+        backbone="resnet18", width=0.125, min_size=128, max_size=256, crop_size=4, rpn=ANCHORS,
+    ),
+    "rfcn": RFCNConfig(
+        backbone="resnet18", width=0.125, stride=8, stage=4, reduction=16, min_size=None, crop_size=6, rpn=ANCHORS,
+    ),
+    "ssd_tiles": SSDConfig(
+        backbone="vgg16", width=0.0625, input="local_contrast", extra_channels=[8], tile=64, tile_stride=32,
+        boxes=[{"sizes": [20]}, {"sizes": [40]}, {"sizes": [80]}], score_threshold=0.04, topk_candidates=50,
+    ),
+    "ssd_whole": SSDConfig(
+        backbone="resnet18", width=0.125, pyramid=True, fpn_channels=8, extra_channels=[8], head_convs=1, tile=None,
+        boxes=[{"sizes": [10]}, {"sizes": [20]}, {"sizes": [40]}, {"sizes": [80]}], encoding="ssd",
+    ),
+    "xnet_v2": XnetV2Config(regions={"min_area": 4, "lowest": 0.01, "prominence": 0.0, "levels": 15}),
+    "xnet": XnetConfig(
+        variant=None, layers={"p": [3, 3], "d": [4, 6], "f": [8, 2]}, input="local_contrast",
+        regions={"min_area": 4, "lowest": 0.01, "prominence": 0.0, "levels": 15},
+    ),
+    "weld_fcn": WeldFCNConfig(
+        width=4, depth=1, tile_size=64, tile_overlap=16, max_full_image_pixels=9000,
+        regions={"min_area": 4, "lowest": 0.001, "prominence": 0.0},
+    ),
 }  # fmt: skip
+MAPS = ("xnet_v2", "xnet", "weld_fcn")
 SIZES = [(96, 128), (101, 67), (30, 333)]
 """Heights and widths; none of the last two is a multiple of a stride."""
 
@@ -42,13 +76,15 @@ def noisy(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> None:
-    model = export_model(tmp_path, SECTIONS[name], classes=2 if name.startswith("center") else 1)
+    model = export_model(
+        tmp_path, SECTIONS[name], classes=1 if name in MAPS else 2, base=name if name in MAPS else "center_net"
+    )
     exported = ExportedPredictor(tmp_path / "exported")
     images = [phantom(*size) for size in SIZES] + [noisy(97, 150)]
     with torch.no_grad():
         eager = [{k: v.numpy() for k, v in model([torch.from_numpy(p)[None]])[0].items()} for p in images]
     parity = compare_answers((e, exported(p)) for e, p in zip(eager, images, strict=True))
-    assert parity.detections > 20
+    assert parity.detections > (3 if name in MAPS else 20)
     assert parity.share > 0.98
     card = json.loads((tmp_path / "exported" / "model_card.json").read_text())
     assert card["parity"]["share"] > 0.98
