@@ -14,7 +14,7 @@ from rich.table import Table
 from torchvision.models.detection import ssd300_vgg16
 
 from data.console import console
-from detectors.boxes.ssd import SSDConfig
+from detectors.boxes.ssd_config import SSDConfig
 from detectors.build import build_model
 from detectors.config.files import read_config
 

@@ -11,7 +11,8 @@ from detectors.backbones.weights import load_compatible
 from detectors.boxes.center_net import CenterNetConfig, build_center_net
 from detectors.boxes.faster_rcnn import FasterRCNNConfig, build_faster_rcnn
 from detectors.boxes.rfcn import RFCNConfig, build_rfcn
-from detectors.boxes.ssd import SSDConfig, build_ssd
+from detectors.boxes.ssd import build_ssd
+from detectors.boxes.ssd_config import SSDConfig
 from detectors.gan.model import DCGANConfig, build_dcgan
 from detectors.patches.xnet import XnetConfig, XnetV2Config, build_xnet
 from detectors.schema import ModelSection

@@ -9,7 +9,8 @@ from data.patches import PatchConfig
 from data.schema import StrictModel
 from data.transforms import AugmentationConfig
 from data.volumes.transforms import VolumeDataConfig
-from detectors.config.source import PhantomConfig, SourceConfig
+from detectors.config.phantoms import PhantomConfig
+from detectors.config.source import SourceConfig
 from detectors.config.window_config import WindowConfig
 from detectors.schema import ModelSection
 

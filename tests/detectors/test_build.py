@@ -11,7 +11,7 @@ from detectors import build
 from detectors.backbones.weights import read_checkpoint
 from detectors.boxes.faster_rcnn import FasterRCNNConfig
 from detectors.boxes.rfcn import RFCNConfig
-from detectors.boxes.ssd import SSDConfig
+from detectors.boxes.ssd_config import SSDConfig
 from detectors.build import MODELS, build_model
 from detectors.config.files import check_config, read_config
 from detectors.gan.model import DCGANConfig

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from detectors.boxes.faster_rcnn import FasterRCNN, FasterRCNNConfig
-from detectors.boxes.ssd import SSDConfig
+from detectors.boxes.ssd_config import SSDConfig
 from detectors.build import build_model
 from detectors.caps import CappedModel, ask_for_detections, cap_notice, capped_images, grown
 from detectors.interface import Detections

@@ -15,7 +15,7 @@ from detectors.backbones.networks import LocalContrast
 from detectors.boxes.center_net import CenterNetConfig
 from detectors.boxes.faster_rcnn import FasterRCNNConfig
 from detectors.boxes.rfcn import RFCNConfig
-from detectors.boxes.ssd import SSDConfig
+from detectors.boxes.ssd_config import SSDConfig
 from detectors.build import MODELS, build_model
 from detectors.evaluation.metrics import compute_metrics
 from detectors.runs.inference import coco_results

@@ -14,7 +14,8 @@ from torchvision.ops import box_iou
 from data.errors import InputError
 from detectors.boxes import ssd
 from detectors.boxes.default_boxes import BACKGROUND, CODERS, IGNORED, DefaultBoxShapes, default_boxes, match_boxes
-from detectors.boxes.ssd import SSD, SSDConfig, SSDLossWeights, classification_loss, hard_negatives, load_coco
+from detectors.boxes.ssd import SSD, classification_loss, hard_negatives, load_coco
+from detectors.boxes.ssd_config import SSDConfig, SSDLossWeights
 from detectors.boxes.ssd_layers import VGG16FC7, ExtraMaps, L2Norm, scaled_vgg16_layers
 from detectors.build import build_model
 from detectors.config.files import read_config
