@@ -17,10 +17,11 @@ ANYWHERE = "RADIOGRAPH_IMAGES_ANYWHERE"
 
 def image_path(image_dir: str | Path, image: ImageRecord) -> Path:
     """Return where an image lies, without looking whether it does. Raises InputError as `confined_path`."""
-    return confined_path(image_dir, image["file_name"], image["id"])
+    # A file that is being checked may have forgotten the id.
+    return confined_path(image_dir, image["file_name"], image.get("id"))
 
 
-def confined_path(image_dir: str | Path, name: str, image_id: int) -> Path:
+def confined_path(image_dir: str | Path, name: str, image_id: int | None) -> Path:
     """Return the path of a name in a folder of images, without looking whether there is such a file.
 
     Raises InputError, naming the image, for a name that leads out of `image_dir`, unless the variable `ANYWHERE` is 1.

@@ -83,6 +83,8 @@ def test_subset(tmp_path: Path, content: dict) -> None:
 # A change of the content, and the fault's kind.
 FAULTS = {
     "missing key": lambda c: c["annotations"][0].pop("bbox"),
+    "missing key, id of an image": lambda c: c["images"][0].pop("id"),
+    "missing key, file of an image": lambda c: c["images"][0].pop("file_name"),
     "bad id": lambda c: c["images"][1].update(id="3"),
     "duplicate id": lambda c: c["annotations"][1].update(id=11),
     "dangling id": lambda c: c["annotations"][0].update(image_id=8),
