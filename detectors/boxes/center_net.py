@@ -145,7 +145,9 @@ class CenterNet(BoxDetector):
 
     def _rescaled(self, images: list[Tensor], targets: list[Target]) -> tuple[list[Tensor], list[Target]]:
         """Return training samples at their working scales; boxes that are too small there count as crowd regions."""
-        scales = [working_scale(image, self.config.noise_limit, self.config.coarsest_scale) for image in images]
+        # A crop without noise to measure is all black or white: at full size it would only slow its batch down.
+        limit, coarsest = self.config.noise_limit, self.config.coarsest_scale
+        scales = [working_scale(image, limit, coarsest, unknown=coarsest) for image in images]
         scaled: list[Target] = []
         for image, target, scale in zip(images, targets, scales, strict=True):
             small = rescaled(image, scale)

@@ -32,14 +32,17 @@ def noise_level(image: Tensor) -> float:
     return float(distances.median()) * 255
 
 
-def working_scale(image: Tensor, noise_limit: float, coarsest: float) -> float:
+def working_scale(image: Tensor, noise_limit: float, coarsest: float, unknown: float = 1.0) -> float:
     """Return the scale in [coarsest, 1] at which a radiograph [1, H, W] has about `noise_limit` gray levels of noise.
 
-    A `noise_limit` of 0 keeps every radiograph at its size.
+    A `noise_limit` of 0 keeps every radiograph at its size. `unknown` is the scale where nearly all is saturated.
     """
     if noise_limit == 0 or coarsest == 1:
         return 1.0
-    wanted = noise_limit / max(noise_level(image), 1e-6)
+    noise = noise_level(image)
+    if noise == 0:
+        return unknown
+    wanted = noise_limit / noise
     return round(min(max(wanted, coarsest), 1.0) * STEPS) / STEPS
 
 

@@ -33,6 +33,7 @@ def test_what_is_saturated_says_nothing_of_the_noise() -> None:
     assert noise_level(image) == pytest.approx(noise_level(flat(6.0)), rel=0.05)
     assert noise_level(torch.ones(1, 200, 200)) == 0
     assert working_scale(torch.ones(1, 200, 200), 1.5, 0.5) == 1
+    assert working_scale(torch.ones(1, 200, 200), 1.5, 0.5, unknown=0.5) == 0.5
     assert noise_level(torch.rand(1, 2, 500)) == 0
 
 
