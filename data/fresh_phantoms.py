@@ -25,7 +25,7 @@ class FreshPhantomDataset(RepeatedDataset[Sample]):
         kind: one of `PHANTOM_KINDS`.
         positions: samples an epoch.
         seed: of all random choices.
-        augmentation: of each sample, None for none.
+        augmentation: of each sample, None for none. Radiographs that no crop fits into are shown whole.
         padding: pixels added to each side of a box, as annotators draw loose ones.
         family: one kind of part alone; by default all of them take turns.
         easy: whether the style is easy.
@@ -62,6 +62,9 @@ class FreshPhantomDataset(RepeatedDataset[Sample]):
         self._twins = twins
         self._kept: dict[tuple[int, int], _Kept] = {}
         self._kind = PHANTOM_KINDS[kind]
+        largest = max(max(sides) for sides in ((size,) if size else self._kind.sizes))
+        if augmentation is not None and augmentation.crop is not None and augmentation.crop.size >= largest:
+            augmentation = augmentation.model_copy(update={"crop": None})
         self._transform = build_transform(augmentation) if augmentation is not None else None
         self._padding = padding
         self._family = family

@@ -36,6 +36,13 @@ def test_a_sample_is_what_detectors_take() -> None:
     assert count > 6
 
 
+def test_a_phantom_that_no_crop_fits_into_is_shown_whole() -> None:
+    for side, shown in ((160, 128), (96, 96)):
+        augmentation = AugmentationConfig.model_validate({"crop": {"size": 128}})
+        dataset = FreshPhantomDataset("varied_castings", 2, size=(side, side), augmentation=augmentation)
+        assert dataset[0][0].shape == (1, shown, shown)
+
+
 def test_padding_is_on_every_side() -> None:
     tight = FreshPhantomDataset("varied_castings", 8, seed=1, size=(128, 128))
     loose = FreshPhantomDataset("varied_castings", 8, seed=1, size=(128, 128), padding=2)
