@@ -22,7 +22,7 @@ from detectors.boxes.center_net_layers import (
 )
 from detectors.boxes.crowds import crowd_regions
 from detectors.boxes.detector import BoxDetector
-from detectors.boxes.working_scale import rescaled, working_scale
+from detectors.boxes.working_scale import box_scale, rescaled, working_scale
 from detectors.caps import grown, raised
 from detectors.fields import DetectionsPerImage, NmsIoU, ScoreThreshold
 from detectors.interface import Detections, Target, check_targets
@@ -148,15 +148,14 @@ class CenterNet(BoxDetector):
         # A crop without noise to measure is all black or white: at full size it would only slow its batch down.
         limit, coarsest = self.config.noise_limit, self.config.coarsest_scale
         scales = [working_scale(image, limit, coarsest, unknown=coarsest) for image in images]
+        smaller = [rescaled(image, scale) for image, scale in zip(images, scales, strict=True)]
         scaled: list[Target] = []
-        for image, target, scale in zip(images, targets, scales, strict=True):
-            small = rescaled(image, scale)
-            height, width = small.shape[1:]
-            boxes = clip_boxes_to_image(target["boxes"] * scale, (height, width))
+        for image, small, target in zip(images, smaller, targets, strict=True):
+            boxes = target["boxes"] * box_scale(image, small)
             unseen = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) < LEAST_SIDE
             crowd = target["iscrowd"] if "iscrowd" in target else torch.zeros_like(target["labels"])
-            scaled.append({**target, "boxes": boxes, "iscrowd": torch.where(unseen & (scale < 1), 1, crowd)})
-        return [rescaled(image, scale) for image, scale in zip(images, scales, strict=True)], scaled
+            scaled.append({**target, "boxes": boxes, "iscrowd": crowd if small is image else crowd | unseen})
+        return smaller, scaled
 
     def _averaged_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maps of [1, 1, H, W], with `flip_test` averaged with those of its mirror images."""
@@ -180,9 +179,10 @@ class CenterNet(BoxDetector):
         config = self.config
         height, width = image.shape[1:]
         scale = working_scale(image, config.noise_limit, config.coarsest_scale)
-        heat, sides = self._averaged_maps(_batch([rescaled(image, scale)]))
+        small = rescaled(image, scale)
+        heat, sides = self._averaged_maps(_batch([small]))
         boxes, scores, labels = (found[0] for found in find_peaks(heat, sides, self.detection_cap(height, width)))
-        boxes = clip_boxes_to_image(boxes / scale, (height, width))
+        boxes = clip_boxes_to_image(boxes / box_scale(image, small), (height, width))
         sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
         scores = scores * (sizes / PRIOR_SIZE).clamp(max=1) ** config.size_prior
         keep = (scores > config.score_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)

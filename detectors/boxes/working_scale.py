@@ -4,6 +4,7 @@ Downsampling with an antialiasing filter averages noise away. At full size a noi
 calls and hardly a small true one; a quiet one loses its small defects at anything but full size.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -52,3 +53,12 @@ def rescaled(image: Tensor, scale: float) -> Tensor:
         return image
     size = [max(round(side * scale), 1) for side in image.shape[1:]]
     return F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)[0]
+
+
+def box_scale(image: Tensor, small: Tensor) -> Tensor:
+    """Return float32 [4], by which boxes x1 y1 x2 y2 in `image` are multiplied to lie in `small`, the same rescaled.
+
+    Its sides are whole pixels, so that the two axes differ a little.
+    """
+    height, width = small.shape[1] / image.shape[1], small.shape[2] / image.shape[2]
+    return torch.tensor([width, height, width, height], device=image.device)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from detectors.boxes.center_net import MIRRORS, PRIOR_SIZE, CenterNet
 from detectors.boxes.center_net_layers import COARSEST, STRIDE
 from detectors.export.layers import Size, exported_encoding, length_of, pad_to_multiple, rescaled, size_of
-from detectors.runtime.working_scale import FULL_SCALE
 
 
 class CenterNetGraph(nn.Module):
@@ -32,7 +31,8 @@ class CenterNetGraph(nn.Module):
         """
         config = self.model.config
         height, width = size_of(image)
-        images = pad_to_multiple(rescaled(image, scale), COARSEST)
+        small = rescaled(image, scale)
+        images = pad_to_multiple(small, COARSEST)
         mirrors = MIRRORS[config.flip_test]
         heat, sides = self.model.maps(torch.cat([flipped(images, axes) for axes, _ in mirrors]))
         heat = torch.sigmoid(heat)
@@ -52,7 +52,9 @@ class CenterNetGraph(nn.Module):
         y = (torch.div(cells, columns, rounding_mode="floor").float() + 0.5) * STRIDE
         left, top = torch.cat([x, y]) - distance[:2]
         right, bottom = torch.cat([x, y]) + distance[2:]
-        left, top, right, bottom = (side * FULL_SCALE / scale for side in (left, top, right, bottom))
+        low, narrow = size_of(small)
+        across, down = width.float() / narrow.float(), height.float() / low.float()
+        left, top, right, bottom = left * across, top * down, right * across, bottom * down
         boxes = torch.stack([clamp(left, width), clamp(top, height), clamp(right, width), clamp(bottom, height)], dim=1)
         sizes = ((boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)).sqrt()
         scores = scores * (sizes / PRIOR_SIZE).clamp(max=1) ** config.size_prior

@@ -215,6 +215,9 @@ def test_training_samples_are_rescaled_with_their_boxes_and_what_gets_too_small_
     assert torch.equal(targets[0]["boxes"], target["boxes"] / 2)
     assert targets[0]["iscrowd"].tolist() == [0, 1]
     assert targets[1]["iscrowd"].tolist() == [0, 0]
+    # A box at the border of a side that does not scale to whole pixels stays a box.
+    at_border = {**target, "boxes": torch.tensor([[20.0, 20, 60, 50], [100, 126.9, 110, 127]])}
+    model([noisy(10.0, (127, 127))], [at_border])
     whole = CenterNet(section.model_copy(update={"rescale_in_training": False}), 1)
     whole.load_state_dict(model.state_dict())
     losses = [sum(net([noisy(10.0)], [target]).values()).item() for net in (model, whole)]
