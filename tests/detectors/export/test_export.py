@@ -74,7 +74,10 @@ def noisy(height: int, width: int) -> np.ndarray:
     return (0.3 + 0.4 * phantom(height, width) + noise).clip(0, 1).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+QUICK = ("center_net", "faster_rcnn_fpn", "xnet")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SECTIONS])
 def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> None:
     model = export_model(
         tmp_path, SECTIONS[name], classes=1 if name in MAPS else 2, base=name if name in MAPS else "center_net"

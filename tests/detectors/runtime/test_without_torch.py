@@ -1,0 +1,95 @@
+"""Prediction with exported models needs NumPy and ONNX Runtime, and none of what trains them."""
+
+import json
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_files import write_dicom
+from exported_models import TINY_CENTER_NET, export_model
+
+from data.radiograph import read_radiograph, write_radiograph
+from data.synthesis.phantom import make_phantom
+from detectors.boxes.center_net import CenterNetConfig
+from detectors.patches.xnet import XnetV2Config
+from detectors.schema import ModelSection
+
+ROOT = Path(__file__).parents[3]
+TRAINING = [
+    "torch", "torchvision", "accelerate", "albumentations", "cv2", "matplotlib", "pycocotools", "safetensors", "scipy",
+    "skimage", "tensorboard", "xraydb", "onnx",
+]  # fmt: skip
+SCRIPT = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"no {{name}} here", name=name)
+
+sys.meta_path.insert(0, Refuse())
+from radiograph.cli import main
+main({arguments!r})
+"""
+
+
+def predict(*arguments: str) -> subprocess.CompletedProcess[str]:
+    script = SCRIPT.format(blocked=TRAINING, arguments=["predict", *arguments])
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+
+
+MAP = XnetV2Config(regions={"min_area": 4, "lowest": 0.01, "prominence": 0.0, "dilation": 1, "levels": 5})
+
+
+@pytest.mark.parametrize(
+    ("section", "base"),
+    [
+        pytest.param(CenterNetConfig(**TINY_CENTER_NET), "center_net", id="boxes"),
+        pytest.param(MAP, "xnet_v2", id="map", marks=pytest.mark.slow),
+    ],
+)
+def test_predict_works_where_only_the_runtime_is_installed(section: ModelSection, base: str, tmp_path: Path) -> None:
+    export_model(tmp_path, section, base=base)
+    pixels = make_phantom("castings", 1, 1, size=(140, 100)).pixels
+    write_radiograph(tmp_path / "in" / "casting.png", pixels, 16)
+    levels = np.rint(pixels * 4095).astype(np.uint16)
+    write_dicom(tmp_path / "in" / "film.dcm", levels, 12, PixelSpacing=[0.1, 0.1])
+    done = predict("--run", str(tmp_path / "exported"), "--out", str(tmp_path / "out"), str(tmp_path / "in"))
+    assert done.returncode == 0, done.stderr
+    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    assert [(Path(i["file_name"]).name, i["width"], i["height"]) for i in images] == [
+        ("casting.png", 140, 100), ("film.dcm", 140, 100),
+    ]  # fmt: skip
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    scores = [[r["score"] for r in results if r["image_id"] == k] for k in (1, 2)]
+    assert len(scores[0]) > 0
+    assert scores[0][:10] == pytest.approx(scores[1][:10], abs=1e-3)  # 12 bits round otherwise than 16
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["detections.json", *(["heat_maps"] if base == "xnet_v2" else []), "images.json", "overlays"]
+    if base == "xnet_v2":
+        heat = read_radiograph(tmp_path / "out" / "heat_maps" / "film.png").pixels
+        assert heat.shape == (100, 140)
+        assert heat.std() > 0
+
+
+def test_a_run_without_torch_is_refused_in_one_line(tmp_path: Path) -> None:
+    write_radiograph(tmp_path / "casting.png", np.full((40, 40), 0.5, np.float32))
+    done = predict(str(tmp_path / "casting.png"))
+    assert done.returncode == 2
+    assert "error: this needs the package" in done.stderr
+    assert "pip install 'radiograph-detectors[train]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_base_installs_nothing_that_trains() -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    base = setup["options"]["install_requires"]
+    extras = setup["options.extras_require"]
+    for package in ("torch", "scipy", "opencv-python-headless", "matplotlib"):
+        assert package not in base
+        assert package in extras["train"]
+    assert extras["runtime"].split() == ["onnxruntime>=1.20"]
