@@ -119,6 +119,11 @@ class PartMask:
         start = slabs.start * SLAB
         return mask[first - start : last - start]
 
+    def closed_air(self, first: int, last: int) -> Bools:
+        """Return which voxels of slices `first` up to `last` are air that the part encloses, bool [D, Y, X]."""
+        first, last = max(first, 0), min(last, self.shape[0])
+        return self.rows(first, last) & (self._read(first, last) < self.threshold)
+
     def _slabs(self) -> range:
         return range(-(-self.shape[0] // SLAB))
 

@@ -84,6 +84,9 @@ class VolumeDataConfig(StrictModel):
     open_pores: Literal["ignore", "pore", "background"] = Field(
         "ignore", description="What pores open to the surface are, in training and evaluation."
     )
+    closed_air: bool = Field(
+        True, description="Whether air that metal encloses is a pore even where the network does not see one."
+    )
     gray_levels: FixedGrayLevels | None = Field(
         None, description="Gray values of air and metal of all volumes; of each one's histogram if null."
     )

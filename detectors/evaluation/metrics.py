@@ -93,6 +93,10 @@ METRICS: dict[str, Metric] = {
                                      "a quarter lies on pores"),
     "false_pores_per_million_voxels_of_part": Metric("false pores per 100^3 voxels", 3, False, "the same, per million "
                                                      "voxels of the part"),
+    "false_closed_pores_per_volume": Metric(
+        "false closed pores a volume", 3, False, "marked regions of which less than a quarter lies on pores and "
+        "that touch no air around the part"
+    ),
     "pod_a50_voxels": Metric("POD 50 %, voxels", 2, False, "equivalent diameter found half of the time"),
     "pod_a90_voxels": Metric("POD 90 %, voxels", 2, False, "equivalent diameter found nine times in ten"),
     "pod_a90_95_voxels": Metric("a90/95, voxels", 2, False, "its 95 % upper bound, by likelihood ratio"),

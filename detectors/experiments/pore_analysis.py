@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +84,12 @@ def gray_levels_of(volume: Volume, air: float | None, metal: float | None) -> Gr
 
 def map_with_run(
     run: Path, volume: Volume, levels: GrayLevels, out: Path, threshold: float | None
-) -> tuple[Path, float]:
-    """Write a run's probabilities as `out/scores.npy`, going on where it was stopped; return it and the threshold.
+) -> tuple[Path, float, bool]:
+    """Write a run's probabilities as `out/scores.npy`, going on where it was stopped.
 
-    The threshold is that of the best F1 on the run's validation data, unless one is given. Raises InputError for a
-    run of another kind.
+    Return it, the threshold, and whether the run counts closed air as pores (`data.volumes.closed_air`). The threshold
+    is that of the best F1 on the run's validation data, unless one is given. Raises InputError for a run of another
+    kind.
     """
     model, config, _ = load_model(run)
     if config.model.task != "volumes":
@@ -100,7 +100,7 @@ def map_with_run(
            "files": stamp(run / "best.ckpt" if run.is_dir() else run)}  # fmt: skip
     path = write_map(model.to(device).eval(), volume, levels, out / "scores.npy", key, device)
     mark = threshold if threshold is not None else validated_pixel_threshold(run)
-    return path, DEFAULT_THRESHOLD if mark is None else mark
+    return path, DEFAULT_THRESHOLD if mark is None else mark, config.data.volumes.closed_air
 
 
 def map_with_thresholds(volume: Volume, levels: GrayLevels, out: Path, rule: OtsuRule) -> Path:
@@ -139,6 +139,7 @@ def analyze_pores(
     reference: float | None = None,
     limits: Limits | None = None,
     method: str = "",
+    closed_air: bool = False,
 ) -> Analysis:
     """Measure the pores of a map and write the results into `out`.
 
@@ -157,6 +158,7 @@ def analyze_pores(
             side of a slice if None.
         limits: of the user.
         method: words for the page.
+        closed_air: whether air that the part encloses is a pore whatever its score.
 
     Raises InputError for NaN, a reference area that does not fit, and a disk without room.
 
@@ -165,7 +167,11 @@ def analyze_pores(
     out.mkdir(parents=True, exist_ok=True)
     read = reader(volume, levels)
     marked = np.load(scores, mmap_mode="r")
-    masks: Callable[[int, int], NDArray[np.bool_]] = lambda a, b: np.asarray(marked[a:b]) >= threshold  # noqa: E731
+
+    def masks(first: int, last: int) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = np.asarray(marked[first:last]) >= threshold
+        return found | part.closed_air(first, last) if closed_air else found
+
     require_space(out, 6 * int(np.prod(volume.shape, dtype=np.int64)))
     with progress() as bar:
         line = bar.add_task("measuring", total=2 * volume.shape[0])

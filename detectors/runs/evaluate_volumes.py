@@ -10,21 +10,37 @@ from torch import nn
 
 from data.console import progress
 from data.files import write_json
+from data.volumes.components import SLAB, Background, PartMask
 from data.volumes.labeled import LabeledVolume
-from data.volumes.labels import OPEN_PORE, PORE
+from data.volumes.labels import AIR, OPEN_PORE, PORE
 from detectors.config.experiment import ExperimentConfig, SourceConfig
 from detectors.config.volume_sources import labeled_volumes, volume_entries
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
 from detectors.evaluation.pixel_scores import DEFAULT_THRESHOLD
 from detectors.volumes.evaluation import VolumeCounts
 from detectors.volumes.figures import plot_found_by_size, write_slices
-from detectors.volumes.inference import map_volume
+from detectors.volumes.inference import map_volume, reader
+from detectors.volumes.otsu import OtsuModel
 
 
-def whole_map(model: nn.Module, labeled: LabeledVolume, device: torch.device) -> NDArray[np.float32]:
-    """Return the pore probability of a labeled volume, float32 [Z, Y, X], in memory."""
-    slabs = map_volume(model.eval(), labeled.volume, labeled.levels, device)
-    return np.concatenate([slab.values for slab in slabs])
+def whole_map(
+    model: nn.Module, labeled: LabeledVolume, device: torch.device, closed_air: bool = False
+) -> NDArray[np.float32]:
+    """Return the pore probability of a labeled volume, float32 [Z, Y, X], in memory.
+
+    With `closed_air`, what a network says is raised to 1 in air that metal encloses: a cavity larger than those it has
+    learned from can look like the air around the part to it.
+    """
+    volume = labeled.volume
+    slabs = map_volume(model.eval(), volume, labeled.levels, device)
+    values = np.concatenate([slab.values for slab in slabs])
+    if closed_air and not isinstance(model, OtsuModel):
+        background: Background = "border" if (labeled.labels == AIR).any() else "none"
+        read = reader(volume, labeled.levels)
+        part = PartMask(read, volume.shape, background=background, name=str(volume.path or "volume"))
+        for first in range(0, len(values), SLAB):
+            values[first : first + SLAB][part.closed_air(first, first + SLAB)] = 1
+    return values
 
 
 def count_volumes(
@@ -40,7 +56,7 @@ def count_volumes(
     data = config.data.volumes
     counts = VolumeCounts(DEFAULT_THRESHOLD if threshold is None else threshold, data.open_pores)
     for labeled in labeled_volumes(source, data):
-        values = whole_map(model, labeled, device)
+        values = whole_map(model, labeled, device, data.closed_air)
         counts.add(values, labeled.labels, labeled.volume.name, labeled.volume.voxel_mm)
         on_map(labeled, values)
         on_volume()

@@ -68,6 +68,7 @@ class VolumeCounts:
         self.pores: list[PoreRow] = []
         self.volumes = 0
         self.false_pores = 0
+        self.false_closed_pores = 0
 
     def add(
         self, values: NDArray[np.float32], labels: NDArray[np.uint8], name: str = "", voxel_mm: VoxelSize | None = None
@@ -90,7 +91,9 @@ class VolumeCounts:
                 counts += np.bincount(bins[kind == value], minlength=BINS)
         self._add_pores(values, kinds == PORE, name, voxel_mm)
         known = (kinds != IGNORED) & (kinds != OPEN_PORE)
-        self.false_pores += _false_pores((values >= self.threshold) & known, kinds == PORE)
+        every, closed = _false_pores((values >= self.threshold) & known, kinds == PORE, kinds == AIR)
+        self.false_pores += every
+        self.false_closed_pores += closed
         self.volumes += 1
 
     def _add_pores(
@@ -134,6 +137,7 @@ class VolumeCounts:
         found["pore_recall"] = float(hits.mean()) if len(hits) else None
         found["large_pore_recall"] = float(hits[large].mean()) if large.any() else None
         found["false_pores_per_volume"] = self.false_pores / self.volumes if self.volumes else None
+        found["false_closed_pores_per_volume"] = self.false_closed_pores / self.volumes if self.volumes else None
         found["false_pores_per_million_voxels_of_part"] = self.false_pores / part * 1e6 if part else None
         return found | self._pod(sizes, hits)
 
@@ -197,9 +201,15 @@ def _roc_auc(pore: NDArray[np.int64], others: NDArray[np.int64]) -> float:
     return float((pore * (below + others / 2)).sum() / (pore.sum() * others.sum()))
 
 
-def _false_pores(marked: NDArray[np.bool_], pores: NDArray[np.bool_]) -> int:
-    """Return how many regions of `marked` lie on pores with less than a quarter of their voxels."""
+def _false_pores(marked: NDArray[np.bool_], pores: NDArray[np.bool_], air: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return how many regions of `marked` lie on pores with less than a quarter of their voxels, and with closed ones.
+
+    A region that holds or touches air around the part is open, and none of the closed ones.
+    """
     numbers, count = label(marked)
     size = np.bincount(numbers[marked], minlength=count + 1)[1:]
     hit = np.bincount(numbers[marked & pores], minlength=count + 1)[1:]
-    return int((hit < SHARE * size).sum())
+    false = hit < SHARE * size
+    is_open = np.zeros(count + 1, bool)
+    is_open[np.unique(numbers[marked & ndimage.binary_dilation(air)])] = True
+    return int(false.sum()), int((false & ~is_open[1:]).sum())

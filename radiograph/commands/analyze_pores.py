@@ -19,6 +19,11 @@ UNIT = "in mm, or in voxels without a voxel size"
 )
 @click.option("--out", type=PATH, default=Path("pores"), help="Folder for the results.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Score of a pore voxel; by default that of the run.")
+@click.option(
+    "--network-only",
+    is_flag=True,
+    help="Leave closed air out where the run sees no pore; by default, air that metal encloses is one.",
+)
 @click.option("--voxel-mm", type=click.FloatRange(0, min_open=True), help="Side of a voxel, in place of the file's.")
 @click.option("--air", type=float, help="Gray value of air; by default that of the histogram.")
 @click.option("--metal", type=float, help="Gray value of metal; by default that of the histogram.")
@@ -43,6 +48,7 @@ def main(
     otsu_fixed: bool,
     out: Path,
     threshold: float | None,
+    network_only: bool,
     voxel_mm: float | None,
     air: float | None,
     metal: float | None,
@@ -84,18 +90,18 @@ def main(
     outside = cast(Background, background)
     part = find_part(scan, levels, out, outside, reference)
     if run is not None:
-        scores, mark = map_with_run(run, scan, levels, out, threshold)
+        scores, mark, closed_air = map_with_run(run, scan, levels, out, threshold)
         method = f"run {run}"
     else:
         rule = (FIXED if otsu_fixed else OtsuRule()).model_copy(
             update={"background": outside if otsu_fixed or background == "none" else "corner"}
         )
-        scores, mark = map_with_thresholds(scan, levels, out, rule), 0.5
+        scores, mark, closed_air = map_with_thresholds(scan, levels, out, rule), 0.5, False
         method = "thresholds (fixed rule)" if otsu_fixed else "thresholds (Algorithm 1)"
     limits = Limits(max_porosity, max_section, max_diameter, max_count, min_surface_gap, min_pore_gap)
     found = analyze_pores(
         scan, levels, part, scores, mark, out, least_voxels=min_voxels, reference=reference, limits=limits,
-        method=method,
+        method=method, closed_air=closed_air and not network_only,
     )  # fmt: skip
     page = write_page(found, scan, levels, read_volume(out / "labels.tif").values, out)
     summary = found.summary

@@ -63,6 +63,18 @@ def test_the_part_holds_its_closed_pores() -> None:
     np.testing.assert_array_equal(whole, expected)
 
 
+def test_closed_air_is_what_metal_encloses() -> None:
+    values = np.zeros((40, 20, 20), np.float32)
+    values[2:38, 3:17, 3:17] = 1
+    values[30:34, 8:12, 8:12] = 0.1  # a pore in the second slab
+    values[2:20, 5:7, 5:7] = 0.0  # a blind hole from above
+    part = PartMask(lambda a, b: values[a:b], values.shape)
+    found = np.concatenate([part.closed_air(first, first + 7) for first in range(0, 40, 7)])
+    expected = np.zeros(values.shape, bool)
+    expected[30:34, 8:12, 8:12] = True
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_bore_is_outside() -> None:
     whole = part_of(block(bore=True))
     assert not whole[:, 18:21, 18:21].any()

@@ -37,6 +37,7 @@ def test_metrics_by_hand() -> None:
     assert found["pore_recall"] == 0.5
     assert found["large_pore_recall"] is None  # eight voxels are a diameter of 2.5
     assert found["false_pores_per_volume"] == 2
+    assert found["false_closed_pores_per_volume"] == 1  # the other one lies in air
     part = 8 * 8 * 10 - 8  # without air and the open pore
     assert found["false_pores_per_million_voxels_of_part"] == pytest.approx(2e6 / part)
     assert found["pod_a50_voxels"] is None  # two pores carry no curve

@@ -1,5 +1,8 @@
 """Maps of whole volumes: probabilities, and files that go on where they were stopped."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +13,14 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.volumes.gray_levels import GrayLevels
+from data.volumes.labeled import LabeledVolume
+from data.volumes.labels import MATERIAL, PORE
 from data.volumes.reading import read_volume
 from data.volumes.volume import Volume
 from data.volumes.writing import write_volume
 from detectors.build import build_model
 from detectors.experiments.pore_analysis import analyze_pores, find_part
+from detectors.runs.evaluate_volumes import whole_map
 from detectors.volumes import inference
 from detectors.volumes.inference import map_volume, write_map
 from detectors.volumes.unet3d import UNet3DConfig
@@ -79,6 +85,56 @@ def test_a_stopped_map_goes_on_and_is_the_same_to_the_last_bit(
     assert wanted == [16]  # a finished map is taken as it is
 
 
+SLOW_MAP = """
+import sys
+import time
+from pathlib import Path
+
+from torch import nn
+
+from data.volumes.gray_levels import GrayLevels
+from data.volumes.reading import read_volume
+from detectors.volumes.inference import write_map
+from detectors.volumes.unet3d import UNet3DConfig
+
+
+class Slow(nn.Module):
+    config = UNet3DConfig(block=12, overlap=7)
+
+    def map_blocks(self, blocks):
+        time.sleep(0.1)
+        return (blocks[:, 0] * 0.1 + blocks.mean() * 0.3).clamp(0, 1)
+
+
+write_map(Slow(), read_volume(sys.argv[1]), GrayLevels(0.0, 1.0), Path(sys.argv[2]), "key")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_what_the_next_one_goes_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_volume(tmp_path / "scan.npy", metal((120, 12, 12)).values)
+    part = tmp_path / "map.npy.part"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_MAP, str(path), str(tmp_path / "map.npy")], cwd=Path(__file__).parents[3],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not part.exists() or part.stat().st_size < 30 * 12 * 12 * 4:
+        assert process.poll() is None, "the process ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "map.npy").exists()
+    # A map that depends on where a block lies.
+    monkeypatch.setattr(Certain, "map_blocks", lambda _, blocks: (blocks[:, 0] * 0.1 + blocks.mean() * 0.3).clamp(0, 1))
+    whole = np.load(write_map(Certain(), read_volume(path), LEVELS, tmp_path / "whole.npy", "key"))
+    found = np.load(write_map(Certain(), read_volume(path), LEVELS, tmp_path / "map.npy", "key"))
+    np.testing.assert_array_equal(found, whole)
+
+
 def test_a_bad_voxel_far_down_leaves_nothing(network: nn.Module, tmp_path: Path) -> None:
     volume = metal((50, 20, 24))
     volume.values[47, 3, 5] = np.nan  # type: ignore[index]
@@ -94,6 +150,30 @@ def test_a_volume_that_changed_is_mapped_anew(network: nn.Module, tmp_path: Path
     write_volume(path, np.asarray(values) * np.float32(0.7))
     second = np.load(write_map(network, read_volume(path), LEVELS, tmp_path / "map.npy", "key"))
     assert not np.array_equal(first, second)
+
+
+class Blind(nn.Module):
+    """A model that sees no pore."""
+
+    config = UNet3DConfig(block=16, overlap=0)
+
+    def map_blocks(self, blocks: Tensor) -> Tensor:
+        return torch.zeros_like(blocks[:, 0])
+
+
+@pytest.mark.parametrize("closed_air", [True, False])
+def test_closed_air_is_a_pore_whatever_the_network_says(closed_air: bool, tmp_path: Path) -> None:
+    labels = np.zeros((40, 24, 24), np.uint8)
+    labels[4:36, 4:20, 4:20] = MATERIAL
+    labels[15:25, 8:16, 8:16] = PORE
+    volume = Volume((labels == MATERIAL).astype(np.float32))
+    cpu = torch.device("cpu")
+    values = whole_map(Blind(), LabeledVolume(volume, labels, LEVELS), cpu, closed_air)
+    np.testing.assert_array_equal(values == 1, (labels == PORE) & closed_air)
+    scores = write_map(Blind(), volume, LEVELS, tmp_path / "scores.npy", "key")
+    part = find_part(volume, LEVELS, tmp_path)
+    found = analyze_pores(volume, LEVELS, part, scores, 0.5, tmp_path, closed_air=closed_air)
+    assert found.table.voxels.tolist() == ([640] if closed_air else [])
 
 
 class Recorded:
