@@ -51,7 +51,7 @@ def in_copy(tree: Path, tests: tuple[str, ...]) -> int | None:
             os.dup2(null, 2)
             sys.path.insert(0, str(tree))
             os.environ["PYTHONPATH"] = str(tree)
-            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+            code = int(pytest.main(["-x", "-q", "-m", "", "-p", "no:cacheprovider", *tests]))
         finally:
             os._exit(code)
     stop = time.monotonic() + SECONDS

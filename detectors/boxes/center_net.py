@@ -133,7 +133,7 @@ class CenterNet(BoxDetector):
             images, targets = self._rescaled(images, targets)
         objects = check_targets(images, targets)
         # Crowd regions are neither defects nor background: what lies there is not known.
-        crowds = [regions.boxes for regions in crowd_regions(images, targets or [])]
+        crowds = [_continued(regions.boxes, regions.size) for regions in crowd_regions(images, targets or [])]
         heat, sides = self.maps(_batch(images))
         losses = center_losses(heat, sides, [t["boxes"] for t in objects], [t["labels"] for t in objects], crowds)
         return {"loss_heat": losses["loss_heat"], "loss_box": self.config.box_weight * losses["loss_box"]}
@@ -189,6 +189,18 @@ class CenterNet(BoxDetector):
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         kept = batched_nms(boxes, scores, labels, config.nms_iou)
         return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
+
+
+def _continued(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return crowd regions [C, 4] that go on without end where they touch the right or the lower border.
+
+    A batch continues its images there by their border, and so does what is not known of it.
+    """
+    x1, y1, x2, y2 = boxes.unbind(1)
+    endless = boxes.new_tensor(torch.inf)
+    return torch.stack(
+        [x1, y1, torch.where(x2 > size[1] - 0.1, endless, x2), torch.where(y2 > size[0] - 0.1, endless, y2)], 1
+    )
 
 
 def _batch(images: list[Tensor]) -> Tensor:
