@@ -23,12 +23,12 @@ OPTIONAL_PACKAGES = {
             "accelerate", "albumentations", "cv2", "matplotlib", "pycocotools", "safetensors", "scipy", "skimage",
             "tensorboard", "torch", "torchvision", "xraydb",
         ),
-        "train",
+        "",
     ),
     "onnx": "export",
     "onnxruntime": "runtime",
 }  # fmt: skip
-"""Packages that only some commands need, and the extra that installs them."""
+"""Packages that only some commands need, and the extra that installs them; "" is the package without one."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -71,11 +71,11 @@ class Command(click.Command):
 
 def describe_missing(package: str) -> str:
     """Return what to install where a package is missing that only some commands need."""
-    extra = OPTIONAL_PACKAGES[package]
+    extra = f"[{OPTIONAL_PACKAGES[package]}]" if OPTIONAL_PACKAGES[package] else ""
     others = ", or predict with an exported model (radiograph export)" if package == "torch" else ""
     return (
         f"this needs the package {package}, which is not installed: python -m pip install "
-        f"'radiograph-detectors[{extra}]' (from a checkout: '.[{extra}]'){others}"
+        f"'radiograph-detectors{extra}' (from a checkout: '.{extra}'){others}"
     )
 
 
