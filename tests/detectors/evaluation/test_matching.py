@@ -76,6 +76,36 @@ def test_center_hit_accepts_what_iou_refuses() -> None:
     assert not match_detections(dataset, [call(1, [0, 0, 90, 90], 0.9)], criterion="center").hit.any()
 
 
+def test_a_center_is_the_middle_in_both_directions() -> None:
+    dataset = dataset_of({1: [[40, 40, 10, 10]]})
+    for box, inside in (([38, 38, 10, 10], True), ([41, 34, 10, 10], False), ([34, 41, 10, 10], False)):
+        assert match_detections(dataset, [call(1, box, 0.9)], criterion="center").hit.tolist() == [inside], box
+
+
+def test_a_detection_takes_the_object_that_it_covers_best() -> None:
+    dataset = dataset_of({1: [[0, 0, 10, 10], [2, 0, 10, 10]]})
+    table = match_detections(dataset, [call(1, [1.5, 0, 10, 10], 0.9)], iou=0.3)
+    assert table.matched_ground_truth.tolist() == [1]
+    assert table.match_iou[0] == pytest.approx(9.5 / 10.5)
+
+
+def test_a_crowd_region_takes_any_number_of_detections_and_none_is_a_hit() -> None:
+    dataset = dataset_of({1: [[0, 0, 50, 50]]})
+    dataset.annotations[0]["iscrowd"] = 1
+    table = match_detections(dataset, [call(1, [5, 5, 10, 10], 0.6), call(1, [30, 30, 10, 10], 0.9)])
+    assert table.ignored.tolist() == [True, True]
+    assert not table.hit.any()
+    assert not table.false_call.any()
+    assert table.matched_detection.tolist() == [0]  # the first of them, by score
+
+
+def test_equal_boxes_meet_a_threshold_of_one_though_their_overlap_is_rounded() -> None:
+    box = [0.7, 0.7, 0.1, 0.1]  # 0.7 + 0.1 - 0.7 is a little less than 0.1
+    table = match_detections(dataset_of({1: [box]}), [call(1, box, 0.9)], iou=1.0)
+    assert table.overlaps.pair_iou[0] < 1
+    assert table.hit.tolist() == [True]
+
+
 def test_classes_do_not_match_each_other() -> None:
     dataset = dataset_of({1: [[0, 0, 10, 10]]})
     table = match_detections(dataset, [call(1, [0, 0, 10, 10], 0.9, category=2)])
