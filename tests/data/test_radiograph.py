@@ -19,6 +19,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 
 from data.errors import InputError
+from data.gray_levels import gray_channel
 from data.limits import LIMIT_VARIABLE
 from data.radiograph import (
     find_radiographs,
@@ -585,3 +586,11 @@ def test_finding_files_in_folders(tmp_path: Path) -> None:
                           (tmp_path / "b/notes.txt", "not a radiograph")):  # fmt: skip
         with pytest.raises(InputError, match=problem):
             find_radiographs([path])
+
+
+def test_a_color_in_the_second_channel_alone_is_a_color() -> None:
+    values = np.full((4, 5, 3), 9, np.uint8)
+    assert gray_channel(values, Path("a.png")).shape == (4, 5)
+    values[2, 2, 1] = 10
+    with pytest.raises(InputError, match="color image"):
+        gray_channel(values, Path("a.png"))

@@ -115,6 +115,7 @@ def test_the_smallest_box() -> None:
     assert not has_area(clip_box([9.995, 3, 4, 5], 10, 10))  # as much as lies inside counts
     assert has_area(np.array([[0, 0, 1, 1], [0, 0, np.nan, 1], [2, 0, 1, 1]])).tolist() == [True, False, False]
     assert trim_bbox([-1, 2, 4, 9], 10, 10) == [0, 2, 3, 8]
+    assert trim_bbox([7, 2, 4, 5], 10, 10) == [7, 2, 3, 5]
     assert clip_box([-1, 8, 20, 9], 10, 12).tolist() == [0, 8, 10, 12]
     assert clip_box([2, -3, 4, 9], 10, 12).tolist() == [2, 0, 6, 6]
 
