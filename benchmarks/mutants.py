@@ -78,8 +78,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
-        for name in ("data", "detectors", "radiograph", "tests"):
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+        for name in ("data", "detectors", "radiograph", "tests", "tools"):
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", tree)
         sys.dont_write_bytecode = True
         checked: set[tuple[str, ...]] = set()
