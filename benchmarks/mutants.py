@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
-        for name in ("data", "detectors", "radiograph", "tests", "tools"):
+        for name in ("data", "detectors", "docs", "radiograph", "tests", "tools"):
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", tree)
         sys.dont_write_bytecode = True

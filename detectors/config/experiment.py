@@ -117,6 +117,12 @@ class TrainConfig(StrictModel):
     validate_every: int = Field(1, ge=1, description="Epochs between validations; the last epoch always has one.")
     device: Literal["auto", "cpu"] = Field("auto", description="'auto' takes the GPU if there is one.")
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _yaml_no(cls, value: object) -> object:
+        """Take back what YAML makes of the bare word `no`."""
+        return "no" if value is False else value
+
 
 class ExperimentConfig(StrictModel):
     """One experiment: what one YAML file describes."""

@@ -140,3 +140,10 @@ def test_a_configuration_is_known_again_by_its_former_names() -> None:
     assert not describes(values, config)
     assert not describes({"model": 3}, config)
     assert not describes(None, config)
+
+
+def test_the_bare_word_no_is_a_precision() -> None:
+    assert read_config("quickstart", ["train.precision=no"]).train.precision == "no"
+    assert read_config("quickstart", ["train.precision=auto"]).train.precision == "auto"
+    with pytest.raises(InputError, match="precision"):
+        read_config("quickstart", ["train.precision=yes"])

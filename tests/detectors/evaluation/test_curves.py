@@ -62,6 +62,17 @@ def test_score_curve_by_hand(table: MatchTable) -> None:
     assert curve.f1.tolist() == pytest.approx([2 / 5, 2 / 6, 2 / 7, 4 / 9])
     assert curve.best() == 3
     assert [curve.at(t) for t in (0.95, 0.9, 0.65, 0.0)] == [-1, 0, 2, 3]
+    # A point with exactly as many false calls as allowed counts: at 1 an image recall is 0.5, not 0.25.
+    assert [curve.sensitivity_at(calls) for calls in (0, 0.5, 1, 2)] == [0.25, 0.25, 0.5, 0.5]
+
+
+def test_detections_on_a_crowd_are_neither_right_nor_wrong() -> None:
+    dataset = dataset_of([(1, PORE, 0), (1, PORE, 50)], 1)
+    dataset.annotations[0]["iscrowd"] = 1
+    table = match_detections(dataset, calls([(1, PORE, 0, 0.9), (1, PORE, 50, 0.8)]))
+    curve = precision_recall(table)
+    assert curve.precision.tolist() == [1.0]
+    assert curve.ap == pytest.approx(1.0)  # 0.5 if the call on the crowd were a false one
 
 
 def test_precision_recall_by_hand() -> None:
