@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time `tools/predict.py` of two checkouts in turn, on the same run and radiographs: what has a change cost?
+"""Time `tools/predict.py` of two checkouts in turn, on the same run and radiographs.
 
     python benchmarks/predicting_speed.py --before OLD_CHECKOUT --run RUN RADIOGRAPHS...
 
