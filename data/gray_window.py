@@ -62,6 +62,16 @@ class LevelMap:
         gray /= np.float32(self.full_scale)  # in place: one float array is enough
         return gray
 
+    def levels_of(self, gray: np.ndarray) -> np.ndarray:
+        """Return the levels int64 whose gray values come nearest to `gray`, any shape, in [0, 1]."""
+        if self.table is None:
+            return np.rint(np.asarray(gray, np.float64) * self.full_scale + self.low).astype(np.int64)
+        order = np.argsort(self.table, kind="stable")
+        ascending = self.table[order]
+        above = np.searchsorted(ascending, gray).clip(1, len(order) - 1)
+        nearer_below = gray - ascending[above - 1] < ascending[above] - gray
+        return np.asarray(order[above - nearer_below], np.int64)
+
 
 @dataclass(frozen=True)
 class GrayWindow:

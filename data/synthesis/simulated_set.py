@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from data.errors import InputError
 from data.files import atomic_path
 from data.formats.dicom import is_dicom
 from data.gray_notes import GrayNotes
+from data.gray_window import GrayWindow
 from data.image_paths import existing_image
 from data.radiograph import (
     PNG_SUFFIXES,
@@ -42,14 +43,16 @@ GENERATOR = 1
 
 
 def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path, config: SimulationConfig,
-                    per_image: int, seed: int = 0, bit_depth: int | None = None) -> Path:  # fmt: skip
+                    per_image: int, seed: int = 0, bit_depth: int | None = None, window: GrayWindow | None = None
+                    ) -> Path:  # fmt: skip
     """Write every radiograph with `per_image` simulated defects to `out`; return the path of its COCO annotations.
 
     Files keep their names below the folder of images, and their bit depths (`bit_depth` where they state it wrongly);
     what is neither PNG of 8 or 16 bits nor TIFF becomes TIFF, with the gray window that a DICOM header states.
     Simulated annotations have `simulated` true and a segmentation; real ones stay with `real_defects: keep`. Fewer
     defects are simulated where they have no room. `before_after.png` shows some radiographs, `annotations.json` is
-    written last: where it stands, the set is whole. Radiograph k depends on (`seed`, k) and nothing else. Where a
+    written last: where it stands, the set is whole. With `window` defects are drawn in the gray values behind it, as a
+    training draws them, and written in the file's own levels; without, in those of the full depth. Radiograph k depends on (`seed`, k) and nothing else. Where a
     folder of radiographs holds `out`, what `out` holds is not read.
 
     A whole set with the same arguments and the same radiographs is left as it is, an interrupted one is written anew.
@@ -79,6 +82,8 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
     simulation = config.model_dump(mode="json") | {"per_image": per_image, "seed": seed}
     if bit_depth is not None:
         simulation["bit_depth"] = bit_depth
+    if window is not None:
+        simulation["window"] = asdict(window)
     parameters = {
         "simulation": simulation,
         "generator": GENERATOR,
@@ -96,7 +101,7 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
         with progress() as bar:
             task = bar.add_task("simulated defects", total=len(paths))
             for index, (image, path) in enumerate(zip(dataset.images, paths, strict=True)):
-                radiograph = read_radiograph(path, bit_depth)
+                radiograph = read_radiograph(path, bit_depth, window)
                 real, boxes = dataset.annotations_of(image["id"]), dataset.boxes_xyxy(image["id"])
                 notes.add(image["file_name"], replace(radiograph, level_map=radiograph.display_map()))
                 levels = radiograph.full_scale
@@ -104,8 +109,9 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
                 rng = np.random.default_rng([seed, index])
                 simulated = simulator(radiograph.pixels, background, rng, per_image, levels)
                 # With fewer bits than 8 the levels are not the file's own any more.
-                window = radiograph.file_window if radiograph.bit_depth >= 8 else None
-                write_radiograph(out / names[index], simulated.pixels, max(radiograph.bit_depth, 8), window)
+                stated = radiograph.file_window if radiograph.bit_depth >= 8 else None
+                pixels = _full_depth(radiograph, simulated.pixels)
+                write_radiograph(out / names[index], pixels, max(radiograph.bit_depth, 8), stated)
                 images.append({**image, "file_name": names[index]})
                 side = square_side(radiograph.pixel_size_mm)
                 if side is not None:
@@ -113,7 +119,7 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
                 annotations += real if config.real_defects == "keep" else []
                 annotations += _annotations(simulated, image, category)
                 if len(shown) < SHOWN:
-                    shown.append(_pair(radiograph, boxes, simulated))
+                    shown.append(_pair(radiograph, boxes, pixels, simulated.boxes))
                 bar.advance(task)
         annotations = [{**annotation, "id": k} for k, annotation in enumerate(annotations, start=1)]
         notes.warn()
@@ -223,11 +229,27 @@ def _is_whole(out: Path, names: list[str], inputs: str) -> bool:
         return False
 
 
-def _pair(radiograph: Radiograph, boxes: np.ndarray, simulated: Simulated) -> np.ndarray:
-    """Return a radiograph with its boxes beside the simulated one with those of the simulated defects, RGB uint8."""
+def _full_depth(radiograph: Radiograph, pixels: np.ndarray) -> np.ndarray:
+    """Return changed gray values of a radiograph, float32 [H, W], on the scale of the full depth.
+
+    What the window saturates, such as a burnt-in caption, keeps its level where nothing was changed.
+    """
+    if radiograph.level_map.source == "full":
+        return pixels
+    levels = radiograph.levels.astype(np.int64)
+    changed = pixels != radiograph.pixels
+    levels[changed] = radiograph.level_map.levels_of(pixels[changed])
+    return (levels / (2**radiograph.bit_depth - 1)).astype(np.float32)
+
+
+def _pair(radiograph: Radiograph, boxes: np.ndarray, after: np.ndarray, simulated: np.ndarray) -> np.ndarray:
+    """Return a radiograph with its boxes beside the one with simulated defects, RGB uint8.
+
+    `after` float32 [H, W] holds gray values of the full depth, `simulated` float32 [N, 4] the boxes of new defects.
+    """
     view = radiograph.display_map()  # that of the radiograph for both
-    after = np.rint(simulated.pixels * radiograph.full_scale).astype(radiograph.levels.dtype)
-    return np.hstack([draw_boxes(view(radiograph.levels), boxes), draw_boxes(view(after), simulated.boxes)])
+    levels = np.rint(after * (2**radiograph.bit_depth - 1)).astype(radiograph.levels.dtype)
+    return np.hstack([draw_boxes(view(radiograph.levels), boxes), draw_boxes(view(levels), simulated)])
 
 
 def _annotations(simulated: Simulated, image: ImageRecord, category: int) -> list[Annotation]:

@@ -19,6 +19,7 @@ from data.coco import CocoDataset, write_coco
 from data.console import progress
 from data.errors import InputError
 from data.files import write_json
+from data.gray_window import GrayWindow
 from data.image_paths import existing_image
 from data.masks import CATEGORIES
 from data.radiograph import find_radiographs, image_record, read_radiograph
@@ -27,6 +28,7 @@ from data.synthesis.simulated_set import write_simulated
 from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.visible_defects import survey
 from detectors.config.files import read_config
+from detectors.config.window import gray_window
 from detectors.evaluation.runs import read_run
 from detectors.evaluation.threshold import choose_threshold, write_threshold
 from detectors.experiments.adaptation_page import write_page
@@ -84,7 +86,8 @@ def adapt(
         )
     files = _distinct(find_radiographs(radiographs))
     folder = Path(os.path.commonpath([file.parent for file in files]))
-    images = _checked(files, folder)
+    window = gray_window(read_config("adapt", overrides).data)
+    images = _checked(files, folder, window)
     unknown = _unknown_places(teacher, images, folder)
     held = max(2, round(HELD_BACK * len(images)))
     data = out / "data"
@@ -95,7 +98,13 @@ def adapt(
     write_coco(plain, CocoDataset(images[-held:], [a for a in unknown if a["image_id"] in known], CATEGORIES))
     simulation = SimulationConfig(shapes="varied")
     simulated = write_simulated(
-        CocoDataset(images[-held:], [], CATEGORIES), folder, data / "simulated", simulation, SIMULATED_PER_IMAGE, seed=1
+        CocoDataset(images[-held:], [], CATEGORIES),
+        folder,
+        data / "simulated",
+        simulation,
+        SIMULATED_PER_IMAGE,
+        seed=1,
+        window=window,
     )
     _, before = evaluate_run(start, simulated, simulated.parent, out / "before")
     config = read_config(
@@ -151,7 +160,7 @@ def _distinct(files: Sequence[Path]) -> list[Path]:
     return list(seen.values())
 
 
-def _checked(files: Sequence[Path], folder: Path) -> list[ImageRecord]:
+def _checked(files: Sequence[Path], folder: Path, window: GrayWindow) -> list[ImageRecord]:
     """Return the COCO image records of the files. Raises InputError for what is no radiograph of a casting."""
     images: list[ImageRecord] = []
     with progress(transient=True) as bar:
@@ -164,7 +173,7 @@ def _checked(files: Sequence[Path], folder: Path) -> list[ImageRecord]:
                     f"{file}: {record['width']} x {record['height']} pixels look like a weld film; "
                     "give radiographs of castings, or sections of at most 3 : 1"
                 )
-            offer = survey(read_radiograph(file).pixels)
+            offer = survey(read_radiograph(file, window=window).pixels)
             if len(offer.usable) < LEAST_METAL * offer.noise.size:
                 raise InputError(f"{file}: no metal in which a defect could show (black, white or flat); leave it out")
             images.append(record)

@@ -140,6 +140,16 @@ def test_windowed_gray_values_are_whole_levels(tmp_path: Path, window: GrayWindo
     assert found.pixels.max() == 1
 
 
+@pytest.mark.parametrize("window", [*WINDOWS, GrayWindow("file")])
+def test_gray_values_go_back_to_levels_that_show_the_same(tmp_path: Path, window: GrayWindow) -> None:
+    write_dark_dicom(tmp_path / "a.dcm", VOILUTFunction="SIGMOID")
+    found = read_radiograph(tmp_path / "a.dcm", window=window)
+    back = found.level_map.levels_of(found.pixels)
+    assert np.array_equal(found.level_map(back), found.pixels)
+    inside = (found.pixels > 0) & (found.pixels < 1)
+    assert np.abs(back[inside] - found.levels[inside].astype(np.int64)).max() <= (0 if window.kind != "file" else 1)
+
+
 def test_percentiles_leave_a_caption_out_but_not_air(tmp_path: Path) -> None:
     write_dicom(tmp_path / "a.dcm", dark_levels(), 16)
     assert read_radiograph(tmp_path / "a.dcm", window=GrayWindow("percentiles", 0, 100)).level_map.high < 400

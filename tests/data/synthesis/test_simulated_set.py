@@ -13,7 +13,7 @@ from data.coco import CocoDataset, read_coco
 from data.datasets import DetectionDataset
 from data.defect_free import read_defect_free
 from data.errors import InputError
-from data.gray_window import AUTO
+from data.gray_window import AUTO, GrayWindow
 from data.radiograph import read_radiograph, write_radiograph
 from data.synthesis.simulated_set import write_simulated
 from data.synthesis.simulation_config import SimulationConfig
@@ -222,3 +222,22 @@ def test_simulated_samples_of_inverted_radiographs_lie_on_whole_gray_levels_too(
         levels = pixels.astype(np.float64) * 4095
         assert np.abs(levels - np.rint(levels)).max() < 1e-3
         assert (np.rint(levels) != np.rint(read_radiograph(tmp_path / "a.tif").pixels * 4095)).any()
+
+
+def test_behind_a_window_a_dark_film_gets_the_defects_of_a_bright_one(tmp_path: Path) -> None:
+    bright = np.clip(np.rint(np.random.default_rng(0).normal(60, 3, (70, 90))), 1, 118)
+    dark = 255 + bright
+    dark[5:12, 5:20] = 65535  # a burnt-in caption
+    window = GrayWindow("levels", 255, 255 + 120)
+    (tmp_path / "in").mkdir()
+    write_radiograph(tmp_path / "in/a.tif", dark / 65535, 16)
+    config = SimulationConfig(shapes="varied")
+    annotations = write_simulated(coco("a.tif"), tmp_path / "in", tmp_path / "out", config, 3, 0, None, window)
+    after = read_radiograph(tmp_path / "out/a.tif")
+    changed = after.levels != dark
+    assert changed.any()
+    assert (after.levels[~changed] == dark[~changed]).all()  # the caption too, which the window saturates
+    assert after.levels[changed].min() >= 255
+    assert after.levels[changed].max() <= 375
+    for x, y, w, h in (a["bbox"] for a in read_coco(annotations).annotations):  # what is annotated was changed
+        assert changed[int(y) : int(y + h), int(x) : int(x + w)].any()

@@ -9,6 +9,7 @@ import torch
 
 from data.coco import CocoDataset, read_coco
 from data.errors import InputError
+from data.radiograph import write_radiograph
 from detectors.backbones.packaged import write_packaged
 from detectors.build import build_model
 from detectors.config.files import read_config
@@ -43,7 +44,10 @@ def folder(tmp_path: Path) -> Path:
     for k in range(6):
         y, x = np.mgrid[: 112 + 16 * (k % 2), :128]  # of mixed sizes
         wall = 90 + 50 * (x > 40 + 5 * k) + 0.2 * y + np.random.default_rng(k).normal(0, 2, x.shape)
-        cv2.imwrite(str(folder / f"{k}.png"), np.round(wall).astype(np.uint8))
+        if k in (2, 5):  # a flat panel that uses a sliver of its 16 bits
+            write_radiograph(folder / f"{k}.tif", np.round(255 + wall / 2) / 65535, 16)
+        else:
+            cv2.imwrite(str(folder / f"{k}.png"), np.round(wall).astype(np.uint8))
     return folder
 
 
