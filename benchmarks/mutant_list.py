@@ -100,7 +100,7 @@ MUTANTS = [
     *_of("data/tiff_window.py", "data/test_tiff_window.py",
          ("if len(content) != 2 * length:", "if len(content) > 2 * length:"),
          ("and low < high", "")),
-    *_of("data/image_paths.py", "data/synthesis/test_simulated_set.py data/test_datasets.py",
+    *_of("data/image_paths.py", "data/test_radiograph_store.py data/synthesis/test_simulated_set.py",
          ("if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(image_dir)) and",
           "if False and"),
          ("os.path.normpath(Path(image_dir) / name)", "Path(image_dir) / Path(name).name")),

@@ -52,8 +52,8 @@ def write_simulated(dataset: CocoDataset, image_dir: str | Path, out: str | Path
     Simulated annotations have `simulated` true and a segmentation; real ones stay with `real_defects: keep`. Fewer
     defects are simulated where they have no room. `before_after.png` shows some radiographs, `annotations.json` is
     written last: where it stands, the set is whole. With `window` defects are drawn in the gray values behind it, as a
-    training draws them, and written in the file's own levels; without, in those of the full depth. Radiograph k depends on (`seed`, k) and nothing else. Where a
-    folder of radiographs holds `out`, what `out` holds is not read.
+    training draws them, and written in the file's own levels; without, in those of the full depth. Radiograph k depends
+    on (`seed`, k) and nothing else. Where a folder of radiographs holds `out`, what `out` holds is not read.
 
     A whole set with the same arguments and the same radiographs is left as it is, an interrupted one is written anew.
     Everything that can be seen beforehand is checked before anything is written.

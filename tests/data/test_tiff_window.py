@@ -43,6 +43,7 @@ def test_without_one_there_is_none_and_a_png_holds_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [
     {"low": "x"}, {"low": None}, {"low": float("nan")}, {"high": 0}, {"high": 1e400}, {"low": [1]},
+    {"high": 10.0}, {"low": 900.5},
     {"low": {}},
     {"table": 5}, {"table": "!"}, {"table": "AAAA"}, {"table": ""},
 ])  # fmt: skip

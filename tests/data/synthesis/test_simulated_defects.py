@@ -332,3 +332,21 @@ def test_defects_at_the_border_of_the_radiograph_are_cut_off_with_their_masks():
             assert (out.pixels - pixels)[mask.y0 : int(y2), mask.x0 : int(x2)][mask.mask].min() > 0
             touching += x1 == 0 or y1 == 0 or x2 == 72 or y2 == 64
     assert touching > 2
+
+
+def test_masks_lie_where_the_radiograph_was_changed_at_the_border_too():
+    pixels = np.full((64, 72), 0.4, np.float32)
+    config = simple(
+        semi_axis=Distribution(low=9, high=14), contrast=Distribution(low=0.2, high=0.2), noise=False, per_image=(3, 3),
+        edge_bias=1,
+    )  # fmt: skip
+    at_border = 0
+    for seed in range(40):
+        out = simulate(config, pixels, seed=seed)
+        covered = np.zeros(pixels.shape, bool)
+        for mask in out.masks:
+            covered[mask.y0 : mask.y0 + mask.mask.shape[0], mask.x0 : mask.x0 + mask.mask.shape[1]] |= mask.mask
+            at_border += min(mask.x0, mask.y0) < 3
+        change = np.abs(out.pixels - pixels)
+        assert covered[change > 0.3 * change.max()].all()  # of equal contrast all, and masks hold 0.2 of it
+    assert at_border > 2

@@ -24,6 +24,7 @@ def test_hand_worked_margins_and_the_first_boxes():
     assert (found.padding, found.boxes) == (2, 3)
     assert found.quartiles == (2, 3.5)
     assert estimate_box_padding(evaluation(true[2:], drawn), 1) == (5, (5, 5), 1)
+    assert estimate_box_padding(evaluation(true, drawn), 1) == (2, (2, 2), 1)  # two more are hit, and left out
 
 
 def test_detections_that_are_too_large_give_a_negative_margin():
