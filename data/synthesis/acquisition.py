@@ -29,7 +29,7 @@ class AcquisitionConfig(BaseModel):
     scatter: Share = Field(0.25, description="Largest scattered share of the open beam.")
     glare: Share = Field(0.18, description="Largest veiling glare, as a share of what is near.")
     noise: tuple[Positive, Positive] = Field(
-        (0.5, 10.0), description="Standard deviation of the noise where the window is middle gray, in levels of 255."
+        (0.5, 14.0), description="Standard deviation of the noise where the window is middle gray, in levels of 255."
     )
     one_wall_window: Share = Field(0.7, description="Share of radiographs whose window is set on one wall.")
     round_field: Share = Field(0.35, description="Share with the round, darker field of an image intensifier.")

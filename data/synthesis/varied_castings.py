@@ -47,5 +47,5 @@ VARIED_CASTINGS = PhantomKind(
     easy_size=(256, 256),
     layout=Layout(folder="VariedCastings", first_series="C0201", series_per_part=True, mask_series=None),
     stream=2,
-    generator=2,
+    generator=3,
 )
