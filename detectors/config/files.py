@@ -1,40 +1,26 @@
 """From YAML files and `--set` overrides to an `ExperimentConfig`, with every error at once."""
 
-import difflib
 import re
-import reprlib
-import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from data.errors import InputError
 from data.files import write_text
 from detectors.build import MODELS
 from detectors.config.experiment import ExperimentConfig
+from detectors.config.faults import SHORT, Layer, issues_of, joined, nearest, origin_of
 from detectors.config.source import is_other_origin
 from detectors.config.yaml_reader import parse_yaml, read_yaml
 from detectors.schema import ModelSection
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"  # package data, beside the code wherever that is
 MAX_LINKS = 20  # files that extend one another
-MAX_ISSUES = 20  # issues of one message
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3, without a point, for a string
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One place that sets fields: a file or a `--set`."""
-
-    origin: str
-    values: dict
 
 
 def find_config(name: str | Path) -> Path:
@@ -46,7 +32,7 @@ def find_config(name: str | Path) -> Path:
         if _is_file(candidate):
             return candidate
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-    raise InputError(f"{name}: no such configuration{_nearest(str(name), known)}; packaged: {', '.join(known)}")
+    raise InputError(f"{name}: no such configuration{nearest(str(name), known)}; packaged: {', '.join(known)}")
 
 
 def read_config(name: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
@@ -73,22 +59,21 @@ def check_config(values: Mapping[str, Any], layers: list[Layer] | None = None) -
     if schema is None or not isinstance(section, Mapping):
         given = section.get("name") if isinstance(section, Mapping) else section
         raise InputError(
-            f"{_origin(layers, ('model', 'name'))}: model.name is {_SHORT.repr(given)}"
-            f"{_nearest(str(given)[:80], MODELS)}; valid names: {', '.join(sorted(MODELS))}"
+            f"{origin_of(layers, ('model', 'name'))}: model.name is {SHORT.repr(given)}"
+            f"{nearest(str(given)[:80], MODELS)}; valid names: {', '.join(sorted(MODELS))}"
         )
     issues = []
     model: ModelSection = schema.model_construct(name=section["name"])
     try:
         model = schema.model_validate(dict(section))
     except ValidationError as error:
-        issues += _issues(error, layers, schema, ("model",))
+        issues += issues_of(error, layers, schema, ("model",))
     try:
         config = ExperimentConfig.model_validate({**values, "model": model})
     except ValidationError as error:
-        issues += _issues(error, layers, ExperimentConfig, ())
+        issues += issues_of(error, layers, ExperimentConfig, ())
     if issues:
-        more = [f"and {len(issues) - MAX_ISSUES} more"] if len(issues) > MAX_ISSUES else []
-        raise InputError("; ".join(issues[:MAX_ISSUES] + more))
+        raise InputError(joined(issues))
     return config
 
 
@@ -143,7 +128,7 @@ def _file_layers(path: Path, seen: tuple[Path, ...]) -> list[Layer]:
     if parent is None:
         return [layer]
     if not isinstance(parent, str) or not parent:
-        raise InputError(f"{path}: extends is {_SHORT.repr(parent)}; give the name of a configuration or a path")
+        raise InputError(f"{path}: extends is {SHORT.repr(parent)}; give the name of a configuration or a path")
     beside = path.parent / parent
     return [*_file_layers(beside if _is_file(beside) else find_config(parent), (*seen, path.resolve())), layer]
 
@@ -194,67 +179,6 @@ def _merge_list(key: str, base: list, over: dict) -> list:
             raise InputError(f"{key}.{position}: there are {len(elements)} before it; the next one is {len(elements)}")
         elements = _merge(elements, {position: value})
     return list(elements.values())
-
-
-def _issues(error: ValidationError, layers: list[Layer], schema: type[BaseModel], prefix: tuple[str, ...]) -> list[str]:
-    return [_fault(entry, layers, schema, prefix) for entry in error.errors()]
-
-
-def _fault(entry: Any, layers: list[Layer], schema: type[BaseModel], prefix: tuple[str, ...]) -> str:
-    location = prefix + entry["loc"]
-    name = ".".join(str(part) for part in location)
-    origin = _origin(layers, location)
-    if entry["type"] == "extra_forbidden":
-        parent = "".join(f"{part}." for part in location[:-1])
-        valid = _fields(schema, entry["loc"][:-1])
-        return f"{origin}: unknown field '{name}'{_nearest(str(location[-1]), valid, parent)}"
-    message = entry["msg"].removeprefix("Value error, ")
-    value = entry["input"]
-    given = "" if isinstance(value, dict | BaseModel) else f" (it is {_SHORT.repr(value)})"
-    return f"{origin}: field '{name}': {message}{given}"
-
-
-def _origin(layers: list[Layer], location: tuple) -> str:
-    """Return the last layer that sets `location`, or the nearest field above it."""
-    for length in range(len(location), 0, -1):
-        for layer in reversed(layers):
-            if _has(layer.values, location[:length]):
-                return layer.origin
-    return layers[-1].origin
-
-
-def _has(values: Any, location: tuple) -> bool:
-    for part in location:
-        try:
-            values = values[str(part)] if isinstance(values, dict) else values[part]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
-
-
-def _fields(schema: type[BaseModel], location: tuple) -> list[str]:
-    """Return the field names of the section at `location`."""
-    for part in location:
-        if isinstance(part, str):
-            field = next((f for n, f in schema.model_fields.items() if part in (n, f.alias)), None)
-            inner = field and _section(field.annotation)
-            if inner is None:
-                return []
-            schema = inner
-    return [field.alias or name for name, field in schema.model_fields.items()]
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """Return the configuration class inside an annotation such as `list[X]` or `X | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_section(argument) for argument in typing.get_args(annotation))
-    return next((section for section in found if section), None)
-
-
-def _nearest(name: str, valid: Iterable[str], parent: str = "") -> str:
-    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
-    return f", did you mean '{parent}{close[0]}'?" if close else ""
 
 
 def with_window_of(run: Path, config: ExperimentConfig) -> ExperimentConfig:

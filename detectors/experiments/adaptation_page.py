@@ -1,22 +1,12 @@
 """The page at the end of an adaptation: what was found, what is found of simulated defects, what that does not say."""
 
-import base64
-from html import escape
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from data.files import write_text
+from detectors.evaluation.html_page import STYLE, figure_of_file
 
 MOST_PICTURES = 24
-WIDTH = 520  # pixels of a picture on the page
-
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse}td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;text-align:right}"
-    "figure{display:inline-block;margin:.4rem}figcaption{font-size:12px;color:#555}img{max-width:100%}"
-)
 
 
 def write_page(out: Path, record: dict[str, Any]) -> Path:
@@ -32,7 +22,7 @@ def write_page(out: Path, record: dict[str, Any]) -> Path:
         for row in record["pod"]
     )
     overlays = sorted((out / "found" / "overlays").glob("*.png"))[:MOST_PICTURES]
-    pictures = "".join(_figure(path) for path in overlays)
+    pictures = "".join(figure_of_file(path) for path in overlays)
     page = f"""<!doctype html><meta charset="utf-8"><title>Adaptation</title><style>{STYLE}</style>
 <h1>Adapted to {record["radiographs"]} radiographs</h1>
 <p>{record["held_back"]} of them were held back from training. {record["left_out_places"]} places where the detector to
@@ -41,7 +31,7 @@ start from called were left out of training: they may be defects, and nobody has
 held back, places left out not counted. Of the defects simulated in them,
 {record["recall_of_simulated_defects"]:.0%} are found at that threshold.</p>
 <h2>Simulated defects found, by size and contrast</h2>
-{_figure(out / "plots" / "pod_surface.png", 760)}
+{figure_of_file(out / "plots" / "pod_surface.png", 760)}
 <table><tr><th>contrast over noise</th><th>size, px</th><th>found</th><th>share</th><th>95 % interval</th></tr>
 {rows}</table>
 <h2>What this does not say</h2>
@@ -61,15 +51,3 @@ all are in found/overlays.</p>
 
 def _range(low: float, high: float | None) -> str:
     return f"over {low:g}" if high is None else f"{low:g} to {high:g}"
-
-
-def _figure(path: Path, width: int = WIDTH) -> str:
-    """Return a picture file as an HTML figure with its data inside; nothing where it cannot be read."""
-    picture = cv2.imread(str(path))
-    if picture is None:
-        return ""
-    scale = min(width / picture.shape[1], 1.0)
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    data = base64.b64encode(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()).decode()
-    name = escape(path.stem)
-    return f'<figure><img alt="{name}" src="data:image/jpeg;base64,{data}"><figcaption>{name}</figcaption></figure>'

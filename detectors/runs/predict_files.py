@@ -108,7 +108,8 @@ def predict_files(
             writer.submit(_write_pictures, radiograph, found, threshold, staged, name, overlays)
             bar.advance(task)
         writer.wait()
-        write_json(staged / "images.json", {"images": images, "categories": predictor.categories}, indent=1)
+        described = {"images": images, "categories": predictor.categories, "threshold": threshold}
+        write_json(staged / "images.json", described, indent=1)
         write_json(staged / "detections.json", results)
     notes.warn()
     return images, results
