@@ -18,7 +18,8 @@ class CenterNetGraph(nn.Module):
     def __init__(self, model: CenterNet) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        self.model.backbone.encode = exported_encoding(model.backbone.encode)  # type: ignore[assignment]
+        self.encode = exported_encoding(model.backbone.encode)
+        self.model.backbone.encode = nn.Identity()  # type: ignore[assignment]
 
     def forward(self, image: Tensor, candidates: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes [1, n, 4] in pixels within the radiograph, scores [1, n] and labels int64 [1, n].
@@ -32,9 +33,10 @@ class CenterNetGraph(nn.Module):
         config = self.model.config
         height, width = size_of(image)
         small = rescaled(image, scale)
-        images = pad_to_multiple(small, COARSEST)
+        # Channels of a mirror image are mirror images of the channels, which take a third of the time.
+        channels = self.encode(pad_to_multiple(small, COARSEST))
         mirrors = MIRRORS[config.flip_test]
-        heat, sides = self.model.maps(torch.cat([flipped(images, axes) for axes, _ in mirrors]))
+        heat, sides = self.model.maps(torch.cat([flipped(channels, axes) for axes, _ in mirrors]))
         heat = torch.sigmoid(heat)
         if len(mirrors) > 1:
             pairs = [(k, axes, list(order)) for k, (axes, order) in enumerate(mirrors)]

@@ -198,3 +198,9 @@ def exported_encoding(encoding: nn.Module) -> nn.Module:
     if isinstance(encoding, SoftContrast):
         return ExportedSoftContrast(encoding)
     return encoding
+
+
+def encoding_names(module: nn.Module) -> list[str]:
+    """Return the names of what turns gray values into channels in a graph, as they occur in those of its operators."""
+    kinds = (ExportedDefectChannels, ExportedLocalContrast, ExportedSoftContrast)
+    return [name.rpartition(".")[2] for name, part in module.named_modules() if isinstance(part, kinds)]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from data.synthesis.phantom import make_phantom
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.window import gray_window
 from detectors.export.graph import OPSET, Graph, build_graph, write_onnx
+from detectors.export.layers import encoding_names
 from detectors.export.parity import Parity, compare_answers
+from detectors.export.quantize import Int8Outcome, Int8Wish, quantize_exported
 from detectors.runs.checkpoint import load_model
 from detectors.runs.output_folder import staged_folder
 from detectors.runs.prediction import default_threshold
@@ -33,19 +36,28 @@ LEAST_PARITY = 0.9
 """Share of detections that must agree: fewer are no rounding, but a graph that computes something else."""
 
 
-def export_run(run: Path, out: Path, radiographs: Sequence[Path] = ()) -> Parity:
+@dataclass(frozen=True)
+class Export:
+    """What was exported: how alike the float32 model and the run answer, and what 8 bits cost, if there are any."""
+
+    parity: Parity
+    int8: Int8Outcome | None = None
+
+
+def export_run(run: Path, out: Path, radiographs: Sequence[Path] = (), int8: Int8Wish | None = None) -> Export:
     """Export a run, a checkpoint or packaged weights to a folder.
 
     Args:
         run: what to export.
         out: the folder, new or of an earlier export.
         radiographs: files or folders on which the exported model is compared with the run, besides two phantoms.
+        int8: how to quantize it after that; None for float32.
 
     Returns:
-        How alike the two answer; the card has it, too.
+        How alike the two answer, and what 8 bits cost; the card has both, too.
 
-    Raises InputError for a run that cannot be exported, and where the exported model answers differently. Nothing is
-    written then.
+    Raises InputError for a run that cannot be exported, where the exported model answers differently, and where 8 bits
+    cost too much. Nothing is written then.
 
     """
     if out.is_dir() and any(out.iterdir()) and not is_exported(out):
@@ -68,7 +80,11 @@ def export_run(run: Path, out: Path, radiographs: Sequence[Path] = ()) -> Parity
             raise InputError(f"{run}: the exported model does not answer as the run does ({parity}): it is not written")
         card["parity"] = {"share": parity.share, **vars(parity)}
         write_card(folder, card)
-    return parity
+        if int8 is None:
+            return Export(parity)
+        outcome = quantize_exported(folder, encoding_names(graph.module), config, int8)
+        write_card(folder, card | {"precision": "int8", "int8": outcome.as_fields()})
+    return Export(parity, outcome)
 
 
 def sample_radiographs(config: ExperimentConfig, window: GrayWindow, paths: Sequence[Path]) -> list[np.ndarray]:
@@ -128,8 +144,10 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
     write_sums(folder)
 
 
-def report(out: Path, parity: Parity) -> None:
+def report(out: Path, export: Export) -> None:
     """Print what was exported."""
     size = sum(path.stat().st_size for path in out.iterdir())
-    console.print(f"{parity}")
+    console.print(f"{export.parity}")
+    if export.int8 is not None:
+        console.print(f"{export.int8}")
     console.print(f"wrote {out} ({size / 1e6:.1f} MB); predict with: radiograph predict --run {out} RADIOGRAPHS")

@@ -1,0 +1,175 @@
+"""Static quantization of a graph to 8-bit integers: ranges from calibration, QDQ pairs around all but some layers.
+
+ONNX Runtime's scheme for x86: unsigned activations, signed weights with one scale a channel. What turns gray values
+into channels stays in float, and so do the first layers (their few input channels cost much to quantize and gain
+nothing) and the last ones before a choice among candidates (their output is the score itself).
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+Feeds = Mapping[str, np.ndarray]
+
+LAYERS = ("Conv", "Gemm")
+CHOICES = ("TopK", "NonMaxSuppression")
+"""What chooses among candidates: layers before it are last layers, though others come behind it."""
+LEVELS = 255
+
+
+class Quantizer:
+    """A graph, calibrated once, of which any set of layers can be quantized.
+
+    Args:
+        graph: an ONNX file.
+        encodings: names of the modules that turn gray values into channels.
+        feeds: inputs of the graph for calibration, at least one.
+        scratch: a folder for files on the way.
+
+    """
+
+    def __init__(self, graph: Path, encodings: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> None:
+        self.path = scratch / "folded.onnx"
+        _fold(graph, self.path)
+        model = onnx.load(self.path)
+        self.layers = [n.name for n in model.graph.node if _has_weights(n, model) and not _inside(n, encodings)]
+        self.edges = edge_layers(model, self.layers)
+        self._relus = _following_relus(model, self.layers)
+        with _quiet():
+            types = [*LAYERS, "Relu"]
+            calibrator = create_calibrator(
+                self.path, types, str(scratch / "calibration.onnx"), calibrate_method=CalibrationMethod.MinMax
+            )
+            calibrator.collect_data(_Reader(feeds))
+            self._ranges = calibrator.compute_data()
+        self.ranked = self._by_noise(model, feeds[:2], scratch / "power.onnx")
+
+    def write(self, path: Path, kept: Iterable[str]) -> None:
+        """Write the graph with all layers but the kept ones in 8 bits."""
+        kept = set(kept)
+        chosen = [name for name in self.layers if name not in kept]
+        relus = [self._relus[name] for name in chosen if name in self._relus]
+        with _quiet():
+            quantizer = QDQQuantizer(
+                onnx.load(self.path), True, False, QuantType.QInt8, QuantType.QUInt8, self._ranges,
+                [*chosen, *relus], [], [*LAYERS, "Relu"], {},
+            )  # fmt: skip
+            quantizer.quantize_model()
+            quantizer.model.save_model_to_file(str(path), False)
+
+    def _by_noise(self, model: ModelProto, feeds: Sequence[Feeds], path: Path) -> list[str]:
+        """Return the layers that are no edges, those first that rounding puts most noise into.
+
+        Rounding to steps adds a variance of a twelfth of the step's square to inputs and weights alike; what counts is
+        its share of their mean square.
+        """
+        nodes = {node.name: node for node in model.graph.node}
+        weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        inner = [name for name in self.layers if name not in self.edges]
+        power = _mean_squares(model, sorted({nodes[name].input[0] for name in inner}), feeds, path)
+        noise = {}
+        for name in inner:
+            source, weight = nodes[name].input[0], weights[nodes[name].input[1]]
+            low, high = (float(np.min(value)) for value in self._ranges[source].range_value[:2])
+            step = (max(high, 0.0) - min(low, 0.0)) / LEVELS
+            channels = weight.reshape(len(weight), -1)
+            steps = 2 * np.abs(channels).max(axis=1) / LEVELS
+            of_weights = (steps**2).mean() / 12 / max(float((channels**2).mean()), 1e-30)
+            noise[name] = step**2 / 12 / max(power[source], 1e-30) + of_weights
+        return sorted(inner, key=lambda name: -noise[name])
+
+
+def edge_layers(model: ModelProto, layers: Sequence[str]) -> list[str]:
+    """Return those layers that have no other before them, or none behind them up to a choice among candidates."""
+    chosen = set(layers)
+    before: dict[str, bool] = {}  # tensors: whether a layer lies before them
+    for node in model.graph.node:
+        fed = node.name in chosen or any(before.get(name, False) for name in node.input)
+        before.update(dict.fromkeys(node.output, fed))
+    behind: dict[str, bool] = {}
+    for node in reversed(model.graph.node):
+        leads = node.name in chosen or any(behind.get(name, False) for name in node.output)
+        if node.op_type in CHOICES:
+            continue
+        sources = node.input[:1] if node.op_type == "RoiAlign" else node.input  # not where it cuts, but what
+        for name in sources:
+            behind[name] = behind.get(name, False) or leads
+    nodes = {node.name: node for node in model.graph.node}
+    return [
+        name
+        for name in layers
+        if not before.get(nodes[name].input[0], False) or not any(behind.get(out, False) for out in nodes[name].output)
+    ]
+
+
+def _fold(graph: Path, path: Path) -> None:
+    """Write the graph with constants folded, and norms into the layers before them."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def _has_weights(node: NodeProto, model: ModelProto) -> bool:
+    return node.op_type in LAYERS and any(tensor.name == node.input[1] for tensor in model.graph.initializer)
+
+
+def _inside(node: NodeProto, modules: Sequence[str]) -> bool:
+    return any(f"/{name}/" in node.name for name in modules)
+
+
+def _following_relus(model: ModelProto, layers: Sequence[str]) -> dict[str, str]:
+    """Return the ReLU that alone reads a layer's output, by the layer; quantized with it, it costs nothing."""
+    chosen = set(layers)
+    readers: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    following = {node.name: readers.get(node.output[0], []) for node in model.graph.node if node.name in chosen}
+    return {name: nodes[0].name for name, nodes in following.items() if [n.op_type for n in nodes] == ["Relu"]}
+
+
+def _mean_squares(model: ModelProto, tensors: Sequence[str], feeds: Sequence[Feeds], path: Path) -> dict[str, float]:
+    """Return the mean square of tensors of a graph, over some inputs."""
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    for index, name in enumerate(tensors):
+        probe.graph.node.append(helper.make_node("Mul", [name, name], [f"square_{index}"]))
+        probe.graph.node.append(helper.make_node("ReduceMean", [f"square_{index}"], [f"power_{index}"], keepdims=0))
+        probe.graph.output.append(helper.make_tensor_value_info(f"power_{index}", onnx.TensorProto.FLOAT, []))
+    onnx.save(probe, path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [f"power_{index}" for index in range(len(tensors))]
+    found: Any = np.mean([session.run(names, dict(feed)) for feed in feeds], axis=0)
+    return dict(zip(tensors, found.tolist(), strict=True))
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # which has no types
+    def __init__(self, feeds: Sequence[Feeds]) -> None:
+        self._feeds = iter(feeds)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next inputs, None after the last."""
+        feed = next(self._feeds, None)
+        return None if feed is None else dict(feed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what the quantizer logs about its own choices."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

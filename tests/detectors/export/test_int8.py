@@ -1,0 +1,142 @@
+"""8-bit integers: which layers, what it costs, and when it is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from exported_models import TINY_CENTER_NET, save_run
+from onnx import TensorProto, helper
+
+from data.coco import CocoDataset, write_coco
+from data.errors import InputError
+from data.gray_window import GrayWindow
+from data.radiograph import write_radiograph
+from data.synthesis.phantom import make_phantom
+from detectors.boxes.center_net import CenterNetConfig
+from detectors.config.files import read_config
+from detectors.export import quantize
+from detectors.export.accuracy import Accuracy, Labeled, labeled_file, labeled_phantoms
+from detectors.export.int8 import edge_layers
+from detectors.export.quantize import Int8Wish, calibration_radiographs
+from detectors.export.write import export_run
+from detectors.runtime.folder import GRAPH, read_exported
+from detectors.runtime.predictor import ExportedPredictor
+
+
+def castings(folder: Path, count: int) -> Path:
+    """Write phantoms and their COCO file."""
+    images, annotations = [], []
+    for number in range(1, count + 1):
+        phantom = make_phantom("castings", 5, number, style="easy", size=(128, 96))
+        write_radiograph(folder / f"{number}.png", phantom.pixels, 8)
+        images.append({"id": number, "file_name": f"{number}.png", "width": 128, "height": 96})
+        for x1, y1, x2, y2 in phantom.boxes.tolist():
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": number, "category_id": 7, "iscrowd": 0,
+                 "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+            )  # fmt: skip
+    write_coco(folder / "castings.json", CocoDataset(images, annotations, [{"id": 7, "name": "pore"}]))
+    return folder / "castings.json"
+
+
+@pytest.mark.slow
+def test_int8_answers_like_float32_and_says_what_it_cost(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", CenterNetConfig(**TINY_CENTER_NET))
+    json_file = castings(tmp_path / "data", 3)
+    wish = Int8Wish([tmp_path / "data"], json_file)
+    export_run(tmp_path / "run", tmp_path / "float")
+    outcome = export_run(tmp_path / "run", tmp_path / "int8", int8=wish).int8
+    assert outcome is not None
+    card = json.loads((tmp_path / "int8" / "model_card.json").read_text())
+    assert card["precision"] == read_exported(tmp_path / "int8").precision == "int8"
+    assert card["int8"]["before"].keys() == {"ap50", "ap30"}
+    assert card["int8"]["calibrated_on"] == "3 radiographs"
+    operators = [node.op_type for node in onnx.load(tmp_path / "int8" / GRAPH).graph.node]
+    assert operators.count("QuantizeLinear") >= outcome.layers - len(outcome.kept) > 10
+    pixels = make_phantom("castings", 5, 9, style="easy", size=(160, 128)).pixels
+    exact, rounded = (ExportedPredictor(tmp_path / name)(pixels) for name in ("float", "int8"))
+    assert not np.array_equal(exact["scores"], rounded["scores"])
+    assert exact["scores"][:5] == pytest.approx(rounded["scores"][:5], rel=0.1)
+
+
+def test_what_costs_too_much_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_run(tmp_path / "run", CenterNetConfig(**TINY_CENTER_NET))
+    # Accuracy before, then after for every share of layers that stays in float32.
+    values = iter(
+        [Accuracy(0.8, 0.9), Accuracy(0.7, 0.9), Accuracy(0.8, 0.89), Accuracy(0.79, 0.9), Accuracy(0.8, 0.8)]
+    )
+    kept = []
+    writer = quantize.shutil.copyfile
+    monkeypatch.setattr("detectors.export.accuracy.Labeled.accuracy", lambda self, detect: next(values))
+    monkeypatch.setattr(quantize.shutil, "copyfile", lambda one, other: kept.append(one) or writer(one, other))
+    with pytest.raises(InputError, match=r"INT8 costs more than 0\.005 .* at best: AP 0\.800 at IoU 0\.5, 0\.890"):
+        export_run(
+            tmp_path / "run", tmp_path / "int8", int8=Int8Wish([tmp_path / "data"], castings(tmp_path / "data", 3))
+        )
+    assert len(kept) == 4
+    assert not (tmp_path / "int8").exists()
+
+
+def test_layers_that_cost_accuracy_stay_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_run(tmp_path / "run", CenterNetConfig(**TINY_CENTER_NET))
+    values = iter([Accuracy(0.8, 0.9), Accuracy(0.7, 0.9), Accuracy(0.796, 0.9)])
+    monkeypatch.setattr("detectors.export.accuracy.Labeled.accuracy", lambda self, detect: next(values))
+    outcome = export_run(
+        tmp_path / "run", tmp_path / "int8", int8=Int8Wish([tmp_path / "data"], castings(tmp_path / "data", 3))
+    ).int8
+    assert outcome is not None
+    edges = [name for name in outcome.kept if "stem.0" in name or name.startswith(("/heat", "/sides"))]
+    assert len(edges) == 3
+    inner = outcome.layers - len(edges)
+    assert len(outcome.kept) - len(edges) == -(-inner // 8)  # an eighth of them, the second that is tried
+
+
+def test_edges_are_the_first_layers_and_the_last_before_a_choice() -> None:
+    def conv(name: str, source: str, out: str) -> onnx.NodeProto:
+        return helper.make_node("Conv", [source, "w"], [out], name=name)
+
+    nodes = [
+        conv("first", "image", "a"), conv("middle", "a", "b"), conv("scores", "b", "c"), conv("boxes", "b", "d"),
+        helper.make_node("TopK", ["c", "k"], ["values", "places"]),
+        helper.make_node("Gather", ["d", "places"], ["rois"]),
+        helper.make_node("RoiAlign", ["b", "rois", "batch"], ["crops"]),
+        conv("head", "crops", "e"), conv("last", "e", "out"),
+    ]  # fmt: skip
+    value = helper.make_tensor_value_info("image", TensorProto.FLOAT, None)
+    model = helper.make_model(helper.make_graph(nodes, "graph", [value], []))
+    names = [node.name for node in nodes if node.op_type == "Conv"]
+    assert edge_layers(model, names) == ["first", "scores", "boxes", "last"]
+
+
+def test_phantoms_of_the_runs_own_kind_measure_it() -> None:
+    easy = labeled_phantoms(read_config("quickstart"), 2)
+    assert easy.description.startswith("2 simulated castings")
+    assert easy.read(easy.dataset.images[0]).shape == (320, 320)
+    perfect = easy.accuracy(iter_of_truth(easy))
+    assert (perfect.ap50, perfect.ap30) == (1.0, 1.0)
+    welds = labeled_phantoms(read_config("weld_fcn"), 1)
+    assert welds.description.startswith("1 simulated welds")
+    pixels, what = calibration_radiographs(read_config("quickstart"), GrayWindow("auto"), [])
+    assert (len(pixels), what) == (12, "12 simulated castings")
+
+
+def iter_of_truth(labeled: Labeled) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return a detector that answers with the annotated boxes, image after image."""
+    dataset = labeled.dataset
+    answers = iter([dataset.boxes_xyxy(image["id"]) for image in dataset.images])
+
+    def detect(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        boxes = next(answers)
+        return {"boxes": boxes, "scores": np.ones(len(boxes)), "labels": np.full(len(boxes), 3)}
+
+    return detect
+
+
+def test_a_file_without_defects_measures_nothing(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a.png", "width": 64, "height": 64}]
+    write_coco(tmp_path / "clean.json", CocoDataset(images, [], [{"id": 1, "name": "defect"}]))
+    with pytest.raises(InputError, match="has no defects, by which accuracy could be measured"):
+        labeled_file(tmp_path / "clean.json", None, GrayWindow("auto"))
