@@ -1,5 +1,6 @@
 """Export a run: its graph, its card and their hashes, whole or not at all."""
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from detectors.runs.output_folder import staged_folder
 from detectors.runs.prediction import default_threshold
 from detectors.runtime.folder import CARD, GRAPH, SUMS, VERSION, is_exported, write_sums
 from detectors.runtime.predictor import ExportedPredictor
-from detectors.runtime.session import bytes_per_pixel
+from detectors.runtime.session import Engine, bytes_per_pixel
 from detectors.version import __version__
 
 PHANTOMS = 2
@@ -44,7 +45,13 @@ class Export:
     int8: Int8Outcome | None = None
 
 
-def export_run(run: Path, out: Path, radiographs: Sequence[Path] = (), int8: Int8Wish | None = None) -> Export:
+def export_run(
+    run: Path,
+    out: Path,
+    radiographs: Sequence[Path] = (),
+    int8: Int8Wish | None = None,
+    runtime: Engine = "onnxruntime",
+) -> Export:
     """Export a run, a checkpoint or packaged weights to a folder.
 
     Args:
@@ -52,6 +59,7 @@ def export_run(run: Path, out: Path, radiographs: Sequence[Path] = (), int8: Int
         out: the folder, new or of an earlier export.
         radiographs: files or folders on which the exported model is compared with the run, besides two phantoms.
         int8: how to quantize it after that; None for float32.
+        runtime: what the exported model is compared in, and run by where it is installed.
 
     Returns:
         How alike the two answer, and what 8 bits cost; the card has both, too.
@@ -60,6 +68,8 @@ def export_run(run: Path, out: Path, radiographs: Sequence[Path] = (), int8: Int
     cost too much. Nothing is written then.
 
     """
+    if importlib.util.find_spec(runtime) is None:
+        raise InputError(f"{runtime} is not installed: python -m pip install {runtime}, or choose another --format")
     if out.is_dir() and any(out.iterdir()) and not is_exported(out):
         raise InputError(f"{out}: holds something else than an exported model; choose another --out")
     model, config, categories = load_model(run)
@@ -70,6 +80,7 @@ def export_run(run: Path, out: Path, radiographs: Sequence[Path] = (), int8: Int
     with staged_folder(out, last=SUMS) as folder:
         write_onnx(graph, folder / GRAPH)
         card = make_card(run, config, categories, graph, window, work)
+        card["runtime"] = runtime
         card["bytes_per_pixel"] = bytes_per_pixel(folder / GRAPH, graph.numbers, probe_size(graph))
         write_card(folder, card)
         exported = ExportedPredictor(folder)

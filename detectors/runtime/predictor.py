@@ -14,7 +14,7 @@ from detectors.caps import ask_for_detections
 from detectors.runs.predict_files import Findings
 from detectors.runtime.boxes import BoxDecoder, Found
 from detectors.runtime.folder import ExportedFolder, read_exported
-from detectors.runtime.session import Engine, as_feeds, available_memory, open_session
+from detectors.runtime.session import Engine, as_feeds, available_memory, installed_engine, open_session
 
 MEMORY_SHARE = 0.9  # of what is available, that one radiograph may take
 
@@ -27,7 +27,7 @@ class ExportedPredictor:
         window: another gray window than the run's.
         bit_depth: bits of a stored gray level, where the files do not state them rightly.
         max_detections: raises the most detections of a radiograph, see `detectors.caps`.
-        engine: what runs the graph.
+        engine: what runs the graph; by default what it was exported for, or another that is installed.
         threads: of the processor; by default all that the process may use.
 
     Raises InputError for a folder that is none, incomplete, changed or of another version, and for an engine that is
@@ -41,7 +41,7 @@ class ExportedPredictor:
         window: GrayWindow | None = None,
         bit_depth: int | None = None,
         max_detections: int | None = None,
-        engine: Engine = "onnxruntime",
+        engine: Engine | None = None,
         threads: int | None = None,
     ) -> None:
         self.folder: ExportedFolder = read_exported(folder)
@@ -49,7 +49,8 @@ class ExportedPredictor:
         own = self.folder.window
         chosen = own if window is None else replace(window, bit_depth=own.bit_depth, trained_on=own.trained_on)
         self.window = chosen.with_bit_depth(bit_depth)
-        self.session = open_session(self.folder.graph, engine, threads)
+        self.engine = engine or installed_engine(self.folder.card.get("runtime", "onnxruntime"))
+        self.session = open_session(self.folder.graph, self.engine, threads)
         decoding = self.folder.decoding
         self.model: Any
         if self.folder.form == "boxes":

@@ -1,5 +1,6 @@
 """One graph in ONNX Runtime, or in OpenVINO where it is installed."""
 
+import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import numpy as np
 from data.errors import InputError
 
 Engine = Literal["onnxruntime", "openvino"]
+ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
 
 
 class Session(Protocol):
@@ -19,6 +21,12 @@ class Session(Protocol):
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the outputs in the order of the graph."""
         ...
+
+
+def installed_engine(wanted: Engine) -> Engine:
+    """Return the wanted engine, or another one where that is not installed and the other is."""
+    there = [engine for engine in ENGINES if importlib.util.find_spec(engine) is not None]
+    return wanted if wanted in there or not there else there[0]
 
 
 def open_session(graph: Path, engine: Engine = "onnxruntime", threads: int | None = None) -> Session:
@@ -73,7 +81,8 @@ class OpenVinoSession:
     def __init__(self, graph: Path, threads: int) -> None:
         import openvino
 
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        # Left to itself it computes in bfloat16 where the processor can, and answers otherwise than the run.
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:

@@ -15,7 +15,13 @@ from radiograph.command import PATH, Command, max_pixels_option
 @click.option(
     "--out", type=PATH, help="Folder of the exported model; by default exported/ and the name of the configuration."
 )
-@click.option("--format", "form", type=click.Choice(["onnx"]), default="onnx", help="What the graph is.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["onnx", "openvino"]),
+    default="onnx",
+    help="What runs the model where it is installed: ONNX Runtime or OpenVINO. The graph is ONNX either way.",
+)
 @click.option("--int8", is_flag=True, help="Quantize the layers to 8-bit integers, as many as accuracy allows.")
 @click.option(
     "--calibration", multiple=True, type=PATH, metavar="PATH",
@@ -61,4 +67,4 @@ def main(
         from detectors.export.quantize import Int8Wish
 
         wish = Int8Wish(calibration, json_file, images)
-    report(out, export_run(run, out, radiographs, wish))
+    report(out, export_run(run, out, radiographs, wish, "openvino" if form == "openvino" else "onnxruntime"))

@@ -1,6 +1,7 @@
 """Exported models answer as the model does in PyTorch, at any size, and say what they cannot do."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,30 @@ def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> 
     card = json.loads((tmp_path / "exported" / "model_card.json").read_text())
     assert card["parity"]["share"] > 0.98
     assert card["multiply_adds"]["count"] > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["center_net_flip", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn_fpn", "rfcn", "xnet"))]
+)
+def test_openvino_answers_alike(name: str, tmp_path: Path) -> None:
+    classes, base = (1, name) if name in MAPS else (2, "center_net")
+    model = save_run(tmp_path / "run", SECTIONS[name], classes, base)
+    parity = export_run(tmp_path / "run", tmp_path / "exported", runtime="openvino").parity
+    assert parity.share > 0.98
+    exported = ExportedPredictor(tmp_path / "exported")
+    assert exported.engine == "openvino"
+    images = [phantom(*size) for size in SIZES] + [noisy(97, 150)]
+    with torch.no_grad():
+        eager = [{k: v.numpy() for k, v in model([torch.from_numpy(p)[None]])[0].items()} for p in images]
+    parity = compare_answers((e, exported(p)) for e, p in zip(eager, images, strict=True))
+    assert parity.detections > (3 if name in MAPS else 20)
+    assert parity.share > 0.98
+
+
+def test_a_runtime_that_is_not_installed_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r"^openvino is not installed: python -m pip install openvino, or choose"):
+        export_run(tmp_path / "run", tmp_path / "exported", runtime="openvino")
 
 
 def test_the_working_scale_is_that_of_the_model() -> None:

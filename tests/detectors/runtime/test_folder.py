@@ -87,11 +87,24 @@ def test_a_graph_that_is_none_is_refused(exported: Path) -> None:
     (exported / GRAPH).write_bytes(b"no graph")
     write_sums(exported)
     assert "ONNX Runtime cannot load it" in one_line(exported)
+    change_card(exported, runtime="openvino")
+    assert "OpenVINO cannot load it" in one_line(exported)
 
 
 def test_a_missing_runtime_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for name in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, name, None)
     assert "needs onnxruntime, which is not installed; python -m pip install onnxruntime" in one_line(exported)
+
+
+def test_another_runtime_takes_the_place_of_one_that_is_not_there(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ExportedPredictor(exported).engine == "onnxruntime"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert ExportedPredictor(exported).engine == "openvino"
+    with pytest.raises(InputError, match="needs onnxruntime, which is not installed"):
+        ExportedPredictor(exported, engine="onnxruntime")
 
 
 def test_a_radiograph_larger_than_memory_is_refused_before_it_is_tried(
