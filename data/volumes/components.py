@@ -124,6 +124,16 @@ class PartMask:
         first, last = max(first, 0), min(last, self.shape[0])
         return self.rows(first, last) & (self._read(first, last) < self.threshold)
 
+    def near_outside(self, first: int, last: int) -> Bools:
+        """Return which voxels of slices `first` up to `last` lie outside of the part or touch it, bool [D, Y, X].
+
+        Those that touch it are its skin, one voxel thick, where the blurred surface has the gray values of a pore.
+        """
+        first, last = max(first, 0), min(last, self.shape[0])
+        above = max(first - 1, 0)
+        near = ndimage.binary_dilation(~self.rows(above, last + 1))
+        return near[first - above : last - above]
+
     def _slabs(self) -> range:
         return range(-(-self.shape[0] // SLAB))
 

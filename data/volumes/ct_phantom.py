@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from data.volumes.ct_parts import MATERIALS, PARTS, Room, make_part
+from data.volumes.ct_parts import MATERIALS, PARTS, make_part
 from data.volumes.ct_pores import Pore, rasterize_pores, scatter_pores, subtract_pores
 from data.volumes.ct_scan import Scan, beam, project, reconstruct
 from data.volumes.labels import MATERIAL, OPEN_PORE, PORE
-from data.volumes.solids import path_lengths, voxelize
+from data.volumes.solids import Room, path_lengths, voxelize
 
 Quality = Literal["varied", "good", "normal", "poor"]
 QUALITIES: tuple[Quality, ...] = ("varied", "good", "normal", "poor")

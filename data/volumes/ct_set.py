@@ -21,7 +21,7 @@ from data.volumes.labels import AIR, OPEN_PORE, PORE
 from data.volumes.manifest import MANIFEST, read_manifest
 from data.volumes.writing import require_space, write_volume
 
-GENERATOR = 1
+GENERATOR = 2
 """Changes whenever the same arguments give other voxels, so that old sets are not taken for new ones."""
 
 

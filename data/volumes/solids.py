@@ -68,6 +68,19 @@ def _turn(angle: float) -> Floats:
     return np.array([[c, -s], [s, c]], dtype=np.float32)
 
 
+def disc(radius: float, y: float = 0.0, x: float = 0.0) -> Section:
+    """Return a circle about (y, x)."""
+    return Section("ellipse", (y, x), (radius, radius))
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a part has to fit into, in voxels: `radius` of the field of view, `height` above and below the center."""
+
+    radius: float
+    height: float
+
+
 @dataclass(frozen=True)
 class Solid:
     """A solid, or with `hole` a cavity that machining or a core left: no defect.
@@ -131,6 +144,17 @@ class Solid:
         away = turn @ np.stack([y - self.section.center[0], x - self.section.center[1]]) / half
         round_ = self.section.shape == "ellipse" and self.kind != "cross_bore"
         return between & ((away**2).sum(axis=0) < 1 if round_ else np.abs(away).max(axis=0) < 1)
+
+
+def pillar(section: Section, bottom: float, top: float, hole: bool = False) -> Solid:
+    """Return a prism with upright walls."""
+    return Solid("prism", section, bottom, top, hole)
+
+
+def around(count: int, radius: float, start: float) -> list[tuple[float, float]]:
+    """Return (y, x) of points evenly spaced on a circle, the first at the angle `start` in radians."""
+    turns = start + 2 * np.pi * np.arange(count) / count
+    return [(float(radius * np.sin(turn)), float(radius * np.cos(turn))) for turn in turns]
 
 
 def sections(solids: Sequence[Solid], z: float) -> tuple[tuple[Section, ...], tuple[Section, ...]]:

@@ -20,12 +20,19 @@ class PatchCropConfig(StrictModel):
 
     `size` is a side in voxels or (z, y, x); of unequal sides, each patch draws which axis is which, so that slices
     are cut in all three directions. `around_defect` of the patches contain a pore, drawn by its diameter, and
-    `around_surface` a surface of the part, the rest any voxel of material: a patch of air alone is never taken.
+    `around_surface` a surface of the part, `around_hollow` one that metal surrounds, as at the end of a hole, in a
+    thread or a groove, the rest any voxel of material: a patch of air alone is never taken.
     """
 
     size: int | tuple[int, int, int] = Field(32, description="Side in voxels, or (z, y, x).")
     around_defect: float = Field(0.6, ge=0, le=1, description="Share of patches with a pore.")
     around_surface: float = Field(0.2, ge=0, le=1, description="Share of patches with a surface of the part.")
+    around_hollow: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of patches at the ends of holes, threads and grooves: surfaces within metal.",
+    )
 
     @field_validator("size")
     @classmethod
@@ -87,9 +94,22 @@ class VolumeDataConfig(StrictModel):
     closed_air: bool = Field(
         True, description="Whether air that metal encloses is a pore even where the network does not see one."
     )
+    outer_air: bool = Field(
+        True,
+        description="Whether air around the part, with the voxel next to it, is no pore even where the network sees "
+        "one, as at the ends of holes; not where open_pores is pore.",
+    )
+    least_voxels: int = Field(
+        4, ge=1, description="Marked regions of fewer voxels are no pores, neither found nor false ones."
+    )
     gray_levels: FixedGrayLevels | None = Field(
         None, description="Gray values of air and metal of all volumes; of each one's histogram if null."
     )
+
+    @property
+    def drops_outer_air(self) -> bool:
+        """Whether pores are closed ones alone, so that what touches the air around the part is none."""
+        return self.outer_air and self.open_pores != "pore"
 
 
 def augment(

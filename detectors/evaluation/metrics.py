@@ -91,8 +91,9 @@ METRICS: dict[str, Metric] = {
                                 "4 voxels or more"),
     "false_pores_per_volume": Metric("false pores a volume", 3, False, "26-connected marked regions of which less than "
                                      "a quarter lies on pores"),
-    "false_pores_per_million_voxels_of_part": Metric("false pores per 100^3 voxels", 3, False, "the same, per million "
-                                                     "voxels of the part"),
+    "false_pores_per_million_voxels": Metric("false pores per 100^3 voxels", 3, False, "the same, per million voxels"),
+    "false_pores_per_million_voxels_of_part": Metric("false pores per 100^3 voxels of the part", 3, False, "the same, "
+                                                     "per million voxels of the part"),
     "false_closed_pores_per_volume": Metric(
         "false closed pores a volume", 3, False, "marked regions of which less than a quarter lies on pores and "
         "that touch no air around the part"

@@ -19,6 +19,7 @@ from data.volumes.gray_levels import GrayLevels, find_gray_levels
 from data.volumes.otsu import OtsuPores, OtsuRule
 from data.volumes.pores import PoreTable, Porosity, measure_pores
 from data.volumes.slices import SliceStack
+from data.volumes.transforms import VolumeDataConfig
 from data.volumes.volume import Volume, isotropic
 from data.volumes.writing import SlabWriter, require_space, write_volume
 from detectors.backbones.weights import read_checkpoint
@@ -84,11 +85,11 @@ def gray_levels_of(volume: Volume, air: float | None, metal: float | None) -> Gr
 
 def map_with_run(
     run: Path, volume: Volume, levels: GrayLevels, out: Path, threshold: float | None
-) -> tuple[Path, float, bool]:
+) -> tuple[Path, float, VolumeDataConfig]:
     """Write a run's probabilities as `out/scores.npy`, going on where it was stopped.
 
-    Return it, the threshold, and whether the run counts closed air as pores (`data.volumes.closed_air`). The threshold
-    is that of the best F1 on the run's validation data, unless one is given. Raises InputError for a run of another
+    Return it, the threshold, and what the run takes for a pore beside it (`data.volumes`). The threshold is that of the
+    best F1 on the run's validation data, unless one is given. Raises InputError for a run of another
     kind.
     """
     model, config, _ = load_model(run)
@@ -100,7 +101,7 @@ def map_with_run(
            "files": stamp(run / "best.ckpt" if run.is_dir() else run)}  # fmt: skip
     path = write_map(model.to(device).eval(), volume, levels, out / "scores.npy", key, device)
     mark = threshold if threshold is not None else validated_pixel_threshold(run)
-    return path, DEFAULT_THRESHOLD if mark is None else mark, config.data.volumes.closed_air
+    return path, DEFAULT_THRESHOLD if mark is None else mark, config.data.volumes
 
 
 def map_with_thresholds(volume: Volume, levels: GrayLevels, out: Path, rule: OtsuRule) -> Path:
@@ -140,6 +141,7 @@ def analyze_pores(
     limits: Limits | None = None,
     method: str = "",
     closed_air: bool = False,
+    outer_air: bool = False,
 ) -> Analysis:
     """Measure the pores of a map and write the results into `out`.
 
@@ -159,6 +161,7 @@ def analyze_pores(
         limits: of the user.
         method: words for the page.
         closed_air: whether air that the part encloses is a pore whatever its score.
+        outer_air: whether air around the part, with the voxel next to it, is none whatever its score.
 
     Raises InputError for NaN, a reference area that does not fit, and a disk without room.
 
@@ -170,6 +173,8 @@ def analyze_pores(
 
     def masks(first: int, last: int) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = np.asarray(marked[first:last]) >= threshold
+        if outer_air:
+            found = found & ~part.near_outside(first, last)
         return found | part.closed_air(first, last) if closed_air else found
 
     require_space(out, 6 * int(np.prod(volume.shape, dtype=np.int64)))

@@ -24,22 +24,31 @@ from detectors.volumes.otsu import OtsuModel
 
 
 def whole_map(
-    model: nn.Module, labeled: LabeledVolume, device: torch.device, closed_air: bool = False
+    model: nn.Module,
+    labeled: LabeledVolume,
+    device: torch.device,
+    closed_air: bool = False,
+    outer_air: bool = False,
 ) -> NDArray[np.float32]:
     """Return the pore probability of a labeled volume, float32 [Z, Y, X], in memory.
 
     With `closed_air`, what a network says is raised to 1 in air that metal encloses: a cavity larger than those it has
-    learned from can look like the air around the part to it.
+    learned from can look like the air around the part to it. With `outer_air`, it is lowered to 0 in the air around the
+    part and in the voxels next to it: what is open to the outside, such as the end of a hole, is no closed pore.
     """
     volume = labeled.volume
     slabs = map_volume(model.eval(), volume, labeled.levels, device)
     values = np.concatenate([slab.values for slab in slabs])
-    if closed_air and not isinstance(model, OtsuModel):
+    if (closed_air or outer_air) and not isinstance(model, OtsuModel):
         background: Background = "border" if (labeled.labels == AIR).any() else "none"
         read = reader(volume, labeled.levels)
         part = PartMask(read, volume.shape, background=background, name=str(volume.path or "volume"))
         for first in range(0, len(values), SLAB):
-            values[first : first + SLAB][part.closed_air(first, first + SLAB)] = 1
+            slab = values[first : first + SLAB]
+            if outer_air:
+                slab[part.near_outside(first, first + SLAB)] = 0
+            if closed_air:
+                slab[part.closed_air(first, first + SLAB)] = 1
     return values
 
 
@@ -54,9 +63,9 @@ def count_volumes(
 ) -> VolumeCounts:
     """Return what is counted of a model's maps of all volumes of a source; one volume is in memory at a time."""
     data = config.data.volumes
-    counts = VolumeCounts(DEFAULT_THRESHOLD if threshold is None else threshold, data.open_pores)
+    counts = VolumeCounts(DEFAULT_THRESHOLD if threshold is None else threshold, data.open_pores, data.least_voxels)
     for labeled in labeled_volumes(source, data):
-        values = whole_map(model, labeled, device, data.closed_air)
+        values = whole_map(model, labeled, device, data.closed_air, data.drops_outer_air)
         counts.add(values, labeled.labels, labeled.volume.name, labeled.volume.voxel_mm)
         on_map(labeled, values)
         on_volume()

@@ -51,22 +51,26 @@ class VolumeCounts:
 
     A pore is a 26-connected component of the labels' pore voxels; it is found where at least a quarter of its voxels
     score the threshold. A false pore is a 26-connected region of marked voxels of which less than a quarter lies on
-    pores.
+    pores. Regions of fewer than `least_voxels` voxels find nothing and are no false pores; voxel metrics count voxels
+    one by one.
 
     Args:
         threshold: probability from which a voxel is marked.
         open_pores: whether open pores count as "pore", as "background", or not at all ("ignore").
+        least_voxels: of a marked region that counts.
 
     """
 
-    def __init__(self, threshold: float = DEFAULT_THRESHOLD, open_pores: str = "ignore") -> None:
+    def __init__(self, threshold: float = DEFAULT_THRESHOLD, open_pores: str = "ignore", least_voxels: int = 1) -> None:
         self.threshold = threshold
+        self._least = least_voxels
         self._open = OPEN_PORES[open_pores]
         self._pore = np.zeros(BINS, np.int64)
         self._material = np.zeros(BINS, np.int64)
         self._air = np.zeros(BINS, np.int64)
         self.pores: list[PoreRow] = []
         self.volumes = 0
+        self.voxels = 0
         self.false_pores = 0
         self.false_closed_pores = 0
 
@@ -89,12 +93,23 @@ class VolumeCounts:
             bins = np.minimum((some * BINS).astype(np.int64), BINS - 1)
             for value, counts in ((PORE, self._pore), (MATERIAL, self._material), (AIR, self._air)):
                 counts += np.bincount(bins[kind == value], minlength=BINS)
-        self._add_pores(values, kinds == PORE, name, voxel_mm)
+        counted = self._without_specks(values)
+        self._add_pores(counted, kinds == PORE, name, voxel_mm)
         known = (kinds != IGNORED) & (kinds != OPEN_PORE)
-        every, closed = _false_pores((values >= self.threshold) & known, kinds == PORE, kinds == AIR)
+        every, closed = _false_pores((counted >= self.threshold) & known, kinds == PORE, kinds == AIR, self._least)
         self.false_pores += every
         self.false_closed_pores += closed
         self.volumes += 1
+        self.voxels += values.size
+
+    def _without_specks(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the scores with marked regions of fewer than the least voxels at 0."""
+        if self._least == 1:
+            return values
+        numbers, count = label(values >= self.threshold)
+        small = np.bincount(numbers.ravel(), minlength=count + 1) < self._least
+        small[0] = False
+        return np.where(small[numbers], np.float32(0), values)
 
     def _add_pores(
         self, values: NDArray[np.float32], pores: NDArray[np.bool_], name: str, voxel_mm: VoxelSize | None
@@ -138,6 +153,7 @@ class VolumeCounts:
         found["large_pore_recall"] = float(hits[large].mean()) if large.any() else None
         found["false_pores_per_volume"] = self.false_pores / self.volumes if self.volumes else None
         found["false_closed_pores_per_volume"] = self.false_closed_pores / self.volumes if self.volumes else None
+        found["false_pores_per_million_voxels"] = self.false_pores / self.voxels * 1e6 if self.voxels else None
         found["false_pores_per_million_voxels_of_part"] = self.false_pores / part * 1e6 if part else None
         return found | self._pod(sizes, hits)
 
@@ -201,15 +217,18 @@ def _roc_auc(pore: NDArray[np.int64], others: NDArray[np.int64]) -> float:
     return float((pore * (below + others / 2)).sum() / (pore.sum() * others.sum()))
 
 
-def _false_pores(marked: NDArray[np.bool_], pores: NDArray[np.bool_], air: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return how many regions of `marked` lie on pores with less than a quarter of their voxels, and with closed ones.
+def _false_pores(
+    marked: NDArray[np.bool_], pores: NDArray[np.bool_], air: NDArray[np.bool_], least: int
+) -> tuple[int, int]:
+    """Return how many regions of `marked` lie on pores with less than a quarter of their voxels, and the closed ones.
 
+    Regions have `least` voxels or more: what is left of one beside an ignored pore may be smaller, and does not count.
     A region that holds or touches air around the part is open, and none of the closed ones.
     """
     numbers, count = label(marked)
     size = np.bincount(numbers[marked], minlength=count + 1)[1:]
     hit = np.bincount(numbers[marked & pores], minlength=count + 1)[1:]
-    false = hit < SHARE * size
+    false = (hit < SHARE * size) & (size >= least)
     is_open = np.zeros(count + 1, bool)
     is_open[np.unique(numbers[marked & ndimage.binary_dilation(air)])] = True
     return int(false.sum()), int((false & ~is_open[1:]).sum())

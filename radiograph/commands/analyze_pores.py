@@ -22,7 +22,7 @@ UNIT = "in mm, or in voxels without a voxel size"
 @click.option(
     "--network-only",
     is_flag=True,
-    help="Leave closed air out where the run sees no pore; by default, air that metal encloses is one.",
+    help="Take the run at its word; by default, air that metal encloses is a pore, and air around the part is none.",
 )
 @click.option("--voxel-mm", type=click.FloatRange(0, min_open=True), help="Side of a voxel, in place of the file's.")
 @click.option("--air", type=float, help="Gray value of air; by default that of the histogram.")
@@ -90,18 +90,19 @@ def main(
     outside = cast(Background, background)
     part = find_part(scan, levels, out, outside, reference)
     if run is not None:
-        scores, mark, closed_air = map_with_run(run, scan, levels, out, threshold)
+        scores, mark, data = map_with_run(run, scan, levels, out, threshold)
+        closed_air, outer_air = data.closed_air and not network_only, data.drops_outer_air and not network_only
         method = f"run {run}"
     else:
         rule = (FIXED if otsu_fixed else OtsuRule()).model_copy(
             update={"background": outside if otsu_fixed or background == "none" else "corner"}
         )
-        scores, mark, closed_air = map_with_thresholds(scan, levels, out, rule), 0.5, False
+        scores, mark, closed_air, outer_air = map_with_thresholds(scan, levels, out, rule), 0.5, False, False
         method = "thresholds (fixed rule)" if otsu_fixed else "thresholds (Algorithm 1)"
     limits = Limits(max_porosity, max_section, max_diameter, max_count, min_surface_gap, min_pore_gap)
     found = analyze_pores(
         scan, levels, part, scores, mark, out, least_voxels=min_voxels, reference=reference, limits=limits,
-        method=method, closed_air=closed_air and not network_only,
+        method=method, closed_air=closed_air, outer_air=outer_air,
     )  # fmt: skip
     page = write_page(found, scan, levels, read_volume(out / "labels.tif").values, out)
     summary = found.summary

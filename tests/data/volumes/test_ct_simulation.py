@@ -8,7 +8,8 @@ import pytest
 
 from data.errors import InputError
 from data.volumes import ct_scan
-from data.volumes.ct_parts import PARTS, Room, make_part
+from data.volumes.ct_drilled_parts import blind_hole
+from data.volumes.ct_parts import PARTS, make_part
 from data.volumes.ct_phantom import make_ct_phantom
 from data.volumes.ct_pores import draw_pore, ellipsoid, rasterize_pores, scatter_pores, subtract_pores
 from data.volumes.ct_scan import Scan, beam, project, reconstruct
@@ -16,7 +17,7 @@ from data.volumes.ct_set import write_ct_set
 from data.volumes.labels import AIR, MATERIAL, OPEN_PORE, PORE
 from data.volumes.manifest import read_manifest
 from data.volumes.reading import read_volume
-from data.volumes.solids import FAR, Section, Solid, contains, path_lengths, union_length, voxelize
+from data.volumes.solids import FAR, Room, Section, Solid, contains, path_lengths, union_length, voxelize
 
 ANGLES = np.array([0.0, 0.4, 1.2, np.pi / 2, 2.5], np.float32)
 OFFSETS = np.linspace(-20, 20, 41).astype(np.float32)
@@ -117,6 +118,23 @@ def test_volumes_of_pores_are_those_of_ellipsoids(kind: str) -> None:
         numbers, volumes = rasterize_pores([pore], block, axis, axis, part)
         assert volumes[0] == pytest.approx(np.pi / 6 * 1000, rel=0.03)
         assert (numbers == 1).sum() == pytest.approx(np.pi / 6 * 1000, rel=0.08)  # on whole voxels
+
+
+def test_blind_holes_end_where_they_should() -> None:
+    ends = {"flat": 0, "deeper": 0}
+    for seed in range(40):
+        upward = seed % 2 == 0
+        holes = blind_hole(np.random.default_rng(seed), 1.0, -2.0, 4.0, 3.0, upward)
+        block = [Solid("prism", Section("rectangle", (0, 0), (12, 12)), -15, 15), *holes]
+        along = np.arange(-14.75, 15, 0.5)
+        line = np.stack([along, np.full_like(along, 1.0), np.full_like(along, -2.0)], axis=1).astype(np.float32)
+        empty = along[~contains(block, line)]
+        assert (np.diff(empty) == 0.5).all()  # one hole, without a wall across it
+        assert (empty[-1] if upward else empty[0]) == (14.75 if upward else -14.75)  # open to one face
+        depth = 3.0 - empty[0] if upward else empty[-1] - 3.0
+        assert -0.5 <= depth <= 0.8 * 4
+        ends["deeper" if depth > 1 else "flat"] += 1
+    assert min(ends.values()) > 5
 
 
 def test_pores_keep_their_distance_and_open_ones_break_through() -> None:

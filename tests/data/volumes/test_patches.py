@@ -10,7 +10,7 @@ import torch
 from data.errors import InputError
 from data.volumes.gray_levels import GrayLevels
 from data.volumes.labeled import LabeledVolume
-from data.volumes.labels import IGNORED, MATERIAL, OPEN_PORE, PORE
+from data.volumes.labels import AIR, IGNORED, MATERIAL, OPEN_PORE, PORE
 from data.volumes.manifest import read_manifest
 from data.volumes.patches import VolumeDataset, stack_volumes
 from data.volumes.transforms import PatchCropConfig, VolumeAugmentationConfig, augment, turn
@@ -54,6 +54,22 @@ def test_patches_are_placed_around_defects() -> None:
     assert all(((mask == 1) | (mask == IGNORED)).any() for _, mask, _ in (always[k] for k in range(40)))
     surfaces = [patch for patch, _, _ in (never[k] for k in range(40))]
     assert all(patch.min() == 0 and patch.max() == 1 for patch in surfaces)
+
+
+def test_hollow_patches_lie_at_holes() -> None:
+    labels = np.zeros((40, 40, 40), np.uint8)
+    labels[4:36, 4:36, 4:36] = MATERIAL
+    labels[20:36, 17:23, 17:23] = AIR  # a blind hole from above
+    values = np.where(labels == MATERIAL, 1000, 0).astype(np.uint16)
+    values[20:36, 17:23, 17:23] = 500  # tells the hole from the air around the block
+    entry = LabeledVolume(Volume(values, None, Path("scan.tif")), labels, GrayLevels(0, 1000))
+    shown = {}
+    for name in ("around_hollow", "around_surface"):
+        crop = PatchCropConfig(size=8, **{"around_defect": 0, "around_surface": 0, name: 1})
+        patches = VolumeDataset([entry], 40, crop, NONE)
+        shown[name] = sum(bool((patches[k][0] == 0.5).any()) for k in range(40))
+    # The point lies up to the edge of its patch, so that a few show the metal beside the hole alone.
+    assert shown["around_hollow"] > 30 > 15 > shown["around_surface"]
 
 
 def test_pores_are_drawn_by_their_diameter() -> None:

@@ -44,6 +44,18 @@ def test_metrics_by_hand() -> None:
     assert set(found) <= set(METRICS)
 
 
+@pytest.mark.parametrize(("least", "found", "false"), [(1, 0.5, 2), (2, 0.5, 1), (3, 0.5, 0), (5, 0.0, 0)])
+def test_specks_find_nothing_and_are_not_false(least: int, found: float, false: int) -> None:
+    """The map marks 4 voxels of a pore, 2 of material and 1 of air."""
+    values, labels = scene()
+    counts = VolumeCounts(0.5, least_voxels=least)
+    counts.add(values, labels)
+    metrics = counts.metrics()
+    assert (metrics["pore_recall"], metrics["false_pores_per_volume"]) == (found, false)
+    assert metrics["false_pores_per_million_voxels"] == pytest.approx(false / 800 * 1e6)
+    assert metrics["voxel_recall_in_part"] == pytest.approx(4 / 16)  # voxels are counted one by one
+
+
 @pytest.mark.parametrize(
     ("rule", "pores", "recall"), [("ignore", 2, 4 / 16), ("pore", 3, 4 / 24), ("background", 2, 4 / 16)]
 )

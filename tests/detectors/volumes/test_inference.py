@@ -176,6 +176,27 @@ def test_closed_air_is_a_pore_whatever_the_network_says(closed_air: bool, tmp_pa
     assert found.table.voxels.tolist() == ([640] if closed_air else [])
 
 
+def test_what_touches_the_outer_air_is_no_pore_whatever_the_network_says(tmp_path: Path) -> None:
+    labels = np.zeros((40, 24, 24), np.uint8)
+    labels[4:36, 4:20, 4:20] = MATERIAL
+    labels[20:36, 10:14, 10:14] = 0  # a blind hole
+    labels[8:12, 8:12, 8:12] = PORE
+    volume = Volume((labels == MATERIAL).astype(np.float32))
+    expected = np.zeros(labels.shape, bool)
+    expected[5:35, 5:19, 5:19] = True  # without the part's skin, one voxel thick
+    for box in ((slice(19, 36), slice(10, 14), slice(10, 14)), (slice(20, 36), slice(9, 15), slice(10, 14)),
+                (slice(20, 36), slice(10, 14), slice(9, 15))):  # fmt: skip
+        expected[box] = False
+    entry = LabeledVolume(volume, labels, LEVELS)
+    values = whole_map(Certain(), entry, torch.device("cpu"), closed_air=True, outer_air=True)
+    np.testing.assert_array_equal(values > 0.9, expected)
+    scores = write_map(Certain(), volume, LEVELS, tmp_path / "scores.npy", "key")
+    part = find_part(volume, LEVELS, tmp_path)
+    found = analyze_pores(volume, LEVELS, part, scores, 0.5, tmp_path, closed_air=True, outer_air=True)
+    assert found.table.voxels.tolist() == [expected.sum()]
+    assert not found.table.is_open.any()
+
+
 class Recorded:
     """An array-like that remembers how many slices were asked for at once."""
 
@@ -196,7 +217,7 @@ def test_no_step_asks_for_more_than_a_slab_of_a_long_volume(network: nn.Module, 
     volume = Volume(recorded)
     scores = write_map(network, volume, LEVELS, tmp_path / "scores.npy", "key")
     part = find_part(volume, LEVELS, tmp_path)
-    analyze_pores(volume, LEVELS, part, scores, 0.5, tmp_path)
+    analyze_pores(volume, LEVELS, part, scores, 0.5, tmp_path, closed_air=True, outer_air=True)
     assert recorded.most <= 34
 
 
