@@ -56,7 +56,8 @@ def main(folders: tuple[str, ...], samples: int, phantoms: int, chosen: tuple[st
             [
                 f"output={out}",
                 f"name=form{number}",
-                f"data.train.0.phantoms={{kind: varied_castings, n: {phantoms}, seed: 1, folder: {out / 'phantoms'}}}",
+                f"data.train.0.phantoms={{kind: varied_castings, n: {phantoms}, seed: 1, fresh: false, "
+                f"twins: 0, folder: {out / 'phantoms'}}}",
                 f"data.val.phantoms={{kind: varied_castings, n: 50, seed: 2, folder: {out / 'phantoms'}}}",
                 "data.test=null",
                 "data.cache=true",
