@@ -12,6 +12,7 @@ import numpy as np
 
 from data.annotation_check import is_number
 from data.coco import CocoDataset, read_results
+from data.console import progress
 from data.errors import InputError
 from data.files import write_json
 from data.gray_window import AUTO
@@ -147,13 +148,17 @@ def accept(predictions: Predictions, rules: Rules, run: Path | None = None, loca
     pixels = [pixel_side(rules, image) for image in predictions.images]
     needs_part = any(rule.edge_of == PART for rule in rules.rules)
     decisions, placed = [], []
-    for image, pixel, found in zip(predictions.images, pixels, _by_image(predictions), strict=True):
-        zones = locate(predictions.path(image)) if locate is not None else None
-        part = None
-        if needs_part:
-            part = segment_test_object(read_radiograph(predictions.path(image), window=AUTO).pixels)
-        decisions.append(decide(rules, found, scores, pixel, error, zones, part))
-        placed.append(zones)
+    by_image = _by_image(predictions)
+    with progress(transient=True) as bar:
+        task = bar.add_task("deciding", total=len(pixels))
+        for image, pixel, found in zip(predictions.images, pixels, by_image, strict=True):
+            zones = locate(predictions.path(image)) if locate is not None else None
+            part = None
+            if needs_part:
+                part = segment_test_object(read_radiograph(predictions.path(image), window=AUTO).pixels)
+            decisions.append(decide(rules, found, scores, pixel, error, zones, part))
+            placed.append(zones)
+            bar.advance(task)
     return Acceptance(rules, predictions, decisions, scores, error, placed)
 
 

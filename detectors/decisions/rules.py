@@ -81,6 +81,22 @@ class Scores(StrictModel):
         return self
 
 
+class ZoneSource(StrictModel):
+    """Where zones are drawn: a COCO file with polygons on one radiograph, or a radiograph and a binary mask a zone."""
+
+    file: str | None = Field(None, min_length=1, description="COCO file with one image; its categories are the zones.")
+    reference: str | None = Field(None, min_length=1, description="Reference radiograph, where the zones are masks.")
+    masks: dict[str, str] | None = Field(None, min_length=1, description="Mask file of each zone, of the same size.")
+    largest_turn: float = Field(15.0, ge=0, le=180, description="Degrees by which a part may be turned.")
+    largest_residual: float = Field(3.0, gt=0, description="Pixels; a worse fit is refused.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.reference is None) or (self.reference is None) != (self.masks is None):
+            raise ValueError("zones: give 'file' (COCO), or 'reference' and 'masks'")
+        return self
+
+
 class Rules(StrictModel):
     """A file of acceptance rules."""
 
@@ -92,7 +108,7 @@ class Rules(StrictModel):
         "from_evaluation", description="Whether the errors of the detector's boxes in an evaluation are allowed for."
     )
     scores: Scores | None = Field(None, description="Scores that count; by default from the run's threshold on.")
-    zones: str | None = Field(None, min_length=1, description="File of zones, beside this file.")
+    zones: ZoneSource | None = Field(None, description="Zones of the part; file names start from this file.")
     ignore_zones: list[str] = Field(default=[], description="Indications wholly inside are left out.")
     rules: list[Rule] = Field(description="The limits, all of which must hold.")
 
@@ -158,7 +174,9 @@ def check_names(rules: Rules, path: Path, classes: Sequence[str], zones: Sequenc
                 )
     if rules.needs_zones and zones is None:
         named = ", ".join(sorted(rules.zone_names)) or ELSEWHERE
-        raise InputError(f"{path}: rules speak of zones ({named}), but no file of zones is given; write 'zones: FILE'")
+        raise InputError(
+            f"{path}: rules speak of zones ({named}), but no zones are given; write 'zones: {{file: FILE}}'"
+        )
     for name in sorted(rules.zone_names.difference(zones or ())):
         raise InputError(f"{path}: there is no zone '{name}'; drawn are {', '.join(zones or ()) or 'none'}")
 

@@ -42,11 +42,13 @@ def main(
     from detectors.decisions.acceptance import accept, read_predictions, write_acceptance
     from detectors.decisions.acceptance_page import write_page
     from detectors.decisions.rules import check_names, read_rules
+    from detectors.decisions.zones import read_zones
 
     wanted = read_rules(rules)
     found = read_predictions(predictions)
-    check_names(wanted, rules, sorted(found.names.values()), None)
-    made = accept(found, wanted, run)
+    drawn = None if wanted.zones is None else read_zones(wanted.zones, rules.parent)
+    check_names(wanted, rules, sorted(found.names.values()), None if drawn is None else sorted(drawn.masks))
+    made = accept(found, wanted, run, drawn.locate if drawn is not None and wanted.needs_zones else None)
     write_acceptance(made, out)
     write_page(made, out, pictures)
     table = Table("radiograph", "verdict", "why", title=wanted.name)

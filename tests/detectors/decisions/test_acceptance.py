@@ -69,7 +69,7 @@ def test_scores_of_the_rules_replace_the_threshold(predictions: Path) -> None:
     [
         (RULES.replace("px", "mm"), "states no pixel size"),
         (RULES.replace("10}", "10, classes: [crack]}"), "no class 'crack'"),
-        (RULES.replace("10}", "10, zones: [bore]}"), "no file of zones"),
+        (RULES.replace("10}", "10, zones: [bore]}"), "no zones are given"),
         (RULES.replace("rules:", "rule:"), "unknown field 'rule'"),
         ("- a", "rules are a mapping"),
         ("a: [", "not readable as YAML"),

@@ -91,7 +91,7 @@ def test_unknown_names() -> None:
     path = Path("rules.yaml")
     with pytest.raises(InputError, match="no class 'pore'; the detections have crack"):
         check_names(rules, path, ["crack"], ["bore"])
-    with pytest.raises(InputError, match="no file of zones"):
+    with pytest.raises(InputError, match="no zones are given"):
         check_names(rules, path, ["pore"], None)
     with pytest.raises(InputError, match="no zone 'bore'; drawn are rim"):
         check_names(rules, path, ["pore"], ["rim"])
