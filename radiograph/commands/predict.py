@@ -51,6 +51,7 @@ def main(
     """
     from data.gray_window import GrayWindow
     from detectors.caps import cap_notice, capped_images
+    from detectors.decisions.spoken import sentence_at
     from detectors.runs.predict_files import predict_files
     from detectors.runtime.opening import open_predictor
 
@@ -66,6 +67,9 @@ def main(
         count = sum(score >= lowest for score in found)
         table.add_row(image["file_name"], str(count), f"{max(found):.3f}" if found else "n/a")
     console.print(table)
+    said = sentence_at(run if run.is_dir() else run.parent, lowest)
+    if said is not None:
+        console.print(said)
     capped = capped_images(predictor.model, images, results, lowest)
     if capped:
         console.print(cap_notice(capped, "raise it with --max-detections"), markup=False)
