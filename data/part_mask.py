@@ -82,20 +82,39 @@ def _is_like_air(calm: np.ndarray, calmer: np.ndarray, region: np.ndarray, field
     return float((calm[around] < level - LEAST_EDGE_DROP).mean()) > 0.8
 
 
+def round_field(pixels: np.ndarray) -> tuple[float, float, float] | None:
+    """Return center x, center y and radius in pixels of a round field of view, None where there is none.
+
+    `pixels` is float [H, W] in [0, 1].
+    """
+    return _round_field(cv2.GaussianBlur(np.asarray(pixels, dtype=np.float32), (0, 0), BLUR))
+
+
 def _field_of_view(calm: np.ndarray) -> np.ndarray:
     """Return bool [H, W], True inside a round field of view; everywhere if there is none."""
-    height, width = calm.shape
-    rows, columns = np.ogrid[:height, :width]
+    circle = _round_field(calm)
+    return np.ones(calm.shape, dtype=bool) if circle is None else _inside(calm.shape, circle)
+
+
+def _inside(shape: tuple[int, ...], circle: tuple[float, float, float]) -> np.ndarray:
+    """Return bool [H, W], True inside a circle that may be a little out of round."""
+    x, y, radius = circle
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    inside: np.ndarray = (columns - x) ** 2 + (rows - y) ** 2 <= ((1 + CIRCLE_TOLERANCE) * radius) ** 2
+    return inside
+
+
+def _round_field(calm: np.ndarray) -> tuple[float, float, float] | None:
+    """Return the circle of a round field of view, None where there is none."""
     for level in DARK_LEVELS:
         circle = _circle_around(calm > level)
         if circle is None:
             continue
-        x, y, radius = circle
-        inside = (columns - x) ** 2 + (rows - y) ** 2 <= ((1 + CIRCLE_TOLERANCE) * radius) ** 2
+        inside = _inside(calm.shape, circle)
         outside = calm[~inside]
         if outside.size and np.percentile(outside, 75) <= DARKEST_SURROUND < np.median(calm[inside]):
-            return inside
-    return np.ones(calm.shape, dtype=bool)
+            return circle
+    return None
 
 
 def _circle_around(lit: np.ndarray) -> tuple[float, float, float] | None:

@@ -235,3 +235,17 @@ def parse_size(text: str, option: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise InputError(f"{option} {text!r} is not WIDTHxHEIGHT in pixels; write for example 768x572")
     return int(width), int(height)
+
+
+def parse_numbers(text: str, option: str, form: str) -> tuple[float, ...]:
+    """Return the numbers of a text such as 10,20,30,40, as many as `form` names.
+
+    Raises InputError that names `option` for anything else.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != form.count(",") + 1 or not all(abs(number) < 1e9 for number in numbers):
+        raise InputError(f"{option} {text!r} is not {form} in pixels; write for example 10,20,120,80")
+    return numbers

@@ -237,6 +237,7 @@ def _on_metal(scene: Scene, chord: np.ndarray, corner: tuple[int, int]) -> bool:
 CASTINGS = PhantomKind(
     make_radiograph=make_radiograph,
     make_pair=None,
+    make_with_iqi=None,
     parts=CASTING_PARTS,
     sizes=((768, 572), (768, 572), (768, 572), (768, 574), (640, 480), (572, 572), (440, 440), (512, 384), (286, 384),
            (320, 240), (256, 256), (200, 140)),

@@ -11,6 +11,7 @@ import numpy as np
 from data.errors import InputError
 from data.synthesis.castings import CASTINGS
 from data.synthesis.implant import Defect
+from data.synthesis.iqi import IqiTruth
 from data.synthesis.registry import checked_kinds
 from data.synthesis.varied_castings import VARIED_CASTINGS
 from data.synthesis.welds import WELDS
@@ -37,6 +38,7 @@ class Phantom:
         masks: N tuples (x0, y0, bool [h, w]): the corner in pixels and the footprint inside the box.
         family: the kind of part, one of `FAMILIES[kind]`.
         pixel_size_mm: the pixel's size on the part in mm.
+        iqi: what its image quality indicators show, where they were asked for.
 
     """
 
@@ -47,10 +49,11 @@ class Phantom:
     masks: list[tuple[int, int, np.ndarray]]
     family: str
     pixel_size_mm: float
+    iqi: IqiTruth | None = None
 
 
 def make_phantom(kind: str, seed: int, index: int, *, style: str = "realistic", family: str | None = None,
-                 size: tuple[int, int] | None = None) -> Phantom:  # fmt: skip
+                 size: tuple[int, int] | None = None, iqi: bool = False) -> Phantom:  # fmt: skip
     """Return one simulated radiograph, the same for the same arguments.
 
     Args:
@@ -61,18 +64,24 @@ def make_phantom(kind: str, seed: int, index: int, *, style: str = "realistic", 
             former names, "full" and "plain", are read too.
         family: one of `FAMILIES[kind]`; by default the families take turns.
         size: (width, height) in pixels, 64 to 8192; by default GDXray's sizes, 768 x 572 the most common.
+        iqi: whether single wires and wire pairs lie on the part, of which `Phantom.iqi` then says what shows. All else
+            stays the same but for the noise behind them.
 
     Raises:
         InputError: an argument is outside its range.
 
     """
     style = present_style(style)
-    check_arguments(kind, seed, index, style, family, size)
+    check_arguments(kind, seed, index, style, family, size, iqi)
     family = family or family_of(kind, seed, index)
     row = PHANTOM_KINDS[kind]
     rng = np.random.default_rng([seed, index, row.stream, STYLES.index(style)])
     usual = row.sizes[int(rng.integers(len(row.sizes)))] if style == "realistic" else row.easy_size
-    pixels, defects, pixel_mm = row.make_radiograph(rng, family, size or usual, style == "easy")
+    truth = None
+    if iqi and row.make_with_iqi is not None:
+        pixels, defects, pixel_mm, truth = row.make_with_iqi(rng, family, size or usual, style == "easy")
+    else:
+        pixels, defects, pixel_mm = row.make_radiograph(rng, family, size or usual, style == "easy")
     return Phantom(
         pixels=pixels,
         boxes=np.array([_box(d) for d in defects], np.float64).reshape(-1, 4),
@@ -81,6 +90,7 @@ def make_phantom(kind: str, seed: int, index: int, *, style: str = "realistic", 
         masks=[(d.x0, d.y0, d.mask) for d in defects],
         family=family,
         pixel_size_mm=float(pixel_mm),
+        iqi=truth,
     )
 
 
@@ -101,7 +111,7 @@ def _box(defect: Defect) -> tuple[float, float, float, float]:
 
 
 def check_arguments(
-    kind: str, seed: int, index: int, style: str, family: str | None, size: tuple[int, int] | None
+    kind: str, seed: int, index: int, style: str, family: str | None, size: tuple[int, int] | None, iqi: bool = False
 ) -> None:
     """Raise InputError unless the arguments of `make_phantom` are in range."""
     if kind not in PHANTOM_KINDS:
@@ -110,6 +120,9 @@ def check_arguments(
         raise InputError(f"style {style!r} is unknown; choose one of {list(STYLES)}")
     if family is not None and family not in FAMILIES[kind]:
         raise InputError(f"family {family!r} is unknown for {kind}; choose one of {list(FAMILIES[kind])}")
+    if iqi and PHANTOM_KINDS[kind].make_with_iqi is None:
+        able = sorted(name for name, row in PHANTOM_KINDS.items() if row.make_with_iqi is not None)
+        raise InputError(f"image quality indicators are not simulated on {kind}; choose one of {able}")
     if seed < 0 or index < 0:
         raise InputError(f"seed {seed} and index {index} must be 0 or more")
     if size is not None and not all(_SMALLEST_SIDE <= side <= _LARGEST_SIDE for side in size):

@@ -26,7 +26,7 @@ from data.synthesis.phantom import PHANTOM_KINDS, check_arguments, family_of, ma
 
 def write_phantoms(kind: str, n: int, out: str | Path, seed: int, *, bits: int = 8, style: str = "realistic",
                    family: str | None = None, size: tuple[int, int] | None = None,
-                   workers: int | None = None) -> Path:  # fmt: skip
+                   workers: int | None = None, iqi: bool = False) -> Path:  # fmt: skip
     """Write a data set of phantoms in GDXray's layout and return the path of its COCO annotations.
 
     `OUT/Castings/C0101/C0101_0001.png` and so on with a `ground_truth.txt` (image_id x1 x2 y1 y2) a series, one
@@ -44,6 +44,7 @@ def write_phantoms(kind: str, n: int, out: str | Path, seed: int, *, bits: int =
         family: see `make_phantom`.
         size: see `make_phantom`.
         workers: processes; by default one a core. Their number does not change a byte.
+        iqi: see `make_phantom`; what the indicators show then stands in the image records, as `iqi`.
 
     Raises:
         InputError: an argument is outside its range, `out` holds something else, or a worker process died.
@@ -51,17 +52,19 @@ def write_phantoms(kind: str, n: int, out: str | Path, seed: int, *, bits: int =
 
     """
     out, style = Path(out), present_style(style)
-    check_arguments(kind, seed, 0, style, family, size)
+    check_arguments(kind, seed, 0, style, family, size, iqi)
     if n < 1 or bits not in (8, 16) or (workers is not None and workers < 1):
         raise InputError(f"n {n} and workers {workers} must be 1 or more, and bits {bits} be 8 or 16")
     parameters = {"kind": kind, "n": n, "seed": seed, "bits": bits, "style": style, "family": family,
                   "size": None if size is None else list(size), "generator": PHANTOM_KINDS[kind].generator}  # fmt: skip
+    if iqi:  # not named without, so that sets of before are taken for what they are
+        parameters["iqi"] = True
     finished = out / "annotations.json"
     with claimed(out, "phantoms.json", parameters, _present_parameters) as begun:
         if begun and _is_whole(finished, n):
             return finished
         places = _number(kind, n, seed, family)
-        write = partial(_write_one, out=out, kind=kind, seed=seed, bits=bits, style=style, size=size)
+        write = partial(_write_one, out=out, kind=kind, seed=seed, bits=bits, style=style, size=size, iqi=iqi)
         records = []
         with progress() as bar:
             task = bar.add_task(f"phantoms of {kind}", total=n)
@@ -132,10 +135,10 @@ def _end_with_parent() -> None:
 
 
 def _write_one(place: tuple[int, str, str, int], out: Path, kind: str, seed: int, bits: int, style: str,
-               size: tuple[int, int] | None) -> dict[str, Any]:  # fmt: skip
+               size: tuple[int, int] | None, iqi: bool = False) -> dict[str, Any]:  # fmt: skip
     """Write one radiograph (and a weld's mask) and return its COCO image and annotations, without ids."""
     index, family, series, number = place
-    phantom = make_phantom(kind, seed, index, style=style, family=family, size=size)
+    phantom = make_phantom(kind, seed, index, style=style, family=family, size=size, iqi=iqi)
     layout = PHANTOM_KINDS[kind].layout
     name = f"{layout.folder}/{series}/{series}_{number:04d}.png"
     write_radiograph(out / name, phantom.pixels, bits)
@@ -157,6 +160,8 @@ def _write_one(place: tuple[int, str, str, int], out: Path, kind: str, seed: int
         write_radiograph(out / mask_name, whole.astype(np.float32))
     image = {"file_name": name, "width": width, "height": height, "series": series, "number": number,
              "family": phantom.family, "pixel_size_mm": phantom.pixel_size_mm}  # fmt: skip
+    if phantom.iqi is not None:
+        image["iqi"] = phantom.iqi.record()
     return {"image": image, "annotations": annotations}
 
 

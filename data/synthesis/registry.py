@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from data.synthesis.implant import Defect
+from data.synthesis.iqi import IqiTruth
 from data.synthesis.part import Part, cycle_of
 
 
@@ -85,6 +86,16 @@ class MakePair(Protocol):
         ...
 
 
+class MakeWithIqi(Protocol):
+    """What draws a radiograph with image quality indicators on it."""
+
+    def __call__(
+        self, rng: np.random.Generator, part: str, size: tuple[int, int], easy: bool
+    ) -> tuple[np.ndarray, list[Defect], float, IqiTruth]:
+        """Return display values float32 [H, W] in [0, 1], the defects, the pixel size in mm, what the IQIs show."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhantomKind:
     """A kind of phantom, such as castings.
@@ -99,6 +110,7 @@ class PhantomKind:
         generator: the version of what the kind draws. It rises whenever the same arguments give other pixels, so that
             old data sets are not taken for new ones.
         make_pair: draws the same radiograph with its twin, None for a kind that has none.
+        make_with_iqi: draws the same radiograph with image quality indicators, None for a kind that cannot.
         cycle: the names of the parts in the order in which they take turns; follows from `parts`.
 
     """
@@ -111,6 +123,7 @@ class PhantomKind:
     stream: int
     generator: int
     make_pair: MakePair | None
+    make_with_iqi: MakeWithIqi | None
     cycle: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

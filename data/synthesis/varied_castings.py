@@ -35,6 +35,7 @@ def make_pair(rng: np.random.Generator, part: str, size: tuple[int, int], easy: 
 VARIED_CASTINGS = PhantomKind(
     make_radiograph=make_radiograph,
     make_pair=make_pair,
+    make_with_iqi=None,
     parts={
         "turned_part": Part(turns=(0, 3, 6)),
         "plate": Part(turns=(1,)),

@@ -1,10 +1,11 @@
-"""Thickness maps of simulated welds: plates, beads with ripples and reinforcement, wire-type IQIs."""
+"""Thickness maps of simulated welds: plates, beads with ripples and reinforcement."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.synthesis.casting_parts import inside, texture
+from data.synthesis.iqi import WireIqi, draw_wire_iqi, lay_wires
 from data.synthesis.part import Part
 
 
@@ -41,6 +42,7 @@ class Weld:
         heading: the bead's direction in the radiograph in radians.
         half_width: half the bead's width in pixels.
         pixel_mm: the pixel's size in mm.
+        wires: the image quality indicator that lies on it, if there is one.
 
     """
 
@@ -49,6 +51,7 @@ class Weld:
     heading: float
     half_width: float
     pixel_mm: float
+    wires: WireIqi | None = None
 
 
 def make_weld(rng: np.random.Generator, part: WeldPart, size: tuple[int, int], easy: bool) -> Weld:
@@ -70,14 +73,17 @@ def make_weld(rng: np.random.Generator, part: WeldPart, size: tuple[int, int], e
     if part.bent:
         thickness *= 1 + np.float32(rng.uniform(0.05, 0.3)) * (v / (height / 2)) ** 2
     thickness += _bead(rng, across, u, half, plate, part.root)
+    wires = None
     if not easy:
         # Blotches of 30 px and more: uneven plate and film, and no defects.
         thickness *= 1 + np.float32(rng.uniform(0, 0.012)) * texture(rng, thickness.shape, rng.uniform(30, 200))
-        _add_wire_iqi(rng, thickness, pixel)
+        if rng.random() <= 0.5:
+            wires = draw_wire_iqi(rng, thickness.shape)
+            lay_wires(thickness, pixel, wires)
         if rng.random() < 0.25:  # a step in the plate, along the weld
             step = v * np.float32(rng.choice([-1, 1])) - np.float32(height * rng.uniform(0.3, 0.48))
             thickness *= 1 - np.float32(rng.uniform(-0.2, 0.2)) * inside(-step, rng.uniform(2, 8), 1.0)
-    return Weld(thickness, across, heading, half, pixel)
+    return Weld(thickness, across, heading, half, pixel, wires)
 
 
 def _bead(rng: np.random.Generator, across: np.ndarray, u: np.ndarray, half: float, plate: float, root: bool
@@ -95,25 +101,3 @@ def _bead(rng: np.random.Generator, across: np.ndarray, u: np.ndarray, half: flo
         relative = across / np.float32(rng.uniform(0.2, 0.4))
         bead += np.float32(height * rng.uniform(0.15, 0.5)) * np.exp(-relative * relative)
     return bead
-
-
-def _add_wire_iqi(rng: np.random.Generator, thickness: np.ndarray, pixel: float) -> None:
-    """Lay a wire-type image quality indicator across the weld, in place: seven wires, each 0.8 times the one before."""
-    if rng.random() > 0.5:
-        return
-    height, width = thickness.shape
-    spacing, diameter = rng.uniform(20, 45), rng.uniform(0.4, 0.8)
-    start, length = rng.uniform(0, 0.8) * width, height * rng.uniform(0.4, 0.9)
-    top = int(rng.uniform(0, height - length))
-    lean = np.float32(rng.normal(0, 0.02))
-    rows = np.arange(top, int(top + length))
-    for wire in range(7):
-        center = start + wire * spacing
-        left, right = int(center - 30), int(center + 30)
-        if left < 0 or right > width:
-            continue
-        x = (np.arange(left, right) - center - lean * (rows - top)[:, None]).astype(np.float32) * np.float32(pixel)
-        radius = diameter * 0.8**wire / 2
-        # A wire thinner than a pixel still takes its share of the pixel.
-        chord = 2 * np.sqrt(np.maximum(max(radius, pixel / 2) ** 2 - x * x, 0)) * min(1.0, radius / (pixel / 2))
-        thickness[rows[0] : rows[-1] + 1, left:right] += chord

@@ -1,7 +1,7 @@
 """One simulated weld on film: a bead, an exposure, and defects implanted along it (darker than the bead)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from data.synthesis.casting_details import add_blemishes
 from data.synthesis.defect_shapes import cluster, pore, random_walk, sponge_shrinkage
 from data.synthesis.implant import Defect, Scene, implant
+from data.synthesis.iqi import DuplexIqi, IqiTruth, draw_duplex_iqi, draw_wire_iqi, iqi_truth, lay_duplex, lay_wires
 from data.synthesis.physics import Exposure, acquire, ideal_signal, transmission, vignetting
 from data.synthesis.registry import DefectKind, Layout, PhantomKind, sample_kind
 from data.synthesis.weld_parts import WELD_PARTS, Weld, make_weld
@@ -17,6 +18,7 @@ DEFECT_FREE_SHARE = 0.15  # of the radiographs have no defect at all
 PIXEL_TO_CLUTTER = 1.5  # least contrast of a defect's pixels over noise and structure: a mask labels every pixel
 MOST_DENSE = 240  # defects on 1,500 px of weld
 HEAVILY_POROUS_SHARE = 0.4  # are porous all along: pores touch each other and lie on lines
+LEAST_IQI_DOSE = 0.01  # of the usual dose, on radiographs with image quality indicators
 TUBE_KILOVOLTS = (130.0, 160.0, 200.0, 225.0)
 
 
@@ -24,14 +26,43 @@ def make_radiograph(rng: np.random.Generator, part: str, size: tuple[int, int], 
                     ) -> tuple[np.ndarray, list[Defect], float]:  # fmt: skip
     """Return one simulated weld: display float32 [H, W] in [0, 1], its defects, the pixel size in mm."""
     weld = make_weld(rng, WELD_PARTS[part], size, easy)
+    image, defects, _ = _expose(rng, weld, easy)
+    return image, defects, weld.pixel_mm
+
+
+def make_with_iqi(rng: np.random.Generator, part: str, size: tuple[int, int], easy: bool
+                  ) -> tuple[np.ndarray, list[Defect], float, IqiTruth]:  # fmt: skip
+    """Return the same weld with single wires and wire pairs on its plate, and what shows of them."""
+    weld = make_weld(rng, WELD_PARTS[part], size, easy)
+    own = rng.spawn(1)[0]  # the weld and its exposure stay what they are
+    wires = weld.wires or draw_wire_iqi(own, weld.thickness.shape)
+    if weld.wires is None:
+        lay_wires(weld.thickness, weld.pixel_mm, wires)
+    duplex = draw_duplex_iqi(own, weld.across, weld.pixel_mm, wires)
+    weld = replace(weld, wires=wires)
+    dose = float(np.exp(own.uniform(np.log(LEAST_IQI_DOSE), 0)))  # so that not every wire shows
+    image, defects, exposure = _expose(rng, weld, easy, duplex, dose)
+    sensitivity, _ = vignetting(weld.thickness.shape, exposure)
+    truth = iqi_truth(weld.thickness, weld.pixel_mm, exposure, sensitivity, wires, duplex)
+    return image, defects, weld.pixel_mm, truth
+
+
+def _expose(
+    rng: np.random.Generator, weld: Weld, easy: bool, duplex: DuplexIqi | None = None, dose: float = 1.0
+) -> tuple[np.ndarray, list[Defect], Exposure]:
+    """Return the radiograph of a weld, the defects put into it, and its exposure."""
     exposure = _exposure(rng, weld, easy)
+    if dose != 1.0:
+        exposure = replace(exposure, photons=exposure.photons * dose)
+    if duplex is not None:  # after the exposure: tungsten is not what it has to suit
+        lay_duplex(weld.thickness, duplex)
     sensitivity, visible = vignetting(weld.thickness.shape, exposure)
     signal = ideal_signal(weld.thickness, exposure) * sensitivity
     defects = _implant_defects(rng, weld, Scene(weld.thickness, signal, exposure, sensitivity), easy)
     image = acquire(signal, visible, exposure, rng)
     if not easy:
         add_blemishes(rng, image)
-    return image, defects, weld.pixel_mm
+    return image, defects, exposure
 
 
 def _exposure(rng: np.random.Generator, weld: Weld, easy: bool) -> Exposure:
@@ -214,6 +245,7 @@ DEFECT_KINDS = {
 WELDS = PhantomKind(
     make_radiograph=make_radiograph,
     make_pair=None,
+    make_with_iqi=make_with_iqi,
     parts=WELD_PARTS,
     sizes=((1024, 384), (1024, 512), (1536, 512), (2048, 640), (768, 366), (768, 572)),
     easy_size=(384, 256),

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from data.console import console
 from data.errors import InputError
 from data.gray_window import GrayWindow
+from data.image_quality.limits import read_limits, write_limits
 from data.radiograph import find_radiographs, read_radiograph
 from data.synthesis.phantom import make_phantom
 from detectors.config.experiment import ExperimentConfig
@@ -81,6 +82,9 @@ def export_run(
         write_onnx(graph, folder / GRAPH)
         card = make_card(run, config, categories, graph, window, work)
         card["runtime"] = runtime
+        limits = read_limits(run)
+        if limits is not None:
+            write_limits(folder, limits)
         card["bytes_per_pixel"] = bytes_per_pixel(folder / GRAPH, graph.numbers, probe_size(graph))
         write_card(folder, card)
         exported = ExportedPredictor(folder)

@@ -12,6 +12,7 @@ from data.coco import CocoDataset
 from data.console import console, progress
 from data.gray_notes import look_at
 from data.image_paths import existing_image
+from data.image_quality.limits import limits_of_files, write_limits
 from data.masks import rasterize
 from data.records import Category, ImageRecord
 from detectors.backbones.weights import read_checkpoint
@@ -66,7 +67,10 @@ def evaluate_source(
     dataset, images = load_evaluation_source(source, categories)
     maps = MapEvaluator(dataset, pixel_threshold) if _has_masks(config, dataset) else None
     window = gray_window(config.data)
-    look_at([existing_image(images, image) for image in dataset.images], window).warn()
+    files = [existing_image(images, image) for image in dataset.images]
+    look_at(files, window).warn()
+    if files:
+        write_limits(folder, limits_of_files(files, window))
     with progress() as bar:
         task = bar.add_task("detecting", total=len(dataset.images))
         results, seconds = detect_dataset(

@@ -17,7 +17,8 @@ from data.console import progress
 from data.drawing import PREDICTION_COLOR, draw_boxes, draw_heat_map
 from data.errors import InputError
 from data.files import write_json
-from data.gray_notes import GrayNotes
+from data.gray_notes import GrayNotes, print_notes
+from data.image_quality.limits import QualityLimits, QualityNotes
 from data.pictures import write_picture
 from data.radiograph import Radiograph, find_radiographs, square_side
 from data.records import Category
@@ -62,6 +63,7 @@ def predict_files(
     threshold: float,
     overlays: bool = True,
     heat_maps: bool = True,
+    limits: QualityLimits | None = None,
 ) -> tuple[list[dict], list[dict]]:
     """Detect in files and folders; write `detections.json`, `images.json` and pictures into `out`.
 
@@ -76,6 +78,7 @@ def predict_files(
         threshold: lowest score drawn, in [0, 1].
         overlays: whether to draw.
         heat_maps: whether to keep and draw heat maps, where the model has them.
+        limits: the image quality that the detector was judged on; a line warns of radiographs that are worse.
 
     Returns:
         The image records (id, file_name, width, height, pixel_size_mm where known) and the COCO results.
@@ -89,12 +92,14 @@ def predict_files(
     images: list[dict] = []
     results: list[dict] = []
     notes = GrayNotes(predictor.window.trained_on if predictor.window else None)
+    quality = QualityNotes(limits)
     # The last radiograph may be the broken one: everything lies beside `out` until all are done.
     with staged_folder(out, last="detections.json") as staged, progress() as bar, Writer() as writer:
         task = bar.add_task("detecting", total=len(files))
         read = ahead(lambda file: read_sized(file, predictor.window), files)
         for index, (file, name, radiograph) in enumerate(zip(files, names, read, strict=True), start=1):
             notes.add(file, radiograph)
+            quality.add(file, radiograph.pixels)
             try:
                 found = predictor.find(radiograph, heat_maps)
             except MemoryError as error:
@@ -112,6 +117,7 @@ def predict_files(
         write_json(staged / "images.json", described, indent=1)
         write_json(staged / "detections.json", results)
     notes.warn()
+    print_notes(quality.lines())
     return images, results
 
 

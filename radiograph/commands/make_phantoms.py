@@ -44,6 +44,7 @@ STYLES, FORMER_STYLES = ["realistic", "easy"], {"full": "realistic", "plain": "e
 @click.option(
     "--projections", type=click.IntRange(2), help="Of volumes: angles; by default 1.25 per voxel of the side."
 )
+@click.option("--iqi", is_flag=True, help="Lay image quality indicators on welds, and record what they show.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
 def main(
     kind: str,
@@ -56,6 +57,7 @@ def main(
     size: str | None,
     quality: Literal["varied", "good", "normal", "poor"],
     projections: int | None,
+    iqi: bool,
     workers: int | None,
 ) -> None:
     """Simulate radiographs, or volumes, of a kind of part.
@@ -96,6 +98,7 @@ def main(
         family=family,
         size=parse_size(size, "--size") if size else None,
         workers=workers,
+        iqi=iqi,
     )
     table = Table(title=str(annotations))
     for column in ("family", "images", "defects", "defect-free images"):

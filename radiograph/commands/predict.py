@@ -50,6 +50,7 @@ def main(
     Writes COCO results, overlays and heat maps for radiographs (PNG, TIFF, DICONDE) or folders of them.
     """
     from data.gray_window import GrayWindow
+    from data.image_quality.limits import read_limits
     from detectors.caps import cap_notice, capped_images
     from detectors.decisions.spoken import sentence_at
     from detectors.runs.predict_files import predict_files
@@ -57,7 +58,7 @@ def main(
 
     predictor, own_threshold = open_predictor(run, GrayWindow(window) if window else None, bit_depth, max_detections)
     lowest = own_threshold if threshold is None else threshold
-    images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps)
+    images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps, read_limits(run))
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
     scores: dict[int, list[float]] = {image["id"]: [] for image in images}
     for result in results:

@@ -1,0 +1,1 @@
+"""How good a radiograph is: signal, noise, contrast, unsharpness, image quality indicators. NumPy alone."""
