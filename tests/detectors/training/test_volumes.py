@@ -11,7 +11,7 @@ from data.volumes.labels import MATERIAL, PORE
 from data.volumes.writing import write_volume
 from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import ExperimentConfig
-from detectors.config.files import check_config
+from detectors.config.files import check_config, read_config
 from detectors.training import train
 from detectors.training.loop import Trainer
 
@@ -21,6 +21,20 @@ MODELS = {
     "frozen": {"name": "deep_defect", "widths": [4, 8], "norm": "batch", "freeze": "stem", "refine_width": 4,
                "block": 16, "overlap": 4},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["ct_unet", "ct_slice_unet", "ct_deep_defect", "ct_dilated"])
+def test_the_family_tested_on_is_neither_trained_on_nor_chosen_by(name: str) -> None:
+    data = read_config(name).data
+    assert data.val is not None
+    assert data.test is not None
+    train, val, test = (
+        set(source.ct_phantoms.families or ()) if source.ct_phantoms else set()
+        for source in (data.train[0], data.val, data.test)
+    )
+    assert test
+    assert not test & (train | val)
+    assert val - train  # one family of the validation is new, too
 
 
 @pytest.fixture(scope="module")
