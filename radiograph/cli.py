@@ -22,7 +22,7 @@ STEPS = {
     ),
     "Report": ("report", "compare", "plot-pr", "show-feature-maps"),
     "Predict": ("predict", "export", "analyze-pores"),
-    "Decide": ("accept", "bound-misses"),
+    "Decide": ("accept", "bound-misses", "learn-normal"),
     "Qualify": ("image-quality",),
 }
 """The commands by step of work. A command is the module of that name in radiograph/commands/, with its `main`."""

@@ -4,7 +4,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from data.radiograph import read_radiograph
 from data.records import ImageRecord
 from detectors.decisions.rules import PART, Rules
 from detectors.decisions.size_error import NO_ERROR, SizeError, size_error
-from detectors.decisions.verdict import Decision, Detected, Finding, Zones, decide
+from detectors.decisions.spoken import ALARMS_FILE
+from detectors.decisions.verdict import Decision, Detected, Finding, Verdict, Zones, decide
 from detectors.evaluation.matching import find_overlaps
 from detectors.evaluation.runs import read_object, read_run
 from detectors.evaluation.table import write_csv
@@ -44,6 +45,7 @@ class Predictions:
         results: the detections as COCO results.
         folder: where the file names of the images start.
         threshold: at which the detector reports, None where that is not known.
+        alarms: why a radiograph is not like those that the detector was qualified on, by image id.
 
     """
 
@@ -52,6 +54,7 @@ class Predictions:
     results: Sequence[Mapping[str, Any]]
     folder: Path
     threshold: float | None
+    alarms: Mapping[int, str] = field(default_factory=dict)
 
     def path(self, image: ImageRecord) -> Path:
         """Return the file of an image. Raises InputError where it is not there."""
@@ -101,7 +104,23 @@ def read_predictions(path: Path) -> Predictions:
         raise InputError(f"{folder}: neither images.json nor ground_truth.json; predict or evaluate again")
     find_overlaps(CocoDataset(images, [], dataset.categories, file), found)  # names a result of an unknown image
     names = {category["id"]: category["name"] for category in dataset.categories}
-    return Predictions(images, names, found, start, threshold)
+    return Predictions(images, names, found, start, threshold, _alarms(folder / ALARMS_FILE))
+
+
+def _alarms(path: Path) -> dict[int, str]:
+    """Return a sentence for each image that raised the alarm of `radiograph predict --normal`; none without a file."""
+    if not path.is_file():
+        return {}
+    content = read_object(path)
+    rows, threshold = content.get("radiographs"), content.get("threshold")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not is_number(threshold):
+        raise InputError(f"{path}: lacks radiographs or threshold; predict again")
+    return {
+        row["image_id"]: f"not like the radiographs of the qualification: distance {row['distance']:.3g}, "
+        f"alarm above {threshold:.3g}"
+        for row in rows
+        if row.get("alarm") and is_number(row.get("distance")) and "image_id" in row
+    }
 
 
 def _described(path: Path) -> tuple[CocoDataset, float | None]:
@@ -156,7 +175,12 @@ def accept(predictions: Predictions, rules: Rules, run: Path | None = None, loca
             part = None
             if needs_part:
                 part = segment_test_object(read_radiograph(predictions.path(image), window=AUTO).pixels)
-            decisions.append(decide(rules, found, scores, pixel, error, zones, part))
+            decision = decide(rules, found, scores, pixel, error, zones, part)
+            alarm = predictions.alarms.get(image["id"], "")
+            if alarm:  # what it does not find there says little
+                verdict: Verdict = "look again" if decision.verdict == "accept" else decision.verdict
+                decision = replace(decision, verdict=verdict, alarm=alarm)
+            decisions.append(decision)
             placed.append(zones)
             bar.advance(task)
     return Acceptance(rules, predictions, decisions, scores, error, placed)
@@ -210,6 +234,7 @@ def write_acceptance(made: Acceptance, out: Path) -> None:
         "counts": dict(made.counts),
         "radiographs": [
             {"image_id": image["id"], "file_name": image["file_name"], "verdict": decision.verdict,
+             "alarm": decision.alarm or None,
              "findings": [_record(finding, made.predictions) for finding in decision.findings]}
             for image, decision in zip(made.predictions.images, made.decisions, strict=True)
         ],
@@ -222,7 +247,7 @@ def _rows(made: Acceptance) -> list[list[list[Any]]]:
     for image, decision in zip(made.predictions.images, made.decisions, strict=True):
         name, verdict = image["file_name"], decision.verdict
         if not decision.deciding:
-            rows.append([[name, verdict, *[None] * (len(COLUMNS) - 2)]])
+            rows.append([[name, verdict, *[None] * (len(COLUMNS) - 3), decision.alarm or None]])
             continue
         rows.append([
             [name, verdict, f.rule.name, f.rule.measure, _plain(f.value), _plain(f.low), _plain(f.high), f.rule.limit,

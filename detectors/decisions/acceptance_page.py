@@ -35,7 +35,7 @@ def write_page(made: Acceptance, out: Path, pictures: int = MOST_PICTURES) -> Pa
             continue
         name = f"{k + 1:05d}_{Path(image['file_name']).stem[-100:]}.png"
         write_picture(out / "pictures" / name, picture)
-        why = "; ".join(f"{finding.rule.name}: {finding.sentence}" for finding in decision.deciding)
+        why = "; ".join(decision.reasons)
         figures.append(figure_of(picture, f"{Path(image['file_name']).name}: {decision.verdict}. {why}"))
     counts = ", ".join(f"{made.counts[verdict]} {verdict}" for verdict in reversed(ORDER))
     rows = "".join(_row(made.predictions.images[k]["file_name"], made.decisions[k]) for k in order[:MOST_ROWS])
@@ -65,7 +65,7 @@ that break a rule, not of defects.</p>
 
 
 def _row(name: str, decision: Decision) -> str:
-    why = "<br>".join(escape(f"{finding.rule.name}: {finding.sentence}") for finding in decision.deciding)
+    why = "<br>".join(map(escape, decision.reasons))
     kind = decision.verdict.split()[0]
     return f'<tr><td>{escape(Path(name).name)}</td><td class="{kind}">{decision.verdict}</td><td>{why}</td></tr>'
 

@@ -1,4 +1,4 @@
-"""What prediction says of a run's bound on missed defects: read with the standard library alone."""
+"""What prediction says of a run's bound on missed defects, and names of files: with the standard library alone."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,8 @@ from data.annotation_check import is_number
 from data.errors import InputError
 
 MISSES_FILE = "misses.json"
+NORMAL_FILE = "normal.npz"  # what familiar radiographs look like
+ALARMS_FILE = "alarms.json"  # beside the detections: which radiographs are not
 
 
 def sentence_at(folder: Path, threshold: float) -> str | None:

@@ -68,15 +68,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict on one radiograph, and what every rule says, the worst first."""
+    """The verdict on one radiograph, what every rule says, the worst first, and why it is not a familiar one, if so."""
 
     verdict: Verdict
     findings: tuple[Finding, ...]
+    alarm: str = ""
 
     @property
     def deciding(self) -> tuple[Finding, ...]:
         """The findings that led to the verdict; none where it is accepted."""
         return tuple(f for f in self.findings if f.verdict == self.verdict and self.verdict != "accept")
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not accepted, in words; nothing where it is."""
+        said = [f"{finding.rule.name}: {finding.sentence}" for finding in self.deciding]
+        return [*said, self.alarm] if self.alarm else said
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,7 @@ def main(
     table = Table("radiograph", "verdict", "why", title=wanted.name)
     decided = [(i, d) for i, d in zip(found.images, made.decisions, strict=True) if d.verdict != "accept"]
     for image, decision in decided[:SHOWN]:
-        why = "\n".join(f"{finding.rule.name}: {finding.sentence}" for finding in decision.deciding)
-        table.add_row(Path(image["file_name"]).name, decision.verdict, why)
+        table.add_row(Path(image["file_name"]).name, decision.verdict, "\n".join(decision.reasons))
     if decided:
         console.print(table)
     if len(decided) > SHOWN:

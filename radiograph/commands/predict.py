@@ -31,6 +31,10 @@ from radiograph.command import PATH, Command, bit_depth_option, max_pixels_optio
     type=click.Choice(["auto", "full", "fitted", "file"]),
     help="Another gray window than the run's: which gray levels become black and white.",
 )
+@click.option(
+    "--normal", type=PATH, metavar="FILE",
+    help="What radiograph learn-normal wrote, to mark unfamiliar radiographs; by default that of the run, if any."
+)  # fmt: skip
 @bit_depth_option
 @click.argument("paths", nargs=-1, required=True, type=PATH)
 @max_pixels_option
@@ -42,6 +46,7 @@ def main(
     heat_maps: bool,
     max_detections: int | None,
     window: Literal["auto", "full", "fitted", "file"] | None,
+    normal: Path | None,
     bit_depth: int | None,
     paths: tuple[Path, ...],
 ) -> None:
@@ -52,13 +57,25 @@ def main(
     from data.gray_window import GrayWindow
     from data.image_quality.limits import read_limits
     from detectors.caps import cap_notice, capped_images
-    from detectors.decisions.spoken import sentence_at
+    from detectors.decisions.spoken import ALARMS_FILE, NORMAL_FILE, sentence_at
     from detectors.runs.predict_files import predict_files
     from detectors.runtime.opening import open_predictor
 
     predictor, own_threshold = open_predictor(run, GrayWindow(window) if window else None, bit_depth, max_detections)
     lowest = own_threshold if threshold is None else threshold
-    images, results = predict_files(predictor, paths, out, lowest, overlays, heat_maps, read_limits(run))
+    own_normal = (run if run.is_dir() else run.parent) / NORMAL_FILE
+    normal = own_normal if normal is None and own_normal.is_file() else normal
+    watch = None
+    if normal is not None:
+        from detectors.decisions.familiarity import Watch, read_familiar, write_alarms
+
+        watch = Watch(predictor, read_familiar(normal))
+    images, results = predict_files(watch or predictor, paths, out, lowest, overlays, heat_maps, read_limits(run))
+    alarms: list[bool] = []
+    if watch is None:
+        (out / ALARMS_FILE).unlink(missing_ok=True)
+    else:
+        alarms = write_alarms(out / ALARMS_FILE, watch, images)
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
     scores: dict[int, list[float]] = {image["id"]: [] for image in images}
     for result in results:
@@ -68,6 +85,13 @@ def main(
         count = sum(score >= lowest for score in found)
         table.add_row(image["file_name"], str(count), f"{max(found):.3f}" if found else "n/a")
     console.print(table)
+    if alarms:
+        unlike = [Path(image["file_name"]).name for image, alarm in zip(images, alarms, strict=True) if alarm]
+        named = f": {', '.join(unlike[:10])}{' ...' if len(unlike) > 10 else ''}" if unlike else ""
+        console.print(
+            f"{len(unlike)} of {len(images)} radiographs are not like those that the detector was qualified on{named}",
+            style="yellow" if unlike else None,
+        )
     said = sentence_at(run if run.is_dir() else run.parent, lowest)
     if said is not None:
         console.print(said)
