@@ -29,10 +29,10 @@ from data.synthesis.simulation_config import SimulationConfig
 from data.synthesis.visible_defects import survey
 from detectors.config.files import read_config
 from detectors.config.window import gray_window
+from detectors.evaluation.pod_surface import PodSurface, plot_pod_surface, pod_surface
 from detectors.evaluation.runs import read_run
 from detectors.evaluation.threshold import choose_threshold, write_threshold
 from detectors.experiments.adaptation_page import write_page
-from detectors.experiments.pod_surface import PodSurface, plot_pod_surface, pod_surface
 from detectors.runs.prediction import Predictor, predict_files
 from detectors.runs.reevaluate import evaluate_run
 from detectors.training import train

@@ -14,8 +14,8 @@ from detectors.backbones.packaged import write_packaged
 from detectors.build import build_model
 from detectors.config.files import read_config
 from detectors.evaluation.matching import find_overlaps
+from detectors.evaluation.pod_surface import pod_surface
 from detectors.experiments.adaptation import adapt
-from detectors.experiments.pod_surface import pod_surface
 
 QUICK = [
     "train.epochs=1", "train.samples_per_epoch=16", "train.batch_size=8", "data.workers=0",
