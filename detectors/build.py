@@ -23,6 +23,10 @@ from detectors.volumes.dilated import DilatedConfig, build_dilated
 from detectors.volumes.otsu import OtsuConfig, build_otsu
 from detectors.volumes.slice_unet import SliceUNetConfig, build_slice_unet
 from detectors.volumes.unet3d import UNet3DConfig, build_unet3d
+from detectors.volumes.vae.gm_vae import MixtureVAEConfig, build_gm_vae
+from detectors.volumes.vae.rv_vae import RandomVariableVAEConfig, build_rv_vae
+from detectors.volumes.vae.vae import ContextVAEConfig, VAEConfig, build_ce_vae, build_vae
+from detectors.volumes.vae.vq_vae import QuantizedVAEConfig, build_vq_vae
 
 Builder = Callable[[Any, int], nn.Module]
 """From a section of the model's own class and the number of foreground classes to the model, its published weights
@@ -30,16 +34,21 @@ loaded. A model whose `class_layers` are prefixes of parameter names starts thos
 
 MODELS: dict[str, tuple[type[ModelSection], Builder]] = {
     "acc_unet": (ACCUNetConfig, build_acc_unet),
+    "ce_vae": (ContextVAEConfig, build_ce_vae),
     "center_net": (CenterNetConfig, build_center_net),
     "dcgan": (DCGANConfig, build_dcgan),
     "deep_defect": (DeepDefectConfig, build_deep_defect),
     "dilated": (DilatedConfig, build_dilated),
     "faster_rcnn": (FasterRCNNConfig, build_faster_rcnn),
+    "gm_vae": (MixtureVAEConfig, build_gm_vae),
     "otsu": (OtsuConfig, build_otsu),
     "rfcn": (RFCNConfig, build_rfcn),
+    "rv_vae": (RandomVariableVAEConfig, build_rv_vae),
     "slice_unet": (SliceUNetConfig, build_slice_unet),
     "ssd": (SSDConfig, build_ssd),
     "unet3d": (UNet3DConfig, build_unet3d),
+    "vae": (VAEConfig, build_vae),
+    "vq_vae": (QuantizedVAEConfig, build_vq_vae),
     "weld_fcn": (WeldFCNConfig, build_weld_fcn),
     "xnet": (XnetConfig, build_xnet),
     "xnet_v2": (XnetV2Config, build_xnet),

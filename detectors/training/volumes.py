@@ -10,15 +10,17 @@ from data.console import progress
 from data.errors import InputError
 from data.volumes.patches import VolumeBatch, VolumeSample, stack_volumes
 from detectors.config.experiment import ExperimentConfig
+from detectors.config.unlabeled_volumes import unlabeled_dataset
 from detectors.config.volume_sources import VOLUME_CATEGORIES, labeled_volumes, volume_dataset, volume_entries
 from detectors.evaluation.metrics import EMPTY_METRICS, Metrics
 from detectors.runs.evaluate_volumes import count_volumes
 from detectors.training.masks import MaskTask, over_masks
 from detectors.volumes.otsu import OtsuConfig
+from detectors.volumes.vae.interface import AutoencoderConfig
 
 
 class VolumeTask(MaskTask):
-    """Networks over voxels, validated on whole volumes."""
+    """Networks over voxels, validated on whole volumes; autoencoders look at no label while they learn."""
 
     metrics = ("voxel_f1_max_in_part", "voxel_ap_in_part")  # a run is evaluated at the threshold of the first
 
@@ -27,7 +29,8 @@ class VolumeTask(MaskTask):
             raise InputError("model otsu has nothing to train; evaluate it with 'radiograph evaluate --cfg', or use "
                              "analyze-pores --otsu")  # fmt: skip
         super().__init__(config)
-        self.train_set = volume_dataset(config)
+        unlabeled = isinstance(config.model, AutoencoderConfig)
+        self.train_set = unlabeled_dataset(config) if unlabeled else volume_dataset(config)
         self.categories = VOLUME_CATEGORIES
 
     def collate(self, samples: Sequence[VolumeSample]) -> VolumeBatch:

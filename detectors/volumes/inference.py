@@ -15,9 +15,11 @@ from data.volumes.gray_levels import GrayLevels
 from data.volumes.otsu import OtsuPores
 from data.volumes.volume import Volume
 from data.volumes.writing import SlabWriter
+from detectors.volumes.anomaly import anomaly_slabs
 from detectors.volumes.blocks import Slab, predict_in_blocks
 from detectors.volumes.interface import VolumeModel
 from detectors.volumes.otsu import OtsuModel
+from detectors.volumes.vae.interface import VolumeAutoencoder
 
 
 def reader(volume: Volume, levels: GrayLevels) -> Callable[[int, int], NDArray[np.float32]]:
@@ -28,7 +30,7 @@ def reader(volume: Volume, levels: GrayLevels) -> Callable[[int, int], NDArray[n
 def map_volume(
     model: nn.Module, volume: Volume, levels: GrayLevels, device: torch.device | None = None, first: int = 0
 ) -> Iterator[Slab]:
-    """Yield the pore probability of a volume in slabs, from slice `first` on.
+    """Yield the pore probability of a volume in slabs, from slice `first` on; of autoencoders, the anomaly map.
 
     Args:
         model: in evaluation mode, on `device`.
@@ -48,6 +50,9 @@ def map_volume(
                 values = mask[max(first - done, 0) :].astype(np.float32)
                 yield Slab(max(done, first), values, 1, 0)
             done += len(mask)
+        return
+    if isinstance(model, VolumeAutoencoder):
+        yield from anomaly_slabs(model, read, volume.shape, device, first)
         return
     if not isinstance(model, VolumeModel):
         raise InputError(
