@@ -1,7 +1,7 @@
 """One self-contained page about one or several runs, which opens offline."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,26 @@ PAGE = Path(__file__).parent / "report_page"
 
 
 def write_report(
-    runs: Mapping[str, Run], out: str | Path, title: str = "Detector report", errors: int = 40, resamples: int = 300
+    runs: Mapping[str, Run],
+    out: str | Path,
+    title: str = "Detector report",
+    errors: int = 40,
+    resamples: int = 300,
+    overrides: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
 ) -> Path:
     """Write the report of `runs` (by name) to `out`; returns its path.
 
     The page holds its data, its script and the radiographs of the `errors` worst misses and as many false calls of
     each run, and loads nothing. Pictures are made smaller until the page is under 4.8 MB. `resamples` draws make
-    the bootstrap bands. A radiograph that is no longer where the run found it is left out, and the page says so.
+    the bootstrap bands. `overrides` are an inspector's decisions, by the run's name. A radiograph that is no longer
+    where the run found it is left out, and the page says so.
     """
     pictures = Pictures()
     records = []
     for name, run in runs.items():
         record = run_data(name, run, resamples)
         record["gallery"], record["shown"] = _gallery(run, reporting_threshold(run)[0], errors, pictures)
+        record["overrides"] = [dict(row) for row in (overrides or {}).get(name, ())]
         records.append(record)
     data: dict[str, Any] = {
         "title": title,

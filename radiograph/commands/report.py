@@ -25,6 +25,9 @@ def main(runs: tuple[Path, ...], out: Path, title: str, errors: int, resamples: 
     """Write one self-contained page about evaluated runs."""
     from detectors.evaluation.report import write_report
     from detectors.evaluation.runs import name_runs, read_run
+    from detectors.qualification.overrides import override_rows
 
-    path = write_report(name_runs([read_run(run) for run in runs]), out, title, errors, resamples)
+    named = name_runs([read_run(run) for run in runs])
+    decided = {name: list(override_rows(run.folder)) for name, run in named.items()}
+    path = write_report(named, out, title, errors, resamples, decided)
     console.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

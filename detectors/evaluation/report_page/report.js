@@ -207,6 +207,14 @@
     }));
   }
 
+  function overrides() {
+    const names = ["number", "time", "radiograph", "from", "to", "inspector", "reason"];
+    const rows = data.runs.flatMap((run) => (run.overrides || []).map((row) => [run.name, ...names.map((name) => row[name])]));
+    get("overrides-section").hidden = rows.length === 0;
+    const cells = (tag, values) => element("tr", {}, ...values.map((value) => element(tag, {}, value)));
+    get("overrides").replaceChildren(element("table", {}, cells("th", ["run", ...names]), ...rows.map((row) => cells("td", row))));
+  }
+
   function configs() {
     get("configs").replaceChildren(...data.runs.map((run) =>
       element("details", {}, element("summary", {}, ...named(run)), element("pre", {}, run.config ?? "not stored with the run"))));
@@ -247,6 +255,7 @@
   });
   get("group").addEventListener("change", groups);
   configs();
+  overrides();
   refresh();
   makeGallery(data);
 })();
