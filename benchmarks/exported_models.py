@@ -95,7 +95,11 @@ def main(
         write_radiograph(radiograph, make_phantom("castings", 0, 0, size=(768, 572)).pixels)
         place = folder or Path(name)
         every = [*runs, *(random_run(name, radiograph, place) for name in configurations)]
-        rows = [row(run, radiograph, count, repeats, place) for run in every for count in threads]
+        rows = []
+        for run in every:
+            for count in threads:
+                rows.append(row(run, radiograph, count, repeats, place))
+                print(*rows[-1], flush=True)
     print(markdown_table(header, rows))
     print(f"a product of matrices: {peak() / 1e9:.1f} billion multiply-adds a second with all threads of NumPy")
 

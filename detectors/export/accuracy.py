@@ -19,7 +19,7 @@ from detectors.config.phantoms import PhantomConfig
 from detectors.evaluation.metrics import compute_metrics
 from detectors.runs.reading import coco_results, read_sized
 
-PHANTOMS = 40
+PHANTOMS = 80
 SEED = 1007  # of labeled phantoms, which no configuration trains on
 DEFECT: list[Category] = [{"id": 1, "name": "defect"}]
 

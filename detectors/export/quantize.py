@@ -25,8 +25,8 @@ MOST_LOSS = 0.005
 """Of average precision, that 8 bits may cost."""
 SHARES = (0.0, 0.125, 0.25, 0.5)
 """Of the inner layers, those that are kept in float, tried in turn."""
-MOST_CALIBRATION = 32
-PHANTOMS = 12
+MOST_CALIBRATION = 64
+PHANTOMS = 48
 SEED = 1008
 TIMED = 5
 

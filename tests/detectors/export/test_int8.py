@@ -120,7 +120,7 @@ def test_phantoms_of_the_runs_own_kind_measure_it() -> None:
     welds = labeled_phantoms(read_config("weld_fcn"), 1)
     assert welds.description.startswith("1 simulated welds")
     pixels, what = calibration_radiographs(read_config("quickstart"), GrayWindow("auto"), [])
-    assert (len(pixels), what) == (12, "12 simulated castings")
+    assert (len(pixels), what) == (48, "48 simulated castings")
 
 
 def iter_of_truth(labeled: Labeled) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
