@@ -52,6 +52,7 @@ def export_run(
     radiographs: Sequence[Path] = (),
     int8: Int8Wish | None = None,
     runtime: Engine = "onnxruntime",
+    least_parity: float = LEAST_PARITY,
 ) -> Export:
     """Export a run, a checkpoint or packaged weights to a folder.
 
@@ -61,6 +62,7 @@ def export_run(
         radiographs: files or folders on which the exported model is compared with the run, besides two phantoms.
         int8: how to quantize it after that; None for float32.
         runtime: what the exported model is compared in, and run by where it is installed.
+        least_parity: share of detections that must agree; of random weights, whose scores lie close together, fewer do.
 
     Returns:
         How alike the two answer, and what 8 bits cost; the card has both, too.
@@ -91,7 +93,7 @@ def export_run(
         parity = compare_answers(
             (eager, exported.in_pixels(pixels).detections) for eager, pixels in zip(answers, images, strict=True)
         )
-        if parity.share < LEAST_PARITY:
+        if parity.share < least_parity:
             raise InputError(f"{run}: the exported model does not answer as the run does ({parity}): it is not written")
         card["parity"] = {"share": parity.share, **vars(parity)}
         write_card(folder, card)

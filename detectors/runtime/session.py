@@ -62,6 +62,8 @@ class OnnxSession:
         options.log_severity_level = 3  # its warnings are about its own choices
         # Threads that spin while they wait would take the processor from those that read and write files.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Work in ever smaller pieces: a thread that is late leaves less for the others to wait for.
+        options.add_session_config_entry("session.dynamic_block_base", "4")
         try:
             self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its own classes of exceptions, which share no other base

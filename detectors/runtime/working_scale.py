@@ -1,5 +1,7 @@
 """The scale that a noisy radiograph is detected at, in NumPy; see `detectors.boxes.working_scale`."""
 
+import functools
+
 import numpy as np
 
 SATURATED = (18 / 255, 238 / 255)  # as there
@@ -27,7 +29,11 @@ def working_scale(pixels: np.ndarray, noise_limit: float, coarsest: float) -> in
 def _distances(pixels: np.ndarray) -> np.ndarray:
     """Return how far the middle of every block of 3 x 3 unsaturated pixels lies from the block's mean."""
     height, width = (side // STRIDE * STRIDE for side in pixels.shape)
-    blocks = pixels[:height, :width].reshape(height // STRIDE, STRIDE, width // STRIDE, STRIDE)
-    mean = blocks.mean(axis=(1, 3), dtype=np.float32)
-    usable = (blocks.min(axis=(1, 3)) > SATURATED[0]) & (blocks.max(axis=(1, 3)) < SATURATED[1])
-    return np.abs(blocks[:, 1, :, 1] - mean)[usable]
+    lines = [pixels[first:height:STRIDE, :width] for first in range(STRIDE)]
+
+    def folded(operation: np.ufunc) -> np.ndarray:  # line by line, which is ten times as fast as over two axes
+        rows = functools.reduce(operation, lines)
+        return functools.reduce(operation, [rows[:, first::STRIDE] for first in range(STRIDE)])
+
+    usable = (folded(np.minimum) > SATURATED[0]) & (folded(np.maximum) < SATURATED[1])
+    return np.abs(lines[1][:, 1::STRIDE] - folded(np.add) / np.float32(STRIDE**2))[usable]
