@@ -4,13 +4,14 @@ Flaws are put where nothing is known to be: clear of annotated defects, and of p
 so that a call is the flaw's. Everything that comes out is about simulated flaws; real ones differ in shape and edges.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from data.coco import CocoDataset
 from data.console import progress
@@ -20,13 +21,14 @@ from data.masks import CATEGORIES
 from data.records import Annotation, ImageRecord
 from data.synthesis.canvas import log_uniform
 from data.synthesis.graded_flaws import plant_flaw
-from data.synthesis.visible_defects import survey
+from data.synthesis.visible_defects import RadiographSurvey, survey
 from detectors.decisions.readings import pixels_of
 from detectors.decisions.rules import ELSEWHERE
 from detectors.decisions.zones import DrawnZones
 from detectors.evaluation.matching import MatchTable, find_overlaps
 from detectors.evaluation.pod import PodFit, fit_pod
 from detectors.evaluation.pod_surface import CONTRAST_KEY, PodSurface, pod_surface
+from detectors.interface import Detections
 from detectors.runs.inference import detect_in_pixels
 from detectors.runs.prediction import Predictor
 from detectors.runs.reading import coco_results, read_sized
@@ -40,6 +42,14 @@ WHOLE = "whole part"
 
 
 @dataclass(frozen=True)
+class Annotated:
+    """Annotated defects, of one class, and the calls in the untouched radiographs matched to them by center point."""
+
+    dataset: CocoDataset
+    matches: MatchTable
+
+
+@dataclass(frozen=True)
 class ProbedPart:
     """Simulated flaws and what was found of them.
 
@@ -50,6 +60,8 @@ class ProbedPart:
         zone: the zones of each flaw, by annotation id; one flaw may lie in several.
         refused: radiographs on which the zones could not be placed, with the reason.
         shape: height and width of the first radiograph; the map of blind places is of those of the same size.
+        real: the annotated defects with their measured contrast, and what was found of them in the untouched
+            radiographs; None without annotations.
 
     """
 
@@ -59,6 +71,7 @@ class ProbedPart:
     zone: dict[int, tuple[str, ...]]
     refused: dict[str, str]
     shape: tuple[int, int]
+    real: "Annotated | None" = None
 
     @property
     def surface(self) -> PodSurface:
@@ -100,6 +113,8 @@ def probe_part(
     zone: dict[int, tuple[str, ...]] = {}
     refused: dict[str, str] = {}
     shape = (0, 0)
+    real: list[Annotation] = []
+    real_results: list[dict[str, Any]] = []
     with progress() as bar:
         task = bar.add_task("simulated flaws", total=len(dataset.images) * (copies + 1))
         for index, image in enumerate(dataset.images):
@@ -110,6 +125,8 @@ def probe_part(
             bar.advance(task)
             known = calls["boxes"][calls["scores"] >= ANYWAY * threshold].numpy()
             offer = survey(pixels, np.concatenate([dataset.boxes_xyxy(image["id"]), known]))
+            real += _with_contrast(dataset.annotations_of(image["id"]), pixels, offer)
+            real_results += coco_results(image["id"], _one_class(calls), CATEGORIES)
             placed = zones.carry(radiograph.display()) if zones is not None else None
             if placed is not None and placed.refused:
                 refused[image["file_name"]] = placed.refused
@@ -148,7 +165,37 @@ def probe_part(
         raise InputError(f"{folder}: no simulated flaw has room in any of {len(dataset.images)} radiographs")
     probed = CocoDataset(images, flaws, CATEGORIES, info={"simulated": True})
     matches = find_overlaps(probed, results).match(criterion="center")
-    return ProbedPart(probed, matches, threshold, zone, refused, shape)
+    annotated = None
+    if real:
+        known_defects = CocoDataset(dataset.images, real, CATEGORIES)
+        annotated = Annotated(known_defects, find_overlaps(known_defects, real_results).match(criterion="center"))
+    return ProbedPart(probed, matches, threshold, zone, refused, shape, annotated)
+
+
+def _one_class(detections: Detections) -> dict[str, torch.Tensor]:
+    """Return detections whose classes are all the first one: a flaw is found whatever it is called."""
+    return {**detections, "labels": torch.ones_like(detections["labels"])}
+
+
+def _with_contrast(
+    annotations: Sequence[Annotation], pixels: np.ndarray, offer: RadiographSurvey
+) -> Iterator[Annotation]:
+    """Yield annotations as one class, with the contrast-to-noise ratio that can be measured at their boxes.
+
+    It is the largest of the calmed gray values in the box over the median along its outline, over the local noise: less
+    certain than that of simulated flaws, whose background is known.
+    """
+    calm = cv2.GaussianBlur(pixels, (0, 0), 1.0)
+    for annotation in annotations:
+        x, y, w, h = annotation["bbox"]
+        x1, y1, x2, y2 = pixels_of(np.array([x, y, x + w, y + h]), pixels.shape)
+        inside = calm[y1:y2, x1:x2]
+        outline = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+        noise = float(np.median(offer.noise[y1 // 4 : y2 // 4 + 1, x1 // 4 : x2 // 4 + 1]))
+        ratio = (float(inside.max()) - float(np.median(outline))) / noise
+        copy = annotation.copy()
+        copy.update({"category_id": 1, CONTRAST_KEY: max(ratio, 1e-3)})
+        yield copy
 
 
 def _zones_of(box: np.ndarray, masks: dict[str, np.ndarray] | Any) -> tuple[str, ...]:
@@ -162,36 +209,38 @@ def _zones_of(box: np.ndarray, masks: dict[str, np.ndarray] | Any) -> tuple[str,
 
 
 @dataclass(frozen=True)
-class GradeFit:
-    """POD against size in one zone at one contrast-to-noise ratio: the fit, or why there is none."""
+class ZoneFit:
+    """POD in one zone: against contrast-to-noise over all sizes (`grade` None), or against size at one ratio.
+
+    `fit` is the curve, None where `refused` says why there is none.
+    """
 
     zone: str
-    grade: float
+    grade: float | None
     flaws: int
     found: int
     fit: PodFit | None
     refused: str
 
 
-def fits_by_zone(probed: ProbedPart) -> list[GradeFit]:
-    """Return fits for the whole part and every zone, at each contrast-to-noise ratio; sizes are roots of box areas."""
+def fits_by_zone(probed: ProbedPart) -> list[ZoneFit]:
+    """Return the fits of the whole part and of every zone: against contrast, then against size at each contrast."""
     names = [WHOLE, *sorted({name for names in probed.zone.values() for name in names})]
     found = probed.found()
     rows = []
     for name in names:
-        for grade in GRADES:
-            chosen = [
-                a for a in probed.dataset.annotations
-                if a.get(CONTRAST_KEY) == grade and (name == WHOLE or name in probed.zone.get(a["id"], ()))
-            ]  # fmt: skip
+        inside = [a for a in probed.dataset.annotations if name == WHOLE or name in probed.zone.get(a["id"], ())]
+        for grade in (None, *GRADES):
+            chosen = [a for a in inside if grade is None or a.get(CONTRAST_KEY) == grade]
             size = np.array([np.sqrt(a["bbox"][2] * a["bbox"][3]) for a in chosen])
+            ratio = np.array([a.get(CONTRAST_KEY, 0.0) for a in chosen])
             hit = np.array([found[a["id"]] for a in chosen], dtype=bool)
             fit, refused = None, ""
             try:
-                fit = fit_pod(size, hit)
+                fit = fit_pod(ratio if grade is None else size, hit)
             except InputError as error:
-                refused = str(error)
-            rows.append(GradeFit(name, grade, len(chosen), int(hit.sum()), fit, refused))
+                refused = str(error).replace("size", "contrast") if grade is None else str(error)
+            rows.append(ZoneFit(name, grade, len(chosen), int(hit.sum()), fit, refused))
     return rows
 
 

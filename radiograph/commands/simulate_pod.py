@@ -38,10 +38,9 @@ def main(
     from data.masks import CATEGORIES
     from data.radiograph import find_radiographs, image_record, read_radiograph
     from detectors.decisions.part_pod import WHOLE, probe_part
-    from detectors.decisions.part_pod_page import write_probe
+    from detectors.decisions.part_pod_page import against, reached, real_surface, write_probe
     from detectors.decisions.rules import ZoneSource
     from detectors.decisions.zones import read_zones
-    from detectors.evaluation.metrics import display
     from detectors.runs.prediction import Predictor, default_threshold
 
     if not folder.is_dir():
@@ -59,12 +58,18 @@ def main(
     for row in write_probe(probed, out, first):
         if row.zone == WHOLE:
             said = row.refused
-            if row.fit is not None:
-                sizes = zip(("a50", "a90", "a90/95"), (row.fit.a50, row.fit.a90, row.fit.a90_95), strict=True)
-                said = ", ".join(f"{name} {display(size)} px" for name, size in sizes)
-            console.print(f"contrast over noise {row.grade:g}: {row.found} of {row.flaws} found; {said}")
+            fit = row.fit
+            if fit is not None:
+                sizes = zip(("a50", "a90", "a90/95"), (fit.a50, fit.a90, fit.a90_95), strict=True)
+                said = ", ".join(f"{name} {reached(fit, size)}" for name, size in sizes)
+            console.print(f"against {against(row)}: {row.found} of {row.flaws} found; {said}")
     refused = len(probed.refused)
     if refused:
         console.print(f"zones were refused on {refused} of {len(dataset.images)} radiographs", style="yellow")
-    console.print("all of these flaws are simulated; real ones may be found less often")
+    real = real_surface(probed)
+    if real is not None:
+        console.print(
+            f"{real.found.sum()} of {real.all.sum()} annotated defects are found in the radiographs as they are"
+        )
+    console.print("all graded flaws are simulated; real ones may be found less often")
     console.print(f"wrote {out / 'pod_simulated.html'}")

@@ -77,6 +77,11 @@ def test_what_the_detector_cannot_see_is_blind(probed: ProbedPart) -> None:
     assert strong.found > 0.7 * strong.flaws
     whole = [rows[WHOLE, grade] for grade in GRADES]
     assert sum(row.flaws for row in whole) == len(probed.dataset.annotations)
+    assert rows[WHOLE, None].flaws == len(probed.dataset.annotations)
+    contrast = rows["left", None].fit
+    assert contrast is not None
+    assert GRADES[0] < contrast.a50 < GRADES[-1]
+    assert "contrast" in rows["right", None].refused or rows["right", None].found
     assert probed.surface.all.sum() == len(probed.dataset.annotations)
     share, number = blind_map(probed, 20)
     seen = number > 1
@@ -89,6 +94,9 @@ def test_everything_written_says_simulated(probed: ProbedPart, tmp_path: Path) -
     record = json.loads((tmp_path / "pod_simulated.json").read_text())
     assert record["simulated"] is True
     assert record["found"] == sum(row[8] for row in flaw_rows(probed))
+    # The annotated place was never changed, so that nothing is found there.
+    assert (record["annotated"]["defects"], record["annotated"]["found"]) == (1, 0)
+    assert (tmp_path / "plots" / "pod_surface_annotated.png").is_file()
     assert {row["zone"] for row in record["by_zone"]} == {WHOLE, "left", "right"}
     assert (tmp_path / "plots" / "blind_map.png").is_file()
     assert "<b>simulated</b>" in (tmp_path / "pod_simulated.html").read_text()
@@ -113,5 +121,5 @@ def test_the_command_on_phantoms(tmp_path: Path) -> None:
         write_radiograph(tmp_path / "part" / f"{k}.png", pixels, 8)
     done = CliRunner().invoke(main, [str(tmp_path / "part"), "--copies", "1", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    assert "all of these flaws are simulated" in done.output
+    assert "all graded flaws are simulated" in done.output
     assert len((tmp_path / "out" / "simulated_flaws.csv").read_text().splitlines()) > 3
