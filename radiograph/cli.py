@@ -23,7 +23,7 @@ STEPS = {
     "Report": ("report", "compare", "plot-pr", "show-feature-maps"),
     "Predict": ("predict", "export", "analyze-pores"),
     "Decide": ("accept", "bound-misses", "learn-normal", "simulate-pod"),
-    "Qualify": ("image-quality", "freeze", "verify", "override", "write-back"),
+    "Qualify": ("image-quality", "freeze", "verify", "override", "write-back", "grade-severity"),
 }
 """The commands by step of work. A command is the module of that name in radiograph/commands/, with its `main`."""
 
