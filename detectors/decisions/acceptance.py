@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.annotation_check import is_number
+from data.annotation_check import is_integer, is_number
 from data.coco import CocoDataset, read_results
 from data.console import progress
 from data.errors import InputError
@@ -25,7 +25,7 @@ from detectors.decisions.size_error import NO_ERROR, SizeError, size_error
 from detectors.decisions.spoken import ALARMS_FILE
 from detectors.decisions.verdict import Decision, Detected, Finding, Verdict, Zones, decide
 from detectors.evaluation.matching import find_overlaps
-from detectors.evaluation.runs import read_object, read_run
+from detectors.evaluation.runs import Run, read_object, read_run
 from detectors.evaluation.table import write_csv
 from detectors.evaluation.threshold import reporting_threshold
 
@@ -46,6 +46,7 @@ class Predictions:
         folder: where the file names of the images start.
         threshold: at which the detector reports, None where that is not known.
         alarms: why a radiograph is not like those that the detector was qualified on, by image id.
+        evaluated: the run that they are of, with its annotations; None for mere predictions.
 
     """
 
@@ -55,6 +56,7 @@ class Predictions:
     folder: Path
     threshold: float | None
     alarms: Mapping[int, str] = field(default_factory=dict)
+    evaluated: Run | None = None
 
     def path(self, image: ImageRecord) -> Path:
         """Return the file of an image. Raises InputError where it is not there."""
@@ -87,6 +89,7 @@ def read_predictions(path: Path) -> Predictions:
     file = folder / "detections.json" if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{file}: no such file; give a folder that radiograph predict wrote, or its detections.json")
+    run = None
     if (folder / "images.json").is_file():
         dataset, threshold = _described(folder / "images.json")
         images: list[ImageRecord] = []
@@ -104,7 +107,7 @@ def read_predictions(path: Path) -> Predictions:
         raise InputError(f"{folder}: neither images.json nor ground_truth.json; predict or evaluate again")
     find_overlaps(CocoDataset(images, [], dataset.categories, file), found)  # names a result of an unknown image
     names = {category["id"]: category["name"] for category in dataset.categories}
-    return Predictions(images, names, found, start, threshold, _alarms(folder / ALARMS_FILE))
+    return Predictions(images, names, found, start, threshold, _alarms(folder / ALARMS_FILE), run)
 
 
 def _alarms(path: Path) -> dict[int, str]:
@@ -130,11 +133,15 @@ def _described(path: Path) -> tuple[CocoDataset, float | None]:
         if not isinstance(content.get(key), list):
             raise InputError(f"{path}: lacks {key}; predict again")
     for image in content["images"]:
-        if not (isinstance(image, dict) and isinstance(image.get("file_name"), str) and "id" in image):
+        if not (isinstance(image, dict) and isinstance(image.get("file_name"), str) and is_integer(image.get("id"))):
             raise InputError(f"{path}: {str(image)[:80]} is not an image with id and file_name; predict again")
         side = image.get("pixel_size_mm")
         if side is not None and not (is_number(side) and math.isfinite(side) and side > 0):
             raise InputError(f"{path}: image {image['id']}: pixel_size_mm {side!r} is not a positive number")
+    for category in content["categories"]:
+        named = isinstance(category, dict) and isinstance(category.get("name"), str)
+        if not (named and is_integer(category.get("id"))):
+            raise InputError(f"{path}: {str(category)[:80]} is not a category with id and name; predict again")
     threshold = content.get("threshold")
     return CocoDataset(content["images"], [], content["categories"], path), threshold if is_number(threshold) else None
 
@@ -145,13 +152,14 @@ def accept(predictions: Predictions, rules: Rules, run: Path | None = None, loca
     Args:
         predictions: see `read_predictions`.
         rules: whose names were checked (`detectors.decisions.rules.check_names`).
-        run: an evaluated run or evaluation of the same detector, for the errors of its boxes and its threshold.
+        run: an evaluated run or evaluation of the same detector, for the errors of its boxes and its threshold; by
+            default the one that the predictions are, if any.
         locate: says where the zones lie in the radiograph of a file; needed where rules speak of zones.
 
     Raises InputError where a pixel size or a threshold is needed and not known, or a radiograph is and not there.
 
     """
-    evaluated = read_run(run) if run is not None else None
+    evaluated = read_run(run) if run is not None else predictions.evaluated
     threshold = predictions.threshold
     if threshold is None and evaluated is not None:
         threshold = reporting_threshold(evaluated)[0]

@@ -111,6 +111,22 @@ def test_a_result_of_an_unknown_image_is_named(predictions: Path) -> None:
     assert (code, "image_id 9" in output) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"categories": [{"id": 1}]}, "not a category with id and name"),
+        ({"categories": None}, "lacks categories"),
+        ({"images": [{"id": "1", "file_name": "a.png"}]}, "not an image with id and file_name"),
+        ({"images": [{"id": 1, "file_name": "a.png", "pixel_size_mm": -1}]}, "not a positive number"),
+    ],
+)
+def test_faulty_descriptions_are_named(predictions: Path, change: dict, words: str) -> None:
+    described = json.loads((predictions / "images.json").read_text())
+    (predictions / "images.json").write_text(json.dumps({**described, **change}))
+    code, output, _ = run(predictions, RULES)
+    assert (code, words in output, output.count("\n")) == (2, True, 1)
+
+
 def test_without_a_threshold_one_is_asked_for(predictions: Path) -> None:
     described = json.loads((predictions / "images.json").read_text())
     del described["threshold"]
