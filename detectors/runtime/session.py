@@ -13,6 +13,8 @@ from data.errors import InputError
 
 Engine = Literal["onnxruntime", "openvino"]
 ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
+SLOW_OPTIMIZERS = ["QDQPropagationTransformer"]
+"""What ONNX Runtime is not to do: it moves rounding before max pooling, which is far slower in 8 bits than in float."""
 
 
 class Session(Protocol):
@@ -65,7 +67,9 @@ class OnnxSession:
         # Work in ever smaller pieces: a thread that is late leaves less for the others to wait for.
         options.add_session_config_entry("session.dynamic_block_base", "4")
         try:
-            self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(
+                str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_OPTIMIZERS
+            )
         except Exception as error:  # its own classes of exceptions, which share no other base
             raise InputError(f"{graph}: ONNX Runtime cannot load it ({_first_line(error)}); export again") from error
 
