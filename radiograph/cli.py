@@ -9,9 +9,16 @@ import click
 from radiograph import __version__
 
 STEPS = {
-    "Prepare data": ("prepare-gdxray", "check-data", "make-patches"),
+    "Prepare data": ("prepare-gdxray", "check-data", "make-patches", "annotate-volume"),
     "Simulate": ("make-phantoms", "simulate-defects", "sample-gan"),
-    "Train": ("show-config", "train", "adapt", "measure-learning-curve", "compare-defect-mixes"),
+    "Train": (
+        "show-config",
+        "train",
+        "train-without-labels",
+        "adapt",
+        "measure-learning-curve",
+        "compare-defect-mixes",
+    ),
     "Evaluate": (
         "evaluate",
         "evaluate-series",
