@@ -6,6 +6,7 @@ second degree through the dips takes the value 20 %. Unsharpness is twice that.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,7 @@ LEAST_DIP = 20.0  # percent
 PLATE_QUANTILE = 0.15
 LEAST_HEIGHT = 6.0  # of a pair over the noise of the profile
 CLEAR_HEIGHT = 12.0  # of the pair with the first dip under 20 %, over the noise
+RISE, FALL = 8.0, 60.0  # percent, from one pair to the next: more is no unsharpness
 CALMING = np.array([-2, 3, 6, 7, 6, 3, -2]) / 21
 LINES = 21  # that a profile averages, at least
 
@@ -91,6 +93,11 @@ def read_duplex(
     if isrb is None:
         what = "the first pair is not resolved" if dips[0] < LEAST_DIP else "every pair is resolved"
         raise InputError(f"duplex line {start} to {end}: {what}, so that 20 % cannot be interpolated; check the line")
+    if any(not -RISE <= before - after <= FALL for before, after in pairwise(dips[: (unresolved or 0) + 1])):
+        raise InputError(
+            f"duplex line {start} to {end}: the dips {', '.join(f'{dip:.0f}' for dip in dips)} % do not fall from "
+            "pair to pair as they should: something else lies on the line; mark it anew"
+        )
     number = None if unresolved is None else first + unresolved
     return DuplexReading(tuple(diameters), tuple(dips), isrb, 2 * isrb, number, places, profile)
 

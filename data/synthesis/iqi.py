@@ -255,7 +255,9 @@ def _wire_snr(
         energy = (profiles**2).sum(axis=1)
         # What the filter lets through of the noise, which is correlated along a row; its mean is taken away.
         filtered = profiles.mean(axis=0) - profiles.mean()
-        growth = along * float(np.linalg.norm(np.convolve(filtered, across)) / max(np.linalg.norm(filtered), 1e-12))
+        growth = (
+            along * float(np.linalg.norm(np.convolve(filtered, across))) / max(float(np.linalg.norm(filtered)), 1e-12)
+        )
         levels = bare[rows, np.clip(middle, 0, thickness.shape[1] - 1)]
         noise = np.array([exposure.display_sigma(float(level)) for level in levels[::8]])
         per_row = energy[::8] / (noise * growth) ** 2
