@@ -78,11 +78,9 @@ def verify(folder: Path, seal: str | None = None, head: str | None = None) -> Ve
 def _changed_files(bundle: Bundle) -> Iterator[str]:
     """Yield a line for every file that is not what was frozen, or that has come since."""
     frozen: dict[str, str] = bundle.record["files"]
-    sums = dict(
-        reversed(line.split("  ", 1))
-        for line in (bundle.folder / SUMS).read_text(encoding="utf-8").splitlines()
-        if "  " in line
-    )
+    lines = (bundle.folder / SUMS).read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("  ", 1) for line in lines if "  " in line]
+    sums = {name: digest for digest, name in pairs}
     for name, digest in hashes(bundle.folder).items():
         stated = sums.get(name)
         if stated is None:
