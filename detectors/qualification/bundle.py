@@ -22,6 +22,7 @@ from data.image_paths import confined_path
 from data.image_quality.limits import LIMITS_FILE, limits_of_files, read_limits, write_limits
 from data.radiograph import find_radiographs
 from detectors.backbones.packaged import find_packaged
+from detectors.decisions.rules import read_rules
 from detectors.evaluation.runs import read_run
 from detectors.runs.output_folder import staged_folder
 from detectors.runs.reading import read_sized
@@ -73,12 +74,14 @@ def freeze(
         exported: the exported model of the run, to go with it.
         rules: acceptance rules, to go with it.
 
-    Raises InputError for a run that cannot be opened, without references, and where `out` holds something. Nothing
-    is written then.
+    Raises InputError for a run that cannot be opened, without references, for rules that contradict themselves, and
+    where `out` holds something. Nothing is written then.
 
     """
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: holds something already; a bundle is never changed: choose another --out")
+    if rules is not None:
+        read_rules(rules)  # what cannot be applied is not worth freezing
     predictor, threshold = open_predictor(run)
     files = find_radiographs(references) if references else _evaluated_radiographs(run)
     with staged_folder(out, last=BUNDLE_FILE) as folder:

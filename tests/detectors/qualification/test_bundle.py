@@ -204,3 +204,10 @@ def test_a_report_reads_the_log(bundle: Path) -> None:
     assert [row["number"] for row in rows] == ["1", "2"]
     assert rows[0]["reason"] == "a crack"
     assert list(override_rows(bundle.parent)) == []
+
+
+def test_rules_that_cannot_be_applied_are_not_frozen(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("unit: px\nrules: [{name: one, measure: length, least: 3}]\n")
+    with pytest.raises(InputError, match=r"rules\.yaml.*takes 'most' and not 'least'"):
+        freeze(Path("casting"), tmp_path / "bundle", [tmp_path], rules=tmp_path / "rules.yaml")
+    assert not (tmp_path / "bundle").exists()

@@ -25,9 +25,12 @@ def test_names_for_many_radiographs_take_no_time(name: str) -> None:
     seconds = []
     for count in (1000, 8000):
         files = [Path("/data") / name.format(k=k) for k in range(count)]
-        start = time.process_time()
-        names = picture_names(files)
-        seconds.append(time.process_time() - start)
+        times = []
+        for _ in range(3):  # the least: garbage of earlier tests may be collected in one of them
+            start = time.process_time()
+            names = picture_names(files)
+            times.append(time.process_time() - start)
+        seconds.append(min(times))
         assert len(set(names)) == count
     assert seconds[1] < 24 * seconds[0] + 0.5  # 64 times, were it quadratic
 
