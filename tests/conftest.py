@@ -1,5 +1,6 @@
 """Small simulated data sets that many tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,9 @@ def write_castings(folder: Path, count: int, seed: int = 0, size: tuple[int, int
 def castings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The COCO file of six small castings, the first of them clean."""
     return write_castings(tmp_path_factory.mktemp("castings"), 6)
+
+
+@pytest.fixture(autouse=True)
+def _children_end_quietly() -> None:
+    """Take back the handler of SIGCHLD that torch sets: where OpenVINO ran, its signal frame may not fit, and kills."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
