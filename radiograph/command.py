@@ -27,6 +27,7 @@ OPTIONAL_PACKAGES = {
     ),
     "onnx": "export",
     "onnxruntime": "runtime",
+    **dict.fromkeys(("fsspec", "pyarrow", "ray"), "cluster"),
 }  # fmt: skip
 """Packages that only some commands need, and the extra that installs them; "" is the package without one."""
 
