@@ -3,7 +3,7 @@
 import sys
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,18 @@ def is_dicom(path: Path) -> bool:
             return stream.read(132)[128:] == b"DICM"
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def read_header(path: Path, needed: Sequence[str]) -> pydicom.Dataset:
+    """Return a DICOM file without its pixels.
+
+    Raises InputError for another file, a corrupt one, and one in which a keyword of `needed` is missing or empty.
+    """
+    header = _load(path, stop_before_pixels=True, needed=needed)
+    missing = [name for name in needed if not header.get(name)]
+    if missing:
+        raise InputError(f"{path}: DICOM header: {', '.join(missing)} missing; export the file anew with it")
+    return header
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
@@ -175,12 +187,16 @@ def _guarded(path: Path, read: Callable[[], FileWindow | None]) -> FileWindow | 
         ) from error
 
 
-def _load(path: Path, stop_before_pixels: bool = False) -> pydicom.Dataset:
+def _load(path: Path, stop_before_pixels: bool = False, needed: Sequence[str] = ()) -> pydicom.Dataset:
+    """Return a file; values of `needed` are decoded here, where a broken one is an InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is refused below, with the file's name
             _check_deflated(path)
-            return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+            dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+            for name in needed:
+                dataset.get(name)
+            return dataset
     except InputError:
         raise
     except Exception as error:  # pydicom lets many kinds through from broken files

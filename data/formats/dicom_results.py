@@ -19,7 +19,7 @@ from pydicom.sequence import Sequence as Items
 
 from data.errors import InputError
 from data.files import atomic_path
-from data.formats.dicom import is_dicom
+from data.formats.dicom import is_dicom, read_header
 
 STUDY = {  # what ties an object to its study; empty where the file does not state it (type 2)
     "PatientName": "", "PatientID": "", "PatientBirthDate": "", "PatientSex": "", "StudyInstanceUID": None,
@@ -54,14 +54,7 @@ class Indication:
 
 def read_source(path: Path) -> Dataset:
     """Return the header of a DICOM file that results are written for. Raises InputError."""
-    try:
-        source = pydicom.dcmread(path, stop_before_pixels=True)
-        missing = [name for name in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID") if not source.get(name)]
-    except Exception as error:  # pydicom lets many kinds through from broken files
-        raise InputError(f"{path}: not a DICOM file, or corrupt: {' '.join(str(error).split())[:200]}") from error
-    if missing:
-        raise InputError(f"{path}: DICOM header: {missing[0]} is missing, so that nothing can be filed beside it")
-    return source
+    return read_header(path, ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID"))
 
 
 def secondary_capture(source: Dataset, gray: np.ndarray, when: datetime | None = None) -> Dataset:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
 from data.errors import InputError
-from data.formats.dicom import CODECS, DICOM_SUFFIXES
+from data.formats.dicom import CODECS, DICOM_SUFFIXES, read_header
 from data.volumes.slices import SliceStack
 from data.volumes.volume import VoxelSize
 
@@ -35,7 +35,7 @@ def read_dicom_series(files: list[Path]) -> tuple[SliceStack, VoxelSize | None]:
     Values are rescaled (slope and intercept) to float32 where any slice asks for it, else kept as stored. Raises
     InputError for slices of different series or sizes, and for a gap in their positions.
     """
-    heads = [_head(file) for file in files]
+    heads = [read_header(file, ("Rows", "Columns", "BitsAllocated")) for file in files]
     for file, head in zip(files, heads, strict=True):
         for name, words in (("SeriesInstanceUID", "series"), ("Rows", "rows"), ("Columns", "columns")):
             if head.get(name) != heads[0].get(name):
@@ -66,17 +66,6 @@ def read_dicom_series(files: list[Path]) -> tuple[SliceStack, VoxelSize | None]:
         (len(files), *first.shape), first.dtype, lambda n: _values(ordered[n], rescaled), lambda n: str(ordered[n])
     )
     return stack, _voxel_mm(heads[0], middle)
-
-
-def _head(file: Path) -> pydicom.Dataset:
-    try:
-        head = pydicom.dcmread(file, stop_before_pixels=True)
-        absent = [name for name in ("Rows", "Columns", "BitsAllocated") if not head.get(name)]
-    except Exception as error:  # pydicom lets many kinds through from broken files
-        raise InputError(f"{file}: not a DICOM file, or corrupt: {error}") from error
-    if absent:
-        raise InputError(f"{file}: DICOM without {', '.join(absent)}: not a slice, or corrupt")
-    return head
 
 
 def _places(files: list[Path], heads: list[pydicom.Dataset]) -> NDArray[np.float64]:

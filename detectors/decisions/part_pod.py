@@ -71,7 +71,7 @@ class ProbedPart:
     zone: dict[int, tuple[str, ...]]
     refused: dict[str, str]
     shape: tuple[int, int]
-    real: "Annotated | None" = None
+    real: Annotated | None = None
 
     @property
     def surface(self) -> PodSurface:

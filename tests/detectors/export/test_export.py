@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from exported_models import TINY_CENTER_NET, export_model, save_run
+from torch import nn
 
 from data.errors import InputError
 from data.synthesis.phantom import make_phantom
@@ -78,18 +79,23 @@ def noisy(height: int, width: int) -> np.ndarray:
 QUICK = ("center_net", "faster_rcnn_fpn", "xnet")
 
 
+def check_parity(model: nn.Module, exported: ExportedPredictor, least: int) -> None:
+    """Assert that an exported model answers as its model does, with more than `least` detections."""
+    images = [phantom(*size) for size in SIZES] + [noisy(97, 150)]
+    with torch.no_grad():
+        eager = [{k: v.numpy() for k, v in model([torch.from_numpy(p)[None]])[0].items()} for p in images]
+    parity = compare_answers((e, exported(p)) for e, p in zip(eager, images, strict=True))
+    assert parity.detections > least
+    assert parity.share > 0.98
+
+
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SECTIONS])
 def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> None:
     model = export_model(
         tmp_path, SECTIONS[name], classes=1 if name in MAPS else 2, base=name if name in MAPS else "center_net"
     )
     exported = ExportedPredictor(tmp_path / "exported")
-    images = [phantom(*size) for size in SIZES] + [noisy(97, 150)]
-    with torch.no_grad():
-        eager = [{k: v.numpy() for k, v in model([torch.from_numpy(p)[None]])[0].items()} for p in images]
-    parity = compare_answers((e, exported(p)) for e, p in zip(eager, images, strict=True))
-    assert parity.detections > (3 if name in MAPS else 20)
-    assert parity.share > 0.98
+    check_parity(model, exported, least=3 if name in MAPS else 20)
     card = json.loads((tmp_path / "exported" / "model_card.json").read_text())
     assert card["parity"]["share"] > 0.98
     assert card["multiply_adds"]["count"] > 0
@@ -105,12 +111,7 @@ def test_openvino_answers_alike(name: str, tmp_path: Path) -> None:
     assert parity.share > 0.98
     exported = ExportedPredictor(tmp_path / "exported")
     assert exported.engine == "openvino"
-    images = [phantom(*size) for size in SIZES] + [noisy(97, 150)]
-    with torch.no_grad():
-        eager = [{k: v.numpy() for k, v in model([torch.from_numpy(p)[None]])[0].items()} for p in images]
-    parity = compare_answers((e, exported(p)) for e, p in zip(eager, images, strict=True))
-    assert parity.detections > (3 if name in MAPS else 20)
-    assert parity.share > 0.98
+    check_parity(model, exported, least=3 if name in MAPS else 20)
 
 
 def test_a_runtime_that_is_not_installed_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
