@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detectors.backbones.networks import BackboneName, InputEncoding, Norm
+from detectors.backbones.networks import BackboneName, InputEncoding, Norm, Stem
 from detectors.backbones.weights import read_checkpoint
 from detectors.schema import ModelSection
 
@@ -21,6 +21,11 @@ class BackboneSection(ModelSection):
     backbone: BackboneName = Field("resnet101", description="The network that computes the features.")
     width: float = Field(
         1.0, ge=1 / 16, le=1, description="Width multiplier: the share of the backbone's published channels."
+    )
+    stem: Stem = Field(
+        "published",
+        description="The first layers of a ResNet, to a quarter of the size. published: 7 x 7 pixels to 64 channels and "
+        "max pooling. thin: two strided convolutions of 3 x 3, a quarter of the work at half the width.",
     )
     norm: Literal["auto"] | Norm = Field(
         "auto",
@@ -38,6 +43,10 @@ class BackboneSection(ModelSection):
         published = self.weights in ("imagenet", "coco")
         if published and self.width != 1:
             raise ValueError(f"weights '{self.weights}' are published for width 1 only")
+        if published and self.stem != "published":
+            raise ValueError(f"weights '{self.weights}' are published for stem 'published' only")
+        if self.stem != "published" and self.backbone == "vgg16":
+            raise ValueError("stem 'thin' needs a ResNet backbone, not vgg16")
         if published and self.norm == "group" and self.backbone != "vgg16":
             raise ValueError(f"weights '{self.weights}' come with batch norm: set norm to auto, frozen or batch")
         return self

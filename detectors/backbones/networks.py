@@ -16,10 +16,12 @@ from detectors.backbones.batch_norm import BatchNorm2d
 
 BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "vgg16"]
 Norm = Literal["group", "batch", "frozen"]
+Stem = Literal["published", "thin"]
 InputEncoding = Literal["rgb_repeat", "local_contrast"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+STEM_CHANNELS = 64  # of a published ResNet's stem and first stage
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -144,7 +146,18 @@ INPUT_ENCODINGS: dict[str, Callable[[], nn.Module]] = {"rgb_repeat": RGBRepeat, 
 
 
 class ScaledResNet(resnet.ResNet):
-    """torchvision's ResNet with a width multiplier on the channels of its four stages; 1 is the published network."""
+    """torchvision's ResNet with a width multiplier on the channels of its four stages; 1 is the published network.
+
+    Args:
+        block: of two or three convolutions.
+        layers: blocks of each stage.
+        norm_layer: from a number of channels to their normalization.
+        width: times the published channels of the stages.
+        stem: published: 7 x 7 pixels to 64 channels whatever the width, and a max pooling. thin: two convolutions of
+            3 x 3 cells and stride 2, the first to three quarters of the channels of the first stage. With three input
+            channels and half the width it is a quarter of the work, and no map has 64 channels at half the size.
+
+    """
 
     def __init__(
         self,
@@ -152,23 +165,36 @@ class ScaledResNet(resnet.ResNet):
         layers: list[int],
         norm_layer: Callable[..., nn.Module],
         width: float,
+        stem: Stem = "published",
     ) -> None:
         self.width = width
+        self.stem = stem
         super().__init__(block, layers, norm_layer=norm_layer)
 
     def _make_layer(
         self, block: type[resnet.BasicBlock | resnet.Bottleneck], planes: int, *args: Any, **kwargs: Any
     ) -> nn.Sequential:
-        return super()._make_layer(block, round(planes * self.width), *args, **kwargs)
+        channels = round(planes * self.width)
+        if self.stem == "thin" and planes == STEM_CHANNELS:
+            self._replace_stem(round(0.75 * channels), channels)
+        return super()._make_layer(block, channels, *args, **kwargs)
+
+    def _replace_stem(self, half: int, quarter: int) -> None:
+        """Put two strided convolutions in place of the one and the pooling, before the first stage is made."""
+        self.conv1 = nn.Conv2d(3, half, 3, 2, 1, bias=False)
+        self.bn1 = self._norm_layer(half)
+        second = nn.Conv2d(half, quarter, 3, 2, 1, bias=False)
+        self.maxpool = nn.Sequential(second, self._norm_layer(quarter), nn.ReLU(inplace=True))  # type: ignore[assignment]
+        self.inplanes = quarter
 
 
-def build_resnet(name: str, norm: Norm, width: float = 1.0) -> resnet.ResNet:
-    """Return torchvision's ResNet with random weights; at width 1 its state dict fits ImageNet weights."""
+def build_resnet(name: str, norm: Norm, width: float = 1.0, stem: Stem = "published") -> resnet.ResNet:
+    """Return torchvision's ResNet with random weights; as published, its state dict fits ImageNet weights."""
     layers = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
     block: type[resnet.BasicBlock | resnet.Bottleneck] = resnet.Bottleneck
     if name in ("resnet18", "resnet34"):
         block = resnet.BasicBlock
-    return ScaledResNet(block, list(layers[name]), NORMS[norm], width)
+    return ScaledResNet(block, list(layers[name]), NORMS[norm], width, stem)
 
 
 class ResNetC4(nn.Module):

@@ -175,7 +175,7 @@ def _vgg(config: SSDConfig) -> ExtraMaps:
 
 
 def _resnet(config: SSDConfig) -> ExtraMaps:
-    body = build_resnet(config.backbone, config.resolved_norm(), config.width)
+    body = build_resnet(config.backbone, config.resolved_norm(), config.width, config.stem)
     if config.weights == "imagenet":
         load_imagenet(body, config.backbone)
     if not config.pyramid:

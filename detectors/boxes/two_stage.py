@@ -272,7 +272,7 @@ def build_anchors(config: RPNConfig) -> AnchorGenerator:
 
 def build_body(config: TwoStageConfig) -> ResNet:
     """Return the whole ResNet of a configuration, with ImageNet weights if it names them."""
-    body = build_resnet(config.backbone, config.resolved_norm(), config.width)
+    body = build_resnet(config.backbone, config.resolved_norm(), config.width, config.stem)
     if config.weights == "imagenet":
         load_imagenet(body, config.backbone)
     return body

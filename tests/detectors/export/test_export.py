@@ -37,6 +37,10 @@ SECTIONS: dict[str, ModelSection] = {
         backbone="resnet18", width=0.125, pyramid=True, fpn_channels=8, min_size=None, crop_size=3, head_channels=16,
         input="local_contrast", rpn=ANCHORS | {"anchor_sizes": [[8, 16], [24, 32], [48, 64]]},
     ),
+    "faster_rcnn_thin": FasterRCNNConfig(
+        backbone="resnet18", width=0.125, stem="thin", norm="batch", pyramid=True, fpn_channels=8, min_size=None,
+        crop_size=3, head_channels=16, rpn=ANCHORS | {"anchor_sizes": [[8, 16], [24, 32], [48, 64]]},
+    ),
     "faster_rcnn_c4": FasterRCNNConfig(
         backbone="resnet18", width=0.125, min_size=128, max_size=256, crop_size=4, rpn=ANCHORS,
     ),
