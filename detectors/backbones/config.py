@@ -24,8 +24,8 @@ class BackboneSection(ModelSection):
     )
     stem: Stem = Field(
         "published",
-        description="The first layers of a ResNet, to a quarter of the size. published: 7 x 7 pixels to 64 channels and "
-        "max pooling. thin: two strided convolutions of 3 x 3, a quarter of the work at half the width.",
+        description="The first layers of a ResNet, to a quarter of the size. published: 7 x 7 pixels to 64 channels, "
+        "then max pooling. thin: two strided convolutions of 3 x 3, a quarter of the work at half the width.",
     )
     norm: Literal["auto"] | Norm = Field(
         "auto",

@@ -36,7 +36,8 @@ class CenterNetGraph(nn.Module):
         # Channels of a mirror image are mirror images of the channels, which take a third of the time.
         channels = self.encode(pad_to_multiple(small, COARSEST))
         mirrors = MIRRORS[config.flip_test]
-        heat, sides = self.model.maps(torch.cat([flipped(channels, axes) for axes, _ in mirrors]))
+        views = [flipped(channels, axes) for axes, _ in mirrors]
+        heat, sides = self.model.maps(torch.cat(views) if len(views) > 1 else channels)
         heat = torch.sigmoid(heat)
         if len(mirrors) > 1:
             pairs = [(k, axes, list(order)) for k, (axes, order) in enumerate(mirrors)]
