@@ -21,6 +21,7 @@ STEPS = {
     ),
     "Evaluate": (
         "evaluate",
+        "evaluate-archive",
         "evaluate-series",
         "choose-threshold",
         "estimate-pod",

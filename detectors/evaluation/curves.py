@@ -1,13 +1,15 @@
 """Curves read off the table of matches: precision-recall, F1, FROC and the ROC of whole images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evaluation.matching import MatchTable
+from detectors.evaluation.outcomes import Matched, Outcomes
 
 RECALL_GRID = np.linspace(0.0, 1.0, 101)  # COCO's recall points
+MOST_POINTS = 10_000  # of a curve that is drawn
 Floats = NDArray[np.float64]
 
 
@@ -26,6 +28,16 @@ class PrecisionRecall:
     ap_all_points: float | None  # area under the envelope, VOC's since 2010
     ap_11_points: float | None  # 11 recall points, VOC's of 2007
 
+    def drawn(self) -> "PrecisionRecall":
+        """Return the curve as a picture needs it: of many points those that reach evenly spaced recalls."""
+        if len(self.recall) <= MOST_POINTS:
+            return self
+        grid = np.linspace(0.0, self.recall[-1], MOST_POINTS)
+        points = np.unique(np.append(np.searchsorted(self.recall, grid), len(self.recall) - 1))
+        return replace(
+            self, recall=self.recall[points], precision=self.precision[points], threshold=self.threshold[points]
+        )
+
 
 @dataclass(frozen=True)
 class ScoreCurve:
@@ -43,6 +55,15 @@ class ScoreCurve:
     false_calls: Floats
     objects: int
     images: int
+
+    def drawn(self) -> "ScoreCurve":
+        """Return the curve as a picture needs it: of many thresholds some, evenly spaced from each power of ten on."""
+        if len(self.threshold) <= MOST_POINTS:
+            return self
+        last = len(self.threshold) - 1
+        points = np.unique(np.geomspace(1, last + 1, MOST_POINTS).astype(int)) - 1
+        columns = ("threshold", "recall", "precision", "f1", "false_calls")
+        return replace(self, **{name: getattr(self, name)[points] for name in columns})
 
     def at(self, threshold: float) -> int:
         """Return the place of the lowest threshold at or above `threshold`, -1 where nothing is reported."""
@@ -75,14 +96,14 @@ class Roc:
     auc: float | None
 
 
-def precision_recall(table: MatchTable, label: int | None = None) -> PrecisionRecall:
+def precision_recall(table: Matched, label: int | None = None) -> PrecisionRecall:
     """Return the curve of one class, or of the mean over all classes that have objects."""
+    outcomes = table.outcomes
     if label is not None:
-        return _class_curve(table, label)
-    curves = [_class_curve(table, row) for row in range(len(table.classes))]
-    curves = [curve for curve in curves if curve.ap is not None]
+        return _class_curve(outcomes, label)
+    curves = [_class_curve(outcomes, row) for row in np.flatnonzero(outcomes.objects).tolist()]
     if not curves:
-        return _class_curve(table, -1)
+        return _class_curve(outcomes, -1)
     if len(curves) == 1:
         return curves[0]
     return PrecisionRecall(
@@ -95,15 +116,13 @@ def precision_recall(table: MatchTable, label: int | None = None) -> PrecisionRe
     )
 
 
-def _class_curve(table: MatchTable, label: int) -> PrecisionRecall:
-    objects = int((table.counted & (table.ground_truth.label == label)).sum())
-    chosen = (table.detections.label == label) & ~table.ignored
-    hit = table.hit[chosen]
-    threshold = table.detections.score[chosen]
+def _class_curve(outcomes: Outcomes, label: int) -> PrecisionRecall:
+    objects = int(outcomes.objects[label]) if label >= 0 else 0
     if not objects:
         empty = np.zeros(0)
         return PrecisionRecall(empty, empty, empty, None, None, None)
-    return curve_of_hits(hit, threshold, objects)
+    chosen = outcomes.label == label
+    return curve_of_hits(outcomes.hit[chosen], outcomes.score[chosen].astype(float), objects)
 
 
 def curve_of_hits(hit: NDArray[np.bool_], threshold: Floats, objects: int) -> PrecisionRecall:
@@ -128,21 +147,21 @@ def _on_grid(recall: Floats, precision: Floats, grid: Floats) -> Floats:
     return np.append(precision, 0.0)[np.searchsorted(recall, grid, side="left")]
 
 
-def score_curve(table: MatchTable) -> ScoreCurve:
+def score_curve(table: Matched) -> ScoreCurve:
     """Return recall, precision, F1 and false calls an image (clean images counted) at every threshold.
 
     Recall against false calls is the FROC; F1 against threshold chooses the threshold. One point a distinct
     score, so that no point parts detections that no threshold can part.
     """
-    kept = ~table.ignored
-    hit, score = table.hit[kept], table.detections.score[kept]
-    objects, images = int(table.counted.sum()), len(table.images)
+    outcomes = table.outcomes
+    hit, score = outcomes.hit, outcomes.score
+    objects, images = int(outcomes.objects.sum()), outcomes.images
     last = np.flatnonzero(np.diff(score, append=-np.inf) != 0)
     found = np.cumsum(hit)[last].astype(float)
     reported = last + 1.0
     missing = np.full(len(last), np.nan)
     return ScoreCurve(
-        threshold=score[last],
+        threshold=score[last].astype(float),
         recall=found / objects if objects else missing,
         precision=found / reported,
         f1=2 * found / (objects + reported) if objects else missing,

@@ -9,7 +9,7 @@ false calls.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ from detectors.evaluation.columns import (
     ground_truth_columns,
     image_columns,
 )
+from detectors.evaluation.outcomes import Criterion, Outcomes
 
-Criterion = Literal["iou", "center"]
 PAIRS_AT_ONCE = 4_000_000  # bounds the memory of one block of IoU computations to about 0.3 GB
 
 
@@ -47,6 +47,17 @@ class PairwiseIoU:
     pair_ground_truth: NDArray[np.int64]
     pair_iou: NDArray[np.float64]
     pair_center: NDArray[np.bool_]
+
+    @classmethod
+    def of_columns(
+        cls,
+        images: ImageColumns,
+        classes: tuple[str, ...],
+        ground_truth: GroundTruthColumns,
+        detections: DetectionColumns,
+    ) -> "PairwiseIoU":
+        """Return the overlaps of columns in their order: objects by image, detections by falling score."""
+        return cls(images, classes, ground_truth, detections, *_pairs(ground_truth, detections, len(images)))
 
     @cached_property
     def pair_same_class(self) -> NDArray[np.bool_]:
@@ -156,6 +167,18 @@ class MatchTable:
         return ~self.ground_truth.crowd
 
     @cached_property
+    def outcomes(self) -> Outcomes:
+        """What the curves need of the table."""
+        kept = ~self.ignored
+        return Outcomes(
+            score=self.detections.score[kept],
+            hit=self.hit[kept],
+            label=self.detections.label[kept],
+            objects=np.bincount(self.ground_truth.label[self.counted], minlength=len(self.classes)),
+            images=len(self.images),
+        )
+
+    @cached_property
     def found_score(self) -> NDArray[np.float64]:
         """Score of the detection that found each object, -inf for a missed one, float64 [G]."""
         return np.append(self.detections.score, -np.inf)[self.matched_detection]
@@ -215,7 +238,7 @@ def find_overlaps(dataset: CocoDataset, results: Sequence[Mapping[str, Any]]) ->
     ground_truth = ground_truth_columns(dataset, image_row, label_row)
     detections = detection_columns(dataset, results, image_row, label_row)
     classes = tuple(str(category.get("name", category["id"])) for category in categories)
-    return PairwiseIoU(images, classes, ground_truth, detections, *_pairs(ground_truth, detections, len(images)))
+    return PairwiseIoU.of_columns(images, classes, ground_truth, detections)
 
 
 def _pairs(ground_truth: GroundTruthColumns, detections: DetectionColumns, images: int) -> tuple[NDArray[Any], ...]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from data.coco import CocoDataset
 from detectors.evaluation.curves import precision_recall, score_curve
 from detectors.evaluation.matching import PairwiseIoU, find_overlaps
+from detectors.evaluation.outcomes import Matchable
 
 Metrics = dict[str, float | int | None]
 
@@ -154,7 +155,7 @@ def compute_metrics(
     return metrics_of(find_overlaps(dataset, results), seconds_per_image)
 
 
-def metrics_of(overlaps: PairwiseIoU, seconds_per_image: float | None = None) -> Metrics:
+def metrics_of(overlaps: Matchable, seconds_per_image: float | None = None) -> Metrics:
     """Return the same metrics from overlaps that are already computed."""
     table, by_center = overlaps.match(0.5), overlaps.match(criterion="center")
     curve, froc = score_curve(table), score_curve(by_center)
