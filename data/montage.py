@@ -1,5 +1,6 @@
 """Sheets of several radiographs to look at."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -38,11 +39,21 @@ def write_montage(
     images = _chosen(dataset, count)
     if not images:
         raise InputError(f"{dataset.path or 'data set'}: no images to show")
+    shown = (
+        (image["file_name"], read_radiograph(existing_image(image_dir, image), window=AUTO).pixels,
+         dataset.boxes_xyxy(image["id"]))
+        for image in images
+    )  # fmt: skip
+    write_sheet(path, shown, columns, cell_width)
+
+
+def write_sheet(
+    path: str | Path, shown: Iterable[tuple[str, np.ndarray, np.ndarray]], columns: int = 4, cell_width: int = 400
+) -> None:
+    """Write a PNG sheet of one or more radiographs: name, pixels float32 [H, W] in [0, 1], boxes [N, 4] xyxy in px."""
     cells = []
-    for image in images:
-        pixels = read_radiograph(existing_image(image_dir, image), window=AUTO).pixels
-        boxes = dataset.boxes_xyxy(image["id"])
-        caption = f"{Path(image['file_name']).stem}: {len(boxes)} box{'' if len(boxes) == 1 else 'es'}"
+    for name, pixels, boxes in shown:
+        caption = f"{Path(name).stem}: {len(boxes)} box{'' if len(boxes) == 1 else 'es'}"
         cells.append(_cell(pixels, boxes, caption, cell_width))
     write_picture(path, grid(cells, columns))
 

@@ -148,21 +148,33 @@ def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8, window
         raise InputError(f"{path}: cannot hold {bits} bits; PNG takes 8 or 16, TIFF 8 to 16")
     if is_png and window is not None:
         raise InputError(f"{path}: a PNG cannot hold a gray window; write a TIFF")
-    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind != "f":
-        raise InputError(f"{path}: pixels are {pixels.dtype} {list(pixels.shape)}, expected float [H, W]")
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN, too
-        raise InputError(f"{path}: pixel values {pixels.min()} ... {pixels.max()} are not within 0 ... 1")
-    top = 2**bits - 1
-    values = np.rint(pixels.astype(np.float64) * top).astype(np.uint8 if bits == 8 else np.uint16)
+    values = _levels(path, pixels, bits)
     with atomic_path(path) as temporary:
         if is_png:
             temporary.write_bytes(imagecodecs.png_encode(values))
         else:
-            tags = [("MaxSampleValue", "H", 1, top, True)] if bits not in (8, 16) else []
+            tags = [("MaxSampleValue", "H", 1, 2**bits - 1, True)] if bits not in (8, 16) else []
             tifffile.imwrite(
                 temporary, values, photometric="minisblack", compression="zlib", metadata=None, extratags=tags,
                 description=None if window is None else describe_window(window),
             )  # fmt: skip
+
+
+def encode_png(name: str, pixels: np.ndarray, bits: int = 8) -> bytes:
+    """Return the bytes that `write_radiograph` writes for float [H, W] in [0, 1] as PNG of 8 or 16 bits.
+
+    Raises InputError, with `name`, for values outside [0, 1], NaN and another shape.
+    """
+    return bytes(imagecodecs.png_encode(_levels(name, pixels, bits)))
+
+
+def _levels(name: str | Path, pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Return float [H, W] in [0, 1] as levels of `bits` bits, uint8 or uint16. Raises InputError."""
+    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind != "f":
+        raise InputError(f"{name}: pixels are {pixels.dtype} {list(pixels.shape)}, expected float [H, W]")
+    if not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN, too
+        raise InputError(f"{name}: pixel values {pixels.min()} ... {pixels.max()} are not within 0 ... 1")
+    return np.rint(pixels.astype(np.float64) * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def find_radiographs(paths: Iterable[str | Path]) -> list[Path]:

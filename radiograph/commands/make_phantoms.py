@@ -7,6 +7,7 @@ import click
 from rich.table import Table
 
 from data.console import console
+from data.errors import InputError
 from radiograph.command import PATH, Command, RenamedChoice, parse_size, renamed_option
 
 # As in data.synthesis.phantom and data.volumes.ct_parts, whose import triples the time of --help; a test in
@@ -45,6 +46,11 @@ STYLES, FORMER_STYLES = ["realistic", "easy"], {"full": "realistic", "plain": "e
     "--projections", type=click.IntRange(2), help="Of volumes: angles; by default 1.25 per voxel of the side."
 )
 @click.option("--iqi", is_flag=True, help="Lay image quality indicators on welds, and record what they show.")
+@click.option(
+    "--shards",
+    type=click.IntRange(1),
+    help="Write radiographs and boxes as so many Parquet parts each, for sets of any size.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
 def main(
     kind: str,
@@ -58,13 +64,19 @@ def main(
     quality: Literal["varied", "good", "normal", "poor"],
     projections: int | None,
     iqi: bool,
+    shards: int | None,
     workers: int | None,
 ) -> None:
     """Simulate radiographs, or volumes, of a kind of part.
 
     Writes images in GDXray's layout, COCO annotations and a montage to OUT; of volumes TIFF with labels, tables of
-    pores and a manifest.
+    pores and a manifest. With --shards radiographs lie in OUT/radiographs and their boxes in OUT/truth, as Parquet; the
+    same command again writes the shards that are missing.
     """
+    if shards is not None and (iqi or kind in VOLUME_KINDS):
+        raise InputError(
+            f"--shards: holds no {'volumes' if kind in VOLUME_KINDS else 'image quality indicators'}; leave it out"
+        )
     if kind in VOLUME_KINDS:
         from data.volumes.ct_set import count_volumes, write_ct_set
 
@@ -84,6 +96,16 @@ def main(
             volumes.add_row(name, str(entries), str(pores), f"{porosity:.3f}")
         console.print(volumes)
         return
+    dimensions = parse_size(size, "--size") if size else None
+    if shards is not None:
+        from data.synthesis.phantom_shards import count_shards, write_phantom_shards
+
+        manifest = write_phantom_shards(
+            kind, count, out, seed, shards, bits=int(bits), style=style, family=family, size=dimensions, workers=workers
+        )
+        _print_counts(manifest, count_shards(manifest))
+        console.print(f"examples: {out / 'montage.png'}")
+        return
     from data.coco import read_coco
     from data.montage import write_montage
     from data.synthesis.phantom_set import count_phantoms, write_phantoms
@@ -96,15 +118,19 @@ def main(
         bits=int(bits),
         style=style,
         family=family,
-        size=parse_size(size, "--size") if size else None,
+        size=dimensions,
         workers=workers,
         iqi=iqi,
     )
-    table = Table(title=str(annotations))
-    for column in ("family", "images", "defects", "defect-free images"):
-        table.add_column(column, justify="left" if column == "family" else "right")
-    for name, images, defects, defect_free in count_phantoms(annotations):
-        table.add_row(name, str(images), str(defects), str(defect_free))
-    console.print(table)
+    _print_counts(annotations, count_phantoms(annotations))
     write_montage(out / "montage.png", read_coco(annotations), out, count=16)
     console.print(f"examples: {out / 'montage.png'}")
+
+
+def _print_counts(path: Path, rows: list[tuple[str, int, int, int]]) -> None:
+    table = Table(title=str(path))
+    for column in ("family", "images", "defects", "defect-free images"):
+        table.add_column(column, justify="left" if column == "family" else "right")
+    for name, *counts in rows:
+        table.add_row(name, *map(str, counts))
+    console.print(table)
