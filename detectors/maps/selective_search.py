@@ -57,67 +57,85 @@ def _seen_better(boxes: np.ndarray, top: int, left: int, shape: tuple[int, ...])
 
 def _hierarchy(cells: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the boxes [M, 4] of the initial regions and of all that come of merging the most similar ones."""
-    sizes, boxes, histograms = _describe(cells, labels)
-    neighbors = _neighbors(labels)
-    heap = [(-_similarity(sizes, boxes, histograms, a, b, cells.size), a, b)
-            for a, others in enumerate(neighbors) for b in others if a < b]  # fmt: skip
+    regions = _Regions(cells, labels)
+    pairs = _touching(labels)
+    neighbors: list[set[int]] = [set() for _ in range(regions.count)]
+    for a, b in pairs.T.tolist():
+        neighbors[a].add(b)
+        neighbors[b].add(a)
+    heap = list(zip((-regions.similarity(*pairs)).tolist(), *pairs.tolist(), strict=True))
     heapq.heapify(heap)
-    alive = [True] * len(sizes)
+    alive = [True] * regions.count
     while heap:
         _, a, b = heapq.heappop(heap)
         if not (alive[a] and alive[b]):
             continue
-        new = len(sizes)
+        new = regions.merge(a, b)
         alive[a] = alive[b] = False
         alive.append(True)
-        sizes.append(sizes[a] + sizes[b])
-        boxes.append(_joined(boxes[a], boxes[b]))
-        histograms.append((sizes[a] * histograms[a] + sizes[b] * histograms[b]) / sizes[new])
-        around = {c for c in neighbors[a] | neighbors[b] if alive[c]}
-        neighbors.append(around)
-        for c in around:
-            neighbors[c].add(new)
-            heapq.heappush(heap, (-_similarity(sizes, boxes, histograms, new, c, cells.size), new, c))
-    return np.array(boxes, dtype=np.float64)
+        around = [c for c in neighbors[a] | neighbors[b] if alive[c]]
+        neighbors.append(set(around))
+        if around:
+            # All neighbors at once: one after another, this was most of the time of the search.
+            likenesses = regions.similarity(new, np.array(around)).tolist()
+            for c, likeness in zip(around, likenesses, strict=True):
+                neighbors[c].add(new)
+                heapq.heappush(heap, (-likeness, new, c))
+    return regions.boxes[: regions.count].astype(np.float64)
 
 
-def _describe(cells: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[tuple], list[np.ndarray]]:
-    """Return size in cells, box (x1, y1, x2, y2 in cells) and normalized histogram of each region."""
-    count = int(labels.max()) + 1
-    sizes = np.bincount(labels.ravel(), minlength=count)
-    rows, columns = np.indices(labels.shape)
-    boxes = np.empty((count, 4), dtype=np.int64)
-    for axis, position in enumerate((columns, rows)):
-        boxes[:, axis], boxes[:, axis + 2] = max(labels.shape), 0
-        np.minimum.at(boxes[:, axis], labels.ravel(), position.ravel())
-        np.maximum.at(boxes[:, axis + 2], labels.ravel(), position.ravel() + 1)
-    bins = (cells.clip(0, 1) * BINS).astype(np.int64).clip(0, BINS - 1)
-    histograms = np.bincount((labels * BINS + bins).ravel(), minlength=count * BINS).reshape(count, BINS)
-    return sizes.tolist(), list(map(tuple, boxes.tolist())), list(histograms / sizes[:, None])
+class _Regions:
+    """The regions of a tile, the initial ones and those that come of merging: at most twice as many less one.
+
+    Attributes:
+        count: of regions so far.
+        sizes: float64 [2 N], cells of each.
+        boxes: int64 [2 N, 4], x1, y1, x2, y2 in cells.
+        histograms: float64 [2 N, BINS], normalized.
+
+    """
+
+    def __init__(self, cells: np.ndarray, labels: np.ndarray) -> None:
+        count = int(labels.max()) + 1
+        self.area = cells.size
+        self.count = count
+        self.sizes = np.zeros(2 * count)
+        self.boxes = np.zeros((2 * count, 4), np.int64)
+        self.histograms = np.zeros((2 * count, BINS))
+        self.sizes[:count] = np.bincount(labels.ravel(), minlength=count)
+        rows, columns = np.indices(labels.shape)
+        for axis, position in enumerate((columns, rows)):
+            self.boxes[:count, axis] = max(labels.shape)
+            np.minimum.at(self.boxes[:, axis], labels.ravel(), position.ravel())
+            np.maximum.at(self.boxes[:, axis + 2], labels.ravel(), position.ravel() + 1)
+        bins = (cells.clip(0, 1) * BINS).astype(np.int64).clip(0, BINS - 1)
+        counts = np.bincount((labels * BINS + bins).ravel(), minlength=count * BINS).reshape(count, BINS)
+        self.histograms[:count] = counts / self.sizes[:count, None]
+
+    def merge(self, a: int, b: int) -> int:
+        """Join two regions, and return the number of the new one."""
+        new = self.count
+        self.count += 1
+        one, other = self.sizes[a], self.sizes[b]
+        self.sizes[new] = one + other
+        self.boxes[new, :2] = np.minimum(self.boxes[a, :2], self.boxes[b, :2])
+        self.boxes[new, 2:] = np.maximum(self.boxes[a, 2:], self.boxes[b, 2:])
+        self.histograms[new] = (one * self.histograms[a] + other * self.histograms[b]) / self.sizes[new]
+        return new
+
+    def similarity(self, a: int | np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return how alike regions [P] are to others, float64 [P]: heat, smallness and fit, each in [0, 1]."""
+        sizes = self.sizes[a] + self.sizes[b]
+        one, other = self.boxes[a], self.boxes[b]
+        sides = np.maximum(one[..., 2:], other[:, 2:]) - np.minimum(one[..., :2], other[:, :2])
+        heat = np.minimum(self.histograms[a], self.histograms[b]).sum(axis=1)
+        alike: np.ndarray = heat + (1 - sizes / self.area) + (1 - (sides[:, 0] * sides[:, 1] - sizes) / self.area)
+        return alike
 
 
-def _neighbors(labels: np.ndarray) -> list[set[int]]:
-    """Return the regions that share a side with each region."""
+def _touching(labels: np.ndarray) -> np.ndarray:
+    """Return the pairs of regions that share a side, int64 [2, P], the lower number first."""
     across = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()])
     down = np.stack([labels[:-1].ravel(), labels[1:].ravel()])
     pairs = np.concatenate([across, down], axis=1)
-    pairs = np.unique(np.sort(pairs[:, pairs[0] != pairs[1]], axis=0), axis=1)
-    neighbors: list[set[int]] = [set() for _ in range(int(labels.max()) + 1)]
-    for a, b in pairs.T.tolist():
-        neighbors[a].add(b)
-        neighbors[b].add(a)
-    return neighbors
-
-
-def _similarity(sizes: list[int], boxes: list[tuple], histograms: list[np.ndarray], a: int, b: int, area: int
-                ) -> float:  # fmt: skip
-    """Return how alike two regions are: heat, smallness and fit, each in [0, 1]."""
-    x1, y1, x2, y2 = _joined(boxes[a], boxes[b])
-    size = sizes[a] + sizes[b]
-    heat = float(np.minimum(histograms[a], histograms[b]).sum())
-    return heat + (1 - size / area) + (1 - ((x2 - x1) * (y2 - y1) - size) / area)
-
-
-def _joined(a: tuple, b: tuple) -> tuple:
-    """Return the box around two boxes."""
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
+    return np.unique(np.sort(pairs[:, pairs[0] != pairs[1]], axis=0), axis=1)

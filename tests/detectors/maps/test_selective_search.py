@@ -47,15 +47,20 @@ def test_the_work_grows_with_the_area_and_not_its_square(monkeypatch: pytest.Mon
     """A background beside hundreds of specks is compared with all of them at every merging."""
     monkeypatch.setattr(selective_search, "TILE", 48)
     monkeypatch.setattr(selective_search, "OVERLAP", 12)
-    similarity, calls = selective_search._similarity, []
-    monkeypatch.setattr(selective_search, "_similarity", lambda *given: calls.append(1) or similarity(*given))
+    similarity, compared = selective_search._Regions.similarity, []
+
+    def counted(regions: object, one: object, others: np.ndarray) -> np.ndarray:
+        compared.append(len(others))
+        return similarity(regions, one, others)
+
+    monkeypatch.setattr(selective_search._Regions, "similarity", counted)
     counts = []
     for side in (84, 336):
         values = np.zeros((side, side), dtype=np.float32)
         values[2::6, 2::6] = values[3::6, 2::6] = values[2::6, 3::6] = values[3::6, 3::6] = 0.8
-        calls.clear()
+        compared.clear()
         propose_boxes(values, 1, 20.0, 0.0, 4)
-        counts.append(len(calls))
+        counts.append(sum(compared))
     assert counts[1] < 1.5 * counts[0] * (336 / 84) ** 2
 
 
