@@ -20,12 +20,12 @@ import torch
 from data.console import progress
 from data.errors import InputError
 from data.files import write_json, write_text
-from data.radiograph import Radiograph, read_radiograph, write_radiograph
+from data.radiograph import read_radiograph, write_radiograph
 from data.synthesis.phantom import make_phantom
 from detectors.evaluation.metrics import display
 from detectors.evaluation.table import markdown_table
 from detectors.export.write import run_eager
-from detectors.runs.predict_files import FileDetector, ahead
+from detectors.runs.predict_files import FileDetector, detect_in_files
 from detectors.runs.prediction import Predictor
 from detectors.runtime.folder import is_exported
 from detectors.runtime.predictor import ExportedPredictor
@@ -83,8 +83,8 @@ def measure_subjects(
 
     Returns:
         A record a model, runtime and number of threads: `seconds` from file to boxes and `model_seconds` from pixels
-        to boxes (`median`, `low`, `high`: quartiles), `throughput` in radiographs a second over a folder, read ahead in
-        a thread; `multiply_adds`, and `peak`, those a second of a product of float32 matrices with as many threads.
+        to boxes (`median`, `low`, `high`: quartiles), `throughput` in radiographs a second over a folder, by
+        what predict does with one; `multiply_adds`, and `peak`, those a second of a product of float32 matrices with as many threads.
 
     """
     width, height = size
@@ -159,6 +159,7 @@ def _measure(subjects: Sequence[Subject], files: Sequence[Path], repeats: int) -
     for place, subject in enumerate(subjects):
         seconds = _quartiles(whole[place])
         some = files[: max(FEWEST, min(len(files), int(LONGEST / seconds["median"])))]
+        _detect_all(subject, some[:FEWEST])  # warms up those that work side by side
         throughput = len(some) / _clock(partial(_detect_all, subject, some))
         records.append({"seconds": seconds, "model_seconds": _quartiles(alone[place]), "throughput": throughput})
     return records
@@ -169,11 +170,8 @@ def _detect(subject: Subject, file: Path) -> None:
 
 
 def _detect_all(subject: Subject, files: Sequence[Path]) -> None:
-    def read(file: Path) -> Radiograph:
-        return read_radiograph(file, window=subject.detector.window)
-
-    for radiograph in ahead(read, files):
-        subject.detector.find(radiograph)
+    for _ in detect_in_files(subject.detector, files, with_map=False):
+        pass
 
 
 def _clock(work: Callable[[], object]) -> float:
@@ -222,7 +220,7 @@ def runtimes_table(records: Sequence[dict[str, Any]]) -> str:
     return (
         markdown_table(header, rows)
         + f"\nOne radiograph of {width} x {height} pixels at a time, all models in turns; median and quartiles of "
-        f"{records[0]['repeats']}. Throughput over a folder of up to {FOLDER}, read ahead in a thread. Multiply-adds a "
+        f"{records[0]['repeats']}. Throughput over a folder of up to {FOLDER}, as predict does it. Multiply-adds a "
         f"second from pixels to boxes; the peak is a product of float32 matrices of {MATRIX} a side (billion a "
         f"second: {shown}).\n"
     )

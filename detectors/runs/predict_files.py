@@ -1,7 +1,7 @@
 """A folder of radiographs in; COCO results, overlays and heat maps out: by a run, or by an exported model.
 
 Nothing here imports PyTorch. One thread reads the next radiographs and one writes the last ones' pictures while the
-model works.
+model works; an exported model detects in as many radiographs at once as there are processors.
 """
 
 from collections import deque
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +56,15 @@ class FileDetector(Protocol):
         ...
 
 
+@runtime_checkable
+class ParallelDetector(FileDetector, Protocol):
+    """A detector that can work on several radiographs at once."""
+
+    def prepare_for(self, count: int) -> int:
+        """Get ready for so many radiographs, and return how many threads may call `find` at the same time."""
+        ...
+
+
 def predict_files(
     predictor: FileDetector,
     paths: Sequence[Path],
@@ -96,18 +105,10 @@ def predict_files(
     # The last radiograph may be the broken one: everything lies beside `out` until all are done.
     with staged_folder(out, last="detections.json") as staged, progress() as bar, Writer() as writer:
         task = bar.add_task("detecting", total=len(files))
-        read = ahead(lambda file: read_sized(file, predictor.window), files)
-        for index, (file, name, radiograph) in enumerate(zip(files, names, read, strict=True), start=1):
+        detected = detect_in_files(predictor, files, heat_maps)
+        for index, (file, name, (radiograph, found)) in enumerate(zip(files, names, detected, strict=True), start=1):
             notes.add(file, radiograph)
             quality.add(file, radiograph.pixels)
-            try:
-                found = predictor.find(radiograph, heat_maps)
-            except MemoryError as error:
-                height, width = radiograph.pixels.shape
-                raise InputError(
-                    f"{file}: {width} x {height} pixels take more memory than there is ({error}); cut the radiograph "
-                    "into parts, or predict on a machine with more"
-                ) from error
             images.append(_record(index, file, radiograph))
             results += coco_results(index, found.detections, predictor.categories)
             writer.submit(_write_pictures, radiograph, found, threshold, staged, name, overlays)
@@ -121,14 +122,43 @@ def predict_files(
     return images, results
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield `work(item)` in order, with up to `AHEAD` results made in a thread before they are asked for."""
-    with ThreadPoolExecutor(1) as pool:
+def detect_in_files(
+    predictor: FileDetector, files: Sequence[Path], with_map: bool = True
+) -> Iterator[tuple[Radiograph, Findings]]:
+    """Yield every radiograph and what is found in it, in order, while the next ones are read or detected in.
+
+    Raises InputError for a file that is not a radiograph, and for one that there is no memory for.
+    """
+
+    def read(file: Path) -> tuple[Path, Radiograph]:
+        return file, read_sized(file, predictor.window)
+
+    def find(file: Path, radiograph: Radiograph) -> tuple[Radiograph, Findings]:
+        try:
+            return radiograph, predictor.find(radiograph, with_map)
+        except MemoryError as error:
+            height, width = radiograph.pixels.shape
+            raise InputError(
+                f"{file}: {width} x {height} pixels take more memory than there is ({error}); cut the radiograph "
+                "into parts, or predict on a machine with more"
+            ) from error
+
+    lanes = predictor.prepare_for(len(files)) if isinstance(predictor, ParallelDetector) else 1
+    if lanes == 1:
+        for file, radiograph in ahead(read, files):
+            yield find(file, radiograph)
+    else:
+        yield from ahead(lambda file: find(*read(file)), files, lanes)
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Iterator[Result]:
+    """Yield `work(item)` in order, made by so many threads, each up to `AHEAD` results before they are asked for."""
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > AHEAD:
+                if len(waiting) > AHEAD * threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

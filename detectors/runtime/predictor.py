@@ -1,5 +1,6 @@
 """An exported model with its preprocessing: the same interface to prediction as a run's."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,17 @@ from detectors.caps import ask_for_detections
 from detectors.runs.predict_files import Findings
 from detectors.runtime.boxes import BoxDecoder, Found
 from detectors.runtime.folder import ExportedFolder, read_exported
-from detectors.runtime.session import Engine, as_feeds, available_memory, installed_engine, open_session
+from detectors.runtime.session import (
+    Engine,
+    as_feeds,
+    available_memory,
+    installed_engine,
+    open_session,
+    usable_threads,
+)
 
 MEMORY_SHARE = 0.9  # of what is available, that one radiograph may take
+MOST_LANES = 8  # radiographs at once
 
 
 class ExportedPredictor:
@@ -50,7 +59,10 @@ class ExportedPredictor:
         chosen = own if window is None else replace(window, bit_depth=own.bit_depth, trained_on=own.trained_on)
         self.window = chosen.with_bit_depth(bit_depth)
         self.engine = engine or installed_engine(self.folder.card.get("runtime", "onnxruntime"))
+        self.threads = threads
+        self.lanes = 1
         self.session = open_session(self.folder.graph, self.engine, threads)
+        self._large = threading.Lock()
         decoding = self.folder.decoding
         self.model: Any
         if self.folder.form == "boxes":
@@ -83,6 +95,18 @@ class ExportedPredictor:
             pixels = read_radiograph(radiograph, window=self.window).pixels
         return self.in_pixels(pixels, with_map)
 
+    def prepare_for(self, count: int) -> int:
+        """Get ready for so many radiographs, and return how many threads may call `find` at the same time.
+
+        Each radiograph then has one thread of the processor: to share out radiographs leaves none of them waiting, as
+        to share out the parts of one does. For one radiograph nothing changes.
+        """
+        lanes = min(self.threads or usable_threads() or 1, count, MOST_LANES)
+        if lanes != self.lanes:
+            self.session = open_session(self.folder.graph, self.engine, 1 if lanes > 1 else self.threads, lanes)
+            self.lanes = lanes
+        return lanes
+
     def in_pixels(self, pixels: NDArray[np.float32], with_map: bool = True) -> Findings:
         """Return what the model finds in gray values float32 [H, W] after the window."""
         found = self.model(pixels)
@@ -93,6 +117,10 @@ class ExportedPredictor:
     def _run(self, images: np.ndarray, counts: Mapping[str, int]) -> list[np.ndarray]:
         """Run the graph, unless it would take more memory than there is, in which case a process may just be killed."""
         wanted, available = images.size * self.folder.card["bytes_per_pixel"], available_memory()
-        if available is not None and wanted > MEMORY_SHARE * available:
-            raise MemoryError(f"about {wanted / 1e9:.1f} GB, of {available / 1e9:.1f} GB that are free")
-        return self.session.run(as_feeds(images, counts))
+        if available is None or wanted <= MEMORY_SHARE * available / self.lanes:
+            return self.session.run(as_feeds(images, counts))
+        with self._large:  # one at a time, as others may take all that is left
+            available = available_memory() or available
+            if wanted > MEMORY_SHARE * available:
+                raise MemoryError(f"about {wanted / 1e9:.1f} GB, of {available / 1e9:.1f} GB that are free")
+            return self.session.run(as_feeds(images, counts))

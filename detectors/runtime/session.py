@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -31,22 +32,26 @@ def installed_engine(wanted: Engine) -> Engine:
     return wanted if wanted in there or not there else there[0]
 
 
-def open_session(graph: Path, engine: Engine = "onnxruntime", threads: int | None = None) -> Session:
+def usable_threads() -> int:
+    """Return the threads of the processor that this process may use, 0 where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def open_session(graph: Path, engine: Engine = "onnxruntime", threads: int | None = None, lanes: int = 1) -> Session:
     """Load a graph.
 
     Args:
         graph: an ONNX file.
         engine: what runs it.
-        threads: of the processor; by default those that the process may use.
+        threads: of the processor, for each radiograph; by default those that the process may use.
+        lanes: threads that may call `run` at the same time.
 
     Raises InputError where the engine is not installed, and for a graph that it cannot load.
 
     """
-    if threads is None and hasattr(os, "sched_getaffinity"):
-        threads = len(os.sched_getaffinity(0))
-    kind: type[OnnxSession] | type[OpenVinoSession] = OpenVinoSession if engine == "openvino" else OnnxSession
+    count = usable_threads() if threads is None else threads  # 0: the engine's own choice
     try:
-        return kind(graph, threads or 0)  # 0: the engine's own choice
+        return OpenVinoSession(graph, count, lanes) if engine == "openvino" else OnnxSession(graph, count)
     except ImportError as error:
         raise InputError(
             f"{graph.parent}: an exported model needs {engine}, which is not installed; python -m pip install {engine}"
@@ -54,7 +59,7 @@ def open_session(graph: Path, engine: Engine = "onnxruntime", threads: int | Non
 
 
 class OnnxSession:
-    """A graph in ONNX Runtime."""
+    """A graph in ONNX Runtime, which any number of threads may run at the same time."""
 
     def __init__(self, graph: Path, threads: int) -> None:
         import onnxruntime
@@ -82,25 +87,29 @@ class OnnxSession:
 
 
 class OpenVinoSession:
-    """A graph in OpenVINO."""
+    """A graph in OpenVINO, which `lanes` threads may run at the same time."""
 
-    def __init__(self, graph: Path, threads: int) -> None:
+    def __init__(self, graph: Path, threads: int, lanes: int = 1) -> None:
         import openvino
 
         # Left to itself it computes in bfloat16 where the processor can, and answers otherwise than the run.
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+            settings["INFERENCE_NUM_THREADS"] = threads * lanes
+        if lanes > 1:
+            settings["NUM_STREAMS"] = lanes
         try:
             self.model = openvino.compile_model(openvino.Core().read_model(graph), "CPU", settings)
         except RuntimeError as error:
             raise InputError(f"{graph}: OpenVINO cannot load it ({_first_line(error)}); use ONNX Runtime") from error
-        self.request = self.model.create_infer_request()
+        self.own = threading.local()  # a request serves one thread
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the outputs in the order of the graph. Raises MemoryError where there is not enough of it."""
+        if not hasattr(self.own, "request"):
+            self.own.request = self.model.create_infer_request()
         try:
-            found = self.request.infer(dict(feeds))
+            found = self.own.request.infer(dict(feeds))
         except RuntimeError as error:
             raise _failure(error) from error
         return [np.array(found[output]) for output in self.model.outputs]
