@@ -84,7 +84,8 @@ def measure_subjects(
     Returns:
         A record a model, runtime and number of threads: `seconds` from file to boxes and `model_seconds` from pixels
         to boxes (`median`, `low`, `high`: quartiles), `throughput` in radiographs a second over a folder, by
-        what predict does with one; `multiply_adds`, and `peak`, those a second of a product of float32 matrices with as many threads.
+        what predict does with one; `multiply_adds`, and `peak`, those a second of a product of float32 matrices with
+        as many threads.
 
     """
     width, height = size

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_large_radiographs_go_one_at_a_time(exported: Path, files: list[Path], m
     count = threading.Lock()
 
     class Watched:
-        def run(self, feeds: dict) -> list[np.ndarray]:
+        def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
             with count:
                 running[0] += 1
                 most[0] = max(most[0], running[0])
