@@ -61,6 +61,14 @@ def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[Category]]
     Raises InputError for a missing or foreign file, and for weights that do not fit their configuration.
     """
     checkpoint = read_checkpoint(path)
+    return model_of(path, checkpoint), checkpoint_config(path, checkpoint), checkpoint["categories"]
+
+
+def model_of(path: Path, checkpoint: dict[str, Any]) -> nn.Module:
+    """Return the model of a checkpoint that was read from `path`, in evaluation mode.
+
+    Raises InputError for weights that do not fit their configuration.
+    """
     config = checkpoint_config(path, checkpoint)
     # The starting weights are in the checkpoint already: nothing is downloaded again.
     section, classes = config.model.without_weights(), len(checkpoint["categories"])
@@ -69,7 +77,7 @@ def load_model(path: Path) -> tuple[nn.Module, ExperimentConfig, list[Category]]
     model.load_state_dict(checkpoint["model"])
     # Convolutions in this layout are about a fifth faster on a CPU.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this one
-    return model.eval(), config, checkpoint["categories"]
+    return model.eval()
 
 
 def checkpoint_config(path: Path, checkpoint: dict[str, Any]) -> ExperimentConfig:

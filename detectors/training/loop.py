@@ -8,25 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from data.console import console, progress
 from data.errors import InputError
 from data.locks import FolderLock
+from detectors.backbones.checkpoint_file import read_checkpoint
 from detectors.build import build_model
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.files import with_window_of, write_config
 from detectors.config.sources import training_files
 from detectors.config.window import settle_window
 from detectors.evaluation.metrics import Metrics
-from detectors.runs.checkpoint import load_model, save_checkpoint
+from detectors.runs.checkpoint import model_of, save_checkpoint
 from detectors.training.batch_norm import BATCHES, has_batch_norm, recalibrate_batch_norm
 from detectors.training.loader import build_loader
 from detectors.training.logs import Row, RunLog
 from detectors.training.optimization import averaged_model, build_optimizer, build_schedule
-from detectors.training.processes import make_accelerator, random_states, restore_random_states, seed_process
+from detectors.training.processes import (
+    from_first_process,
+    make_accelerator,
+    random_states,
+    restore_random_states,
+    seed_process,
+)
 from detectors.training.resume import check_categories, check_schedule, read_resumable
 from detectors.training.run_folder import lock_run, new_run_folder, remove_leftovers
 from detectors.training.state import TrainState
@@ -75,7 +81,8 @@ class Trainer:
     def finish(self) -> Metrics | None:
         """Evaluate the best weights and write metrics and plots into the run's folder."""
         self.accelerator.wait_for_everyone()
-        model, _, _ = load_model(self.folder / "best.ckpt")
+        path = self.folder / "best.ckpt"
+        model = model_of(path, from_first_process(self.accelerator, lambda: read_checkpoint(path)))
         return self.task.finish(model.to(self.accelerator.device), self.accelerator, self.folder)
 
     def close(self) -> None:
@@ -90,7 +97,7 @@ class Trainer:
         if resume and resume.is_dir() and self.accelerator.is_main_process:
             self._lock = lock_run(resume)
         seed_process(config.seed)
-        checkpoint = read_resumable(resume, config) if resume else None
+        checkpoint = from_first_process(self.accelerator, lambda: read_resumable(resume, config)) if resume else None
         # The first process makes phantoms that are not there yet; the others then find them.
         with self.accelerator.main_process_first():
             self.config = config = settle_window(config, training_files(config.data))
@@ -127,6 +134,9 @@ class Trainer:
             self.log = RunLog(self.folder, max(self.state.epoch - 1, 0))
             if self.state.rows and self.state.closed == self.state.epoch:
                 self.log.write(self.state.rows)  # the process may have died between checkpoint and log
+        elif self.accelerator.is_local_main_process and not self.folder.is_dir():
+            # A machine that does not share the folder of runs: what `--resume` will look for here.
+            write_config(self.folder / "config.yaml", config)
 
     @property
     def _total_steps(self) -> int:
@@ -275,9 +285,7 @@ class Trainer:
     def _new_folder(self) -> Path:
         """Make `<output>/<config>/<time>/`, the same on every process."""
         parent = self.config.output / self.config.name
-        folder = [new_run_folder(parent) if self.accelerator.is_main_process else parent]
-        broadcast_object_list(folder)
-        return folder[0]
+        return from_first_process(self.accelerator, lambda: new_run_folder(parent))
 
     def _print_row(self, row: Row) -> None:
         metric = self.task.metrics[0]

@@ -3,19 +3,22 @@
 import atexit
 import os
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object, set_seed
 
 from data.console import console
+from data.errors import InputError
 from detectors.config.experiment import TrainConfig
 
+T = TypeVar("T")
 ACCUMULATION = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 
 
@@ -65,6 +68,26 @@ def _cpu_flags() -> set[str]:
 def seed_process(seed: int, process: int = 0) -> None:
     """Seed the generators that models draw on, differently in every process; the first one takes the seed itself."""
     set_seed(seed if process == 0 else int(np.random.SeedSequence([seed, process]).generate_state(1)[0]))
+
+
+def from_first_process(accelerator: Accelerator, read: Callable[[], T]) -> T:
+    """Return in every process what `read` returns in the first; every process has to call it.
+
+    Files of a run lie on the first machine alone where machines share no folder. An InputError of the first process is
+    raised in all of them, so that none waits for ever.
+    """
+    if accelerator.num_processes == 1:
+        return read()
+    found: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            found = [read()]
+        except InputError as error:
+            found = [error]
+    broadcast_object_list(found)
+    if isinstance(found[0], InputError):
+        raise found[0]
+    return found[0]
 
 
 def random_states(accelerator: Accelerator) -> list[dict[str, Any]]:
