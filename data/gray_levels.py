@@ -1,11 +1,11 @@
 """Stored gray levels of a radiograph: one channel, whole numbers, and which of them are used."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from data.errors import InputError
+from data.held_file import AnyFile
 
 BODY = (2.0, 98.0)  # percentiles between which what is used is spread
 FAR = 8.0  # spreads from there: neither noise nor a defect, but a caption, a marker or padding
@@ -41,7 +41,7 @@ class StoredImage:
     pixel_size_mm: tuple[float, float] | None = None
     file_window: FileWindow | None = None
 
-    def upright_levels(self, depth: int, path: Path) -> np.ndarray:
+    def upright_levels(self, depth: int, path: AnyFile) -> np.ndarray:
         """Return the levels 0 ... 2**depth - 1, larger is brighter; inverted as whole numbers.
 
         Raises InputError for no pixels and for levels that `depth` bits cannot hold.
@@ -72,7 +72,7 @@ class UsedLevels:
     caption: int | None = None
 
 
-def gray_channel(values: np.ndarray, path: Path) -> np.ndarray:
+def gray_channel(values: np.ndarray, path: AnyFile) -> np.ndarray:
     """Return the one channel uint8 or uint16 of [H, W], or of [H, W, C] whose colors are all equal and opaque."""
     if values.dtype == bool:
         values = values.astype(np.uint8)

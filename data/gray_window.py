@@ -6,7 +6,6 @@ meets a radiograph. Ordinary radiographs keep the full depth, bit for bit.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -104,7 +103,7 @@ class GrayWindow:
         if problem:
             raise InputError(f"gray window {self.kind} {self.low} to {self.high}: {problem}")
 
-    def fit(self, levels: np.ndarray, depth: int, file_window: FileWindow | None, path: str | Path = "") -> LevelMap:
+    def fit(self, levels: np.ndarray, depth: int, file_window: FileWindow | None, path: object = "") -> LevelMap:
         """Return what the levels of one radiograph become. A radiograph of one value keeps the full depth."""
         if self.kind == "levels":
             return LevelMap.between(self._low, self._high, depth, "levels")

@@ -1,7 +1,6 @@
 """How large an image may be: checked against the header, before anything is decoded."""
 
 import os
-from pathlib import Path
 
 from data.errors import InputError
 
@@ -21,7 +20,7 @@ def max_samples() -> int:
     return int(stated)
 
 
-def check_size(path: str | Path, width: int, height: int, channels: int = 1, what: str = "image") -> None:
+def check_size(path: object, width: int, height: int, channels: int = 1, what: str = "image") -> None:
     """Raise InputError for an image without pixels, and for one with more than the limit allows."""
     if width < 1 or height < 1 or channels < 1:
         raise InputError(f"{path}: an {what} of {width} x {height} pixels: no pixels, or a corrupt header")

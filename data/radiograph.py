@@ -4,7 +4,6 @@ A radiograph is float32 [H, W] in [0, 1], value / (2**bit_depth - 1), larger is 
 Nothing is clipped or windowed unless a `GrayWindow` is given; a file that cannot be read so is an InputError.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,14 @@ import numpy as np
 import tifffile
 
 from data.errors import InputError
+from data.file_tree import files_in
 from data.files import atomic_path
 from data.formats.dicom import DICOM_SUFFIXES, dicom_pixel_size, dicom_size, is_dicom, read_dicom
 from data.formats.plain import JPEG_SUFFIXES, PLAIN_SUFFIXES, PNG_SUFFIXES, plain_size, read_plain
 from data.formats.tiff import TIFF_SUFFIXES, read_tiff, tiff_pixel_size, tiff_size
 from data.gray_levels import FileWindow, StoredImage
 from data.gray_window import AUTO, GrayWindow, LevelMap
+from data.held_file import AnyFile, HeldFile, size_in_bytes
 from data.pictures import is_own_picture
 from data.records import ImageRecord
 from data.tiff_window import describe_window
@@ -70,7 +71,7 @@ class Radiograph:
         return self.pixels if shown.source == self.level_map.source == "full" else shown(self.levels)
 
 
-def read_radiograph(path: str | Path, bit_depth: int | None = None, window: GrayWindow | None = None) -> Radiograph:
+def read_radiograph(path: str | AnyFile, bit_depth: int | None = None, window: GrayWindow | None = None) -> Radiograph:
     """Read one radiograph of a single channel.
 
     `bit_depth` states the depth where the file does not (12 bits in a 16-bit PNG, for instance); without it, that of
@@ -89,7 +90,7 @@ def read_radiograph(path: str | Path, bit_depth: int | None = None, window: Gray
     return Radiograph(level_map(levels), depth, stored.pixel_size_mm, levels, level_map, stored.file_window)
 
 
-def radiograph_size(path: str | Path) -> tuple[int, int]:
+def radiograph_size(path: str | AnyFile) -> tuple[int, int]:
     """Return (width, height) in pixels from the header; pixels are not decoded. Raises InputError."""
     path = _existing(path)
     if is_dicom(path):
@@ -99,7 +100,7 @@ def radiograph_size(path: str | Path) -> tuple[int, int]:
     return plain_size(path, _content(path, None if path.suffix.lower() in JPEG_SUFFIXES else HEAD))
 
 
-def pixel_size_mm(path: str | Path) -> float | None:
+def pixel_size_mm(path: str | AnyFile) -> float | None:
     """Return the side of a radiograph's pixels in mm as its header states it, for COCO's `pixel_size_mm`.
 
     None where it states none, or one that is not square. Raises InputError.
@@ -188,7 +189,7 @@ def find_radiographs(paths: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         try:
             if path.is_dir():
-                inside = [file for file in _files_in(path) if _is_radiograph(file) and not is_own_picture(file)]
+                inside = [*radiographs_in(path)]
                 if not inside:
                     raise InputError(f"{path}: no radiographs in this folder ({', '.join(RADIOGRAPH_SUFFIXES)})")
                 found.update(inside)
@@ -203,40 +204,24 @@ def find_radiographs(paths: Iterable[str | Path]) -> list[Path]:
     return sorted(found)
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and its sub-folders, hidden ones left out. Raises OSError.
+def radiographs_in(folder: Path) -> Iterator[Path]:
+    """Yield the radiographs of a folder and its sub-folders, in the order of `files_in`; see `find_radiographs`.
 
-    Folders behind links come last, so that a file which can be reached in two ways has the name without a link.
+    The memory that this takes does not grow with the number of files. Raises OSError and InputError.
     """
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    seen: set[str] = set()
-    waiting = [str(folder)]
-    while waiting:
-        start = waiting.pop(0)
-        if os.path.realpath(start) in seen:
-            continue
-        for name, folders, files in os.walk(start, onerror=fail):
-            seen.add(os.path.realpath(name))
-            shown = sorted(inner for inner in folders if not inner.startswith("."))
-            links = [inner for inner in shown if os.path.islink(os.path.join(name, inner))]
-            waiting += [os.path.join(name, inner) for inner in links]
-            folders[:] = [inner for inner in shown if inner not in links]
-            yield from (Path(name, file) for file in files if not file.startswith(".") and Path(name, file).is_file())
+    return (file for file in files_in(folder) if _is_radiograph(file) and not is_own_picture(file))
 
 
 def _is_radiograph(path: Path) -> bool:
     return path.suffix.lower() in RADIOGRAPH_SUFFIXES or is_dicom(path)
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
+def _existing(path: str | AnyFile) -> AnyFile:
+    path = path if isinstance(path, HeldFile) else Path(path)
     try:
-        if not path.is_file():
+        if isinstance(path, Path) and not path.is_file():
             raise InputError(f"{path}: no such file")
-        if path.stat().st_size == 0:
+        if size_in_bytes(path) == 0:
             raise InputError(f"{path}: the file is empty")
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         if isinstance(error, InputError):
@@ -245,7 +230,7 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-def _content(path: Path, size: int | None = None) -> bytes:
+def _content(path: AnyFile, size: int | None = None) -> bytes:
     """Return a file's bytes, or the first `size` of them."""
     try:
         with path.open("rb") as stream:
@@ -254,7 +239,7 @@ def _content(path: Path, size: int | None = None) -> bytes:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _read_stored(path: Path, bit_depth: int | None) -> StoredImage:
+def _read_stored(path: AnyFile, bit_depth: int | None) -> StoredImage:
     if is_dicom(path):
         return read_dicom(path, bit_depth)
     if path.suffix.lower() in TIFF_SUFFIXES:

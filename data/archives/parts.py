@@ -3,6 +3,7 @@
 Each is written whole or not at all. The bytes of a part depend on its rows alone, for one version of pyarrow.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,13 @@ def part_paths(folder: str | Path) -> list[Path]:
 def write_part(path: str | Path, rows: pa.Table | pa.RecordBatch, row_group: int = ROWS) -> None:
     """Write a part, atomically and durably, in groups of `row_group` rows. Raises OSError as a full disk does."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
-    with atomic_path(path, durable=True) as temporary:
-        pq.write_table(table, temporary, row_group_size=row_group, compression="zstd", write_statistics=False)
+    try:
+        with atomic_path(path, durable=True) as temporary:
+            pq.write_table(table, temporary, row_group_size=row_group, compression="zstd", write_statistics=False)
+    except pa.ArrowException as error:
+        raise OSError(0, f"cannot be written ({error})", str(path)) from error
+    except OSError as error:  # of the temporary file, in Arrow's words
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
 
 
 def read_part(
@@ -140,3 +146,24 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
     """Return the error for a Parquet file that cannot be read."""
     reason = " ".join(str(error).split())[:200]
     return InputError(f"{path}: cannot be read as Parquet, damaged or cut off ({reason}); write it anew")
+
+
+def row_groups(file: Any, name: str, schema: pa.Schema) -> list[int]:
+    """Return the number of rows of every row group. `file` is a path or open, and messages call it `name`."""
+    try:
+        with pq.ParquetFile(file) as stored:
+            _check_columns(name, stored.schema_arrow, schema)
+            return [stored.metadata.row_group(k).num_rows for k in range(stored.num_row_groups)]
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(name, error) from error
+
+
+def read_group(file: Any, name: str, group: int, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield one row group, at most `rows` rows at a time. Raises InputError as `read_part`."""
+    try:
+        with pq.ParquetFile(file) as stored:
+            _check_columns(name, stored.schema_arrow, schema)
+            for batch in stored.iter_batches(rows, [group], columns=schema.names):
+                yield batch.select(schema.names).cast(schema)
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(name, error) from error

@@ -6,7 +6,7 @@ truth are joined by. `width` and `height` are in pixels. A box is x1, y1, x2, y2
 
 import pyarrow as pa
 
-_BOXES = pa.list_(pa.list_(pa.field("item", pa.float32(), nullable=False), 4))
+_BOXES = pa.list_(pa.list_(pa.float32(), 4))
 _SIZE = [("file", pa.string()), ("width", pa.int32()), ("height", pa.int32())]
 
 DETECTIONS = pa.schema(
@@ -19,3 +19,23 @@ GROUND_TRUTH = pa.schema([*_SIZE, ("boxes", _BOXES), ("labels", pa.list_(pa.int1
 
 RADIOGRAPHS = pa.schema([("file", pa.string()), ("image", pa.binary())])
 """Radiographs themselves: the bytes of a PNG, TIFF, DICONDE or other file that `data.radiograph` reads."""
+
+LISTING = pa.schema(
+    [
+        ("file", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("image_id", pa.int64()),
+        ("row_group", pa.int32()),
+        ("rows", pa.int32()),
+        ("fault", pa.string()),
+    ]
+)
+"""What an archive holds, as it was listed: a row a radiograph, or a row group of a shard of radiographs.
+
+`width`, `height` and `image_id` are those of a COCO file, null elsewhere. Of a shard, `file` is the shard, `row_group`
+the group in it and `rows` its radiographs. `fault` says why a radiograph can never be read, null where it may.
+"""
+
+UNREADABLE = pa.schema([("file", pa.string()), ("reason", pa.string())])
+"""Radiographs that could not be read, and why."""

@@ -4,7 +4,6 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -18,6 +17,7 @@ from data.errors import InputError
 from data.formats.tiff import codestream_header
 from data.formats.voi import read_voi
 from data.gray_levels import FileWindow, StoredImage
+from data.held_file import AnyFile, for_library
 from data.limits import check_size, max_samples
 
 DICOM_SUFFIXES = (".dcm", ".dic", ".dicom")
@@ -37,7 +37,7 @@ UNCOMPRESSED = (
 )  # fmt: skip
 
 
-def is_dicom(path: Path) -> bool:
+def is_dicom(path: AnyFile) -> bool:
     """Return whether a file is DICOM by its suffix or by the letters DICM after its preamble. Raises InputError."""
     if path.suffix.lower() in DICOM_SUFFIXES:
         return True
@@ -48,7 +48,7 @@ def is_dicom(path: Path) -> bool:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def read_header(path: Path, needed: Sequence[str]) -> pydicom.Dataset:
+def read_header(path: AnyFile, needed: Sequence[str]) -> pydicom.Dataset:
     """Return a DICOM file without its pixels.
 
     Raises InputError for another file, a corrupt one, and one in which a keyword of `needed` is missing or empty.
@@ -60,18 +60,18 @@ def read_header(path: Path, needed: Sequence[str]) -> pydicom.Dataset:
     return header
 
 
-def dicom_size(path: Path) -> tuple[int, int]:
+def dicom_size(path: AnyFile) -> tuple[int, int]:
     """Return (width, height) in pixels from the header. Raises InputError."""
     header = _Header(path, _load(path, stop_before_pixels=True))
     return header.columns, header.rows
 
 
-def dicom_pixel_size(path: Path) -> tuple[float, float] | None:
+def dicom_pixel_size(path: AnyFile) -> tuple[float, float] | None:
     """Return the pixel size (row, column) in mm from the header, None where it states none. Raises InputError."""
     return _Header(path, _load(path, stop_before_pixels=True)).pixel_size()
 
 
-def read_dicom(path: Path, bit_depth: int | None) -> StoredImage:
+def read_dicom(path: AnyFile, bit_depth: int | None) -> StoredImage:
     """Return the stored levels with what the header says of them.
 
     The depth is BitsStored unless `bit_depth` is given; the stored bits end at HighBit. The whole range that they can
@@ -112,7 +112,7 @@ def read_dicom(path: Path, bit_depth: int | None) -> StoredImage:
 class _Header:
     """The numbers of a header, each checked when it is asked for. Raises InputError."""
 
-    def __init__(self, path: Path, dataset: pydicom.Dataset) -> None:
+    def __init__(self, path: AnyFile, dataset: pydicom.Dataset) -> None:
         self.path = path
         self.dataset = dataset
         self.rows, self.columns = self.integer("Rows"), self.integer("Columns")
@@ -174,7 +174,7 @@ class _Header:
         return None
 
 
-def _guarded(path: Path, read: Callable[[], FileWindow | None]) -> FileWindow | None:
+def _guarded(path: AnyFile, read: Callable[[], FileWindow | None]) -> FileWindow | None:
     """Return what `read` does; whatever a hostile header makes of it is an InputError."""
     try:
         return read()
@@ -187,13 +187,13 @@ def _guarded(path: Path, read: Callable[[], FileWindow | None]) -> FileWindow | 
         ) from error
 
 
-def _load(path: Path, stop_before_pixels: bool = False, needed: Sequence[str] = ()) -> pydicom.Dataset:
+def _load(path: AnyFile, stop_before_pixels: bool = False, needed: Sequence[str] = ()) -> pydicom.Dataset:
     """Return a file; values of `needed` are decoded here, where a broken one is an InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is refused below, with the file's name
             _check_deflated(path)
-            dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+            dataset = pydicom.dcmread(for_library(path), stop_before_pixels=stop_before_pixels)
             for name in needed:
                 dataset.get(name)
             return dataset
@@ -204,7 +204,7 @@ def _load(path: Path, stop_before_pixels: bool = False, needed: Sequence[str] = 
         raise InputError(f"{path}: not a DICOM file, or corrupt: {reason}") from error
 
 
-def _check_deflated(path: Path) -> None:
+def _check_deflated(path: AnyFile) -> None:
     """Raise InputError for a deflated file that swells to more than an image within the limit takes."""
     with path.open("rb") as stream:
         head = stream.read(1024)
@@ -273,7 +273,7 @@ def _uncompressed(data: bytes, shape: tuple[int, int], allocated: int, big_endia
     return words.reshape(shape)
 
 
-def _stored_bits(words: np.ndarray, depth: int, shift: int, signed: bool, path: Path) -> np.ndarray:
+def _stored_bits(words: np.ndarray, depth: int, shift: int, signed: bool, path: AnyFile) -> np.ndarray:
     """Return the stored bits as levels 0 ... 2**depth - 1, a signed range moved up by half.
 
     Beside them a word may hold nothing but, above, the sign carried on. Raises InputError for anything else there.

@@ -1,17 +1,17 @@
 """The orientation tag of TIFF and EXIF: how stored rows and columns lie in the picture."""
 
 import struct
-from pathlib import Path
 
 import numpy as np
 
 from data.errors import InputError
+from data.held_file import AnyFile
 
 ORIENTATION_TAG = 274
 UPRIGHT = 1
 
 
-def check_orientation(path: Path, value: int) -> int:
+def check_orientation(path: AnyFile, value: int) -> int:
     """Return a valid orientation 1 ... 8; 0, which some writers use for "unknown", is upright. Raises InputError."""
     if not 0 <= value <= 8:
         raise InputError(f"{path}: orientation {value} is none of 1 ... 8; rewrite the file upright")

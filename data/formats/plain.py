@@ -3,7 +3,6 @@
 import re
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import imagecodecs
@@ -12,6 +11,7 @@ import numpy as np
 from data.errors import InputError
 from data.formats.orientation import UPRIGHT, check_orientation, exif_orientation, oriented
 from data.gray_levels import gray_channel
+from data.held_file import AnyFile
 from data.limits import check_size
 
 PNG_SUFFIXES = (".png",)
@@ -36,13 +36,13 @@ class Header(NamedTuple):
     orientation: int = UPRIGHT
 
 
-def plain_size(path: Path, content: bytes) -> tuple[int, int]:
+def plain_size(path: AnyFile, content: bytes) -> tuple[int, int]:
     """Return (width, height) in pixels as the image is seen, from the header alone. Raises InputError."""
     header = _checked_header(path, content)
     return (header.height, header.width) if header.orientation >= 5 else (header.width, header.height)
 
 
-def read_plain(path: Path, content: bytes) -> tuple[np.ndarray, int]:
+def read_plain(path: AnyFile, content: bytes) -> tuple[np.ndarray, int]:
     """Return stored values uint8 or uint16 [H, W], larger is brighter, and their bit depth. Raises InputError."""
     header = _checked_header(path, content)
     try:
@@ -55,7 +55,7 @@ def read_plain(path: Path, content: bytes) -> tuple[np.ndarray, int]:
     return oriented(gray_channel(values, path), header.orientation), depth
 
 
-def _checked_header(path: Path, content: bytes) -> Header:
+def _checked_header(path: AnyFile, content: bytes) -> Header:
     """Return the header, its size within the limit."""
     suffix = path.suffix.lower()
     if suffix not in _HEADERS:

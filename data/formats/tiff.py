@@ -5,7 +5,6 @@ import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 import tifffile
@@ -14,6 +13,7 @@ from data.errors import InputError
 from data.formats.orientation import ORIENTATION_TAG, check_orientation, oriented, oriented_pair
 from data.formats.plain import Header, jpeg_header
 from data.gray_levels import StoredImage, gray_channel
+from data.held_file import AnyFile, for_library, size_in_bytes
 from data.limits import check_size
 from data.tiff_window import described_window
 
@@ -32,20 +32,20 @@ JPEG_2000 = (33003, 33004, 33005, 34712)
 COMPRESSIONS = (1, 2, 3, 4, 5, 8, 32946, 32773, 34925, 50000, 7, *JPEG_2000)
 
 
-def tiff_size(path: Path) -> tuple[int, int]:
+def tiff_size(path: AnyFile) -> tuple[int, int]:
     """Return (width, height) in pixels of the radiograph as it is seen. Raises InputError."""
     with _open_page(path) as (_, page):
         width, height = oriented_pair(page.imagewidth, page.imagelength, _orientation(path, page))
         return int(width), int(height)
 
 
-def tiff_pixel_size(path: Path) -> tuple[float, float] | None:
+def tiff_pixel_size(path: AnyFile) -> tuple[float, float] | None:
     """Return the pixel size (row, column) in mm from the header, None where it is not stated. Raises InputError."""
     with _open_page(path) as (_, page):
         return _pixel_size(page, _orientation(path, page))
 
 
-def read_tiff(path: Path, bit_depth: int | None = None) -> StoredImage:
+def read_tiff(path: AnyFile, bit_depth: int | None = None) -> StoredImage:
     """Return the stored levels with what the header says of them; a window is read for `bit_depth`, if given.
 
     Raises InputError.
@@ -68,12 +68,12 @@ def read_tiff(path: Path, bit_depth: int | None = None) -> StoredImage:
 
 
 @contextmanager
-def _open_page(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPage]]:
+def _open_page(path: AnyFile) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPage]]:
     """Yield the file and its one page that is no thumbnail; whatever goes wrong inside is an InputError."""
     try:
         with path.open("rb") as stream:
             count = _count_pages(path, stream)
-        with tifffile.TiffFile(path) as file:
+        with tifffile.TiffFile(for_library(path)) as file:
             every = [file.pages[k] for k in range(count)]
             pages = [page for page in every if not (isinstance(page, tifffile.TiffPage) and page.is_reduced)]
             if len(pages) != 1:
@@ -93,7 +93,7 @@ def _open_page(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPag
         raise InputError(f"{path}: not a TIFF file, or corrupt or truncated: {reason}") from error
 
 
-def _count_pages(path: Path, stream: BinaryIO) -> int:
+def _count_pages(path: AnyFile, stream: BinaryIO) -> int:
     """Return the number of directories. A file whose directories go in a circle would be read for ever."""
     head = stream.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
@@ -115,14 +115,15 @@ def _count_pages(path: Path, stream: BinaryIO) -> int:
     return len(seen)
 
 
-def _check_data(path: Path, file: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+def _check_data(path: AnyFile, file: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
     """Raise InputError unless all strips or tiles are there, whole, of a size that may be decoded."""
     stated, expected = len(page.dataoffsets), math.prod(page.chunked)
     if stated != expected or len(page.databytecounts) != expected:
         raise InputError(f"{path}: corrupt: {stated} strips or tiles of data, but its size asks for {expected}")
     end = max(offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True))
-    if end > path.stat().st_size or 0 in page.databytecounts:
-        raise InputError(f"{path}: truncated: pixel data end at byte {end} of {path.stat().st_size}")
+    size = size_in_bytes(path)
+    if end > size or 0 in page.databytecounts:
+        raise InputError(f"{path}: truncated: pixel data end at byte {end} of {size}")
     if page.compression not in COMPRESSIONS:
         name = getattr(page.compression, "name", page.compression)
         raise InputError(f"{path}: compression {name} is not supported; write it with none, LZW or deflate")
@@ -161,7 +162,7 @@ def _depth(page: tifffile.TiffPage) -> int:
     return depth
 
 
-def _orientation(path: Path, page: tifffile.TiffPage) -> int:
+def _orientation(path: AnyFile, page: tifffile.TiffPage) -> int:
     return check_orientation(path, int(page.tags.valueof(ORIENTATION_TAG, 1)))
 
 

@@ -28,13 +28,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     `metrics` and `training`; the last three may be None. Raises InputError for a missing file and for one that is not
     a whole checkpoint of this toolkit.
     """
-    packaged = find_packaged(path)
-    file = path / "best.ckpt" if path.is_dir() else path
-    if packaged is not None:
-        checkpoint: Any = read_packaged(packaged)
-        return _checked(packaged, checkpoint)
-    if not file.is_file():
-        raise InputError(f"{file}: no such checkpoint; give a .ckpt file or the folder of a run that has best.ckpt")
+    file = checkpoint_path(path)
+    if find_packaged(path) is not None:
+        checkpoint: Any = read_packaged(file)
+        return _checked(file, checkpoint)
     try:
         _check_archive(file)
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
@@ -46,6 +43,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{file}: not a readable checkpoint ({words or type(error).__name__}); train again or copy it anew"
         ) from error
     return _checked(file, checkpoint)
+
+
+def checkpoint_path(path: Path) -> Path:
+    """Return the file with the weights of a run's folder, a checkpoint or packaged weights.
+
+    Raises InputError for a missing checkpoint.
+    """
+    packaged = find_packaged(path)
+    if packaged is not None:
+        return packaged
+    file = path / "best.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{file}: no such checkpoint; give a .ckpt file or the folder of a run that has best.ckpt")
+    return file
 
 
 def _checked(file: Path, checkpoint: Any) -> dict[str, Any]:

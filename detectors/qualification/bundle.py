@@ -10,7 +10,6 @@ import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from data.radiograph import find_radiographs
 from detectors.backbones.packaged import find_packaged
 from detectors.decisions.rules import read_rules
 from detectors.evaluation.runs import read_run
+from detectors.libraries import library_versions
 from detectors.runs.output_folder import staged_folder
 from detectors.runs.reading import read_sized
 from detectors.runtime.folder import check_sums, file_hash, is_exported
@@ -38,9 +38,6 @@ FAINTEST = 0.5  # of the threshold: fainter detections are not part of the answe
 KEPT = (
     "config.yaml", "metrics.json", "threshold.json", "detections.json", "ground_truth.json", "matches.csv", "pod.json",
     LIMITS_FILE,
-)  # fmt: skip
-LIBRARIES = (
-    "numpy", "torch", "torchvision", "onnxruntime", "opencv-python-headless", "imagecodecs", "tifffile", "pydicom",
 )  # fmt: skip
 
 
@@ -157,17 +154,6 @@ def answer(predictor: Any, file: Path, threshold: float) -> list[dict[str, Any]]
         }
         for k in keep
     ]
-
-
-def library_versions() -> dict[str, str | None]:
-    """Return the versions of the libraries that can change an answer, None for those that are not installed."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return versions
 
 
 def hashes(folder: Path) -> dict[str, str]:

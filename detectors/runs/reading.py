@@ -1,16 +1,16 @@
 """Radiographs for a model, and its detections as COCO results: what needs no PyTorch."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
 from data.gray_window import GrayWindow
+from data.held_file import AnyFile
 from data.radiograph import Radiograph, read_radiograph
 from data.records import Category
 
 
-def read_sized(path: Path, window: GrayWindow | None, size: tuple[int, int] | None = None) -> Radiograph:
+def read_sized(path: AnyFile, window: GrayWindow | None, size: tuple[int, int] | None = None) -> Radiograph:
     """Return a radiograph through the run's window. Raises InputError if it is not of `size` (width, height)."""
     radiograph = read_radiograph(path, window=window)
     height, width = radiograph.pixels.shape

@@ -12,18 +12,24 @@ def open_predictor(
     window: GrayWindow | None = None,
     bit_depth: int | None = None,
     max_detections: int | None = None,
+    threads: int | None = None,
 ) -> tuple[Any, float]:
     """Return what detects with a run, a checkpoint, packaged weights or an exported model, and its threshold.
 
-    See `detectors.runs.prediction.Predictor` for the arguments. PyTorch is imported for what is not exported alone.
-    Raises InputError for anything else.
+    See `detectors.runs.prediction.Predictor` for the arguments; `threads` are those of the processor, by default all
+    that the process may use, and PyTorch keeps them for the rest of the process. PyTorch is imported for what is not
+    exported alone. Raises InputError for anything else.
     """
     if is_exported(run):
         from detectors.runtime.predictor import ExportedPredictor
 
-        exported = ExportedPredictor(run, window, bit_depth, max_detections)
+        exported = ExportedPredictor(run, window, bit_depth, max_detections, threads=threads)
         return exported, exported.folder.threshold
     from detectors.runs.prediction import Predictor, default_threshold
 
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     predictor = Predictor(run, window=window, bit_depth=bit_depth, max_detections=max_detections)
     return predictor, default_threshold(run)

@@ -36,7 +36,28 @@ from radiograph.command import PATH, Command, bit_depth_option, max_pixels_optio
     help="What radiograph learn-normal wrote, to mark unfamiliar radiographs; by default that of the run, if any."
 )  # fmt: skip
 @bit_depth_option
-@click.argument("paths", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--archive", is_flag=True,
+    help="Write Parquet parts instead, of one folder, list (.txt), COCO file, shards (.parquet) or address such as "
+    "s3://bucket/folder of any size; a second start goes on. Follows from all of these but a folder, from --cluster "
+    "and from --workers.",
+)  # fmt: skip
+@click.option(
+    "--cluster", metavar="auto|ADDRESS",
+    help="Work on an archive by a Ray cluster; auto finds one, or starts one on this machine.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, 10_000), metavar="N",
+    help="Processes of an archive, or actors of a cluster; by default one for each core (or GPU, of a run).",
+)  # fmt: skip
+@click.option("--coco", is_flag=True, help="Write the COCO files of an archive as well.")
+@click.option(
+    "--images", metavar="FOLDER", help="Folder or address of a COCO file's images; by default its own folder."
+)
+@click.option(
+    "--part-size", type=click.IntRange(1, 1_000_000), metavar="N", default=500, help="Radiographs of a Parquet part."
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
 @max_pixels_option
 def main(
     run: Path,
@@ -48,12 +69,34 @@ def main(
     window: Literal["auto", "full", "fitted", "file"] | None,
     normal: Path | None,
     bit_depth: int | None,
-    paths: tuple[Path, ...],
+    archive: bool,
+    cluster: str | None,
+    workers: int | None,
+    coco: bool,
+    images: str | None,
+    part_size: int,
+    paths: tuple[str, ...],
 ) -> None:
     """Find defects in new radiographs.
 
-    Writes COCO results, overlays and heat maps for radiographs (PNG, TIFF, DICONDE) or folders of them.
+    Writes COCO results, overlays and heat maps for radiographs (PNG, TIFF, DICONDE) or folders of them. Of archives it
+    writes Parquet parts and no pictures, in memory that does not grow with the archive.
     """
+    from data.archives.archive import is_archive
+
+    if (
+        archive
+        or coco
+        or cluster is not None
+        or workers is not None
+        or images is not None
+        or any(map(is_archive, paths))
+    ):
+        from radiograph.archive_prediction import ArchiveOptions, predict_one_archive
+
+        options = ArchiveOptions(run, out, threshold, max_detections, window, bit_depth, cluster, workers, coco, images)
+        predict_one_archive(options, paths, part_size, normal)
+        return
     from data.gray_window import GrayWindow
     from data.image_quality.limits import read_limits
     from detectors.caps import cap_notice, capped_images
@@ -70,32 +113,33 @@ def main(
         from detectors.decisions.familiarity import Watch, read_familiar, write_alarms
 
         watch = Watch(predictor, read_familiar(normal))
-    images, results = predict_files(watch or predictor, paths, out, lowest, overlays, heat_maps, read_limits(run))
+    files = [Path(path) for path in paths]
+    records, results = predict_files(watch or predictor, files, out, lowest, overlays, heat_maps, read_limits(run))
     alarms: list[bool] = []
     if watch is None:
         (out / ALARMS_FILE).unlink(missing_ok=True)
     else:
-        alarms = write_alarms(out / ALARMS_FILE, watch, images)
+        alarms = write_alarms(out / ALARMS_FILE, watch, records)
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
-    scores: dict[int, list[float]] = {image["id"]: [] for image in images}
+    scores: dict[int, list[float]] = {image["id"]: [] for image in records}
     for result in results:
         scores[result["image_id"]].append(result["score"])
-    for image in images:
+    for image in records:
         found = scores[image["id"]]
         count = sum(score >= lowest for score in found)
         table.add_row(image["file_name"], str(count), f"{max(found):.3f}" if found else "n/a")
     console.print(table)
     if alarms:
-        unlike = [Path(image["file_name"]).name for image, alarm in zip(images, alarms, strict=True) if alarm]
+        unlike = [Path(image["file_name"]).name for image, alarm in zip(records, alarms, strict=True) if alarm]
         named = f": {', '.join(unlike[:10])}{' ...' if len(unlike) > 10 else ''}" if unlike else ""
         console.print(
-            f"{len(unlike)} of {len(images)} radiographs are not like those that the detector was qualified on{named}",
+            f"{len(unlike)} of {len(records)} radiographs are not like those that the detector was qualified on{named}",
             style="yellow" if unlike else None,
         )
     said = sentence_at(run if run.is_dir() else run.parent, lowest)
     if said is not None:
         console.print(said)
-    capped = capped_images(predictor.model, images, results, lowest)
+    capped = capped_images(predictor.model, records, results, lowest)
     if capped:
         console.print(cap_notice(capped, "raise it with --max-detections"), markup=False)
     console.print(f"wrote {out}")

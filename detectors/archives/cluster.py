@@ -1,0 +1,218 @@
+"""The engine of a cluster: Ray Data, with models as actors, one on each core or GPU.
+
+Ray's driver is a process of its own: what happens to Ray cannot end this one, which alone writes the results.
+"""
+
+import contextlib
+import importlib.util
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from detectors.archives.job import Job, Result, Unit
+from detectors.runtime.folder import is_exported
+
+WINDOW = 500  # units that Ray holds at once: 250,000 radiographs of parts of 500, whose names take some 20 MB
+OBJECT_STORE = 200 * 2**20  # bytes, of a cluster that is started here; units and results are small
+TRIES = 20  # of a unit whose actor ends
+GRACE = 10.0  # seconds in which Ray may end by itself
+HEAD_TIMEOUT = 10  # seconds after which a node gives up on a head that is gone; Ray waits 60
+ADVICE = "the parts that are written stay: give the same command again to go on"
+
+
+class RayCluster:
+    """An engine of the actors of a Ray cluster.
+
+    Args:
+        address: of a running cluster, such as 10.0.0.1:6379; `auto` for the one that RAY_ADDRESS names or that runs on
+            this machine, or else one that is started here and ends with the work.
+        workers: actors; by default one on each GPU, or each core where there are none or the model is exported.
+        log: the file that Ray's own messages go to.
+
+    Raises InputError where Ray is not installed.
+
+    """
+
+    def __init__(self, address: str, workers: int | None, log: Path) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise ModuleNotFoundError("No module named 'ray'", name="ray")
+        self.address, self.workers, self.log = address, workers, log
+
+    def __call__(self, job: Job, units: Iterator[Unit]) -> Iterator[Result]:
+        """Yield the results of all units in any order; see `Engine`."""
+        context = multiprocessing.get_context("spawn")
+        connection, other = context.Pipe()
+        arguments = (other, job, self.address, self.workers, str(self.log))
+        driver = context.Process(target=_drive, args=arguments)
+        driver.start()
+        other.close()
+        try:
+            connection.send(None)  # it is there
+            while window := [*islice(units, WINDOW)]:
+                connection.send(window)
+                for _ in window:
+                    found = connection.recv()
+                    if isinstance(found, InputError):
+                        raise found
+                    yield found
+        except (EOFError, OSError) as error:
+            driver.join(GRACE)
+            raise InputError(f"the cluster ended before the work was done (see {self.log}); {ADVICE}") from error
+        finally:
+            connection.close()
+            driver.join(GRACE)
+            if driver.is_alive():
+                driver.kill()
+                driver.join()
+
+
+class Actor:
+    """A model in a Ray actor: batches of one pickled unit in, batches of its pickled result out."""
+
+    def __init__(self, job: Job) -> None:
+        from detectors.archives.worker import Worker
+
+        self.fault: InputError | None = None
+        try:
+            self.worker = Worker(job)
+        except InputError as error:  # raised here, Ray would start the actor again and again
+            self.fault = error
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return what became of the units of a batch, in the column `result`: a `Result` or an `InputError`."""
+        return {"result": [pickle.dumps(self._result(pickle.loads(unit))) for unit in batch["unit"]]}
+
+    def _result(self, unit: Unit) -> Result | InputError:
+        if self.fault is not None:
+            return self.fault
+        try:
+            return self.worker(unit)
+        except InputError as error:
+            return error
+
+
+def _drive(connection: Connection, job: Job, address: str, workers: int | None, log: str) -> None:
+    """Be Ray's driver until the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    with open(log, "ab", buffering=0) as stream:
+        os.dup2(stream.fileno(), sys.stdout.fileno())
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+    windows = _Windows(connection)
+    try:
+        try:
+            _start(address, workers)
+        except Exception as error:  # Ray's are of many kinds
+            raise InputError(
+                f"no Ray cluster answers at {address} ({_first_line(error)}); start one with 'ray start --head', or "
+                "give --cluster auto"
+            ) from error
+        for window in windows:
+            for result in _results(job, window, workers):
+                connection.send(result)
+                if isinstance(result, InputError):
+                    return
+    except InputError as error:
+        connection.send(error)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    except Exception as error:
+        print(error, file=sys.stderr, flush=True)
+        connection.send(InputError(f"the cluster failed ({_first_line(error)}; see {log}); {ADVICE}"))
+    finally:
+        import ray
+
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+
+
+class _Windows:
+    """The units that come through a pipe, as lists. When its other end is closed this process ends."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.ready = threading.Condition()
+        self.waiting: list[list[Unit]] = []
+        connection.recv()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        """Take lists off the pipe; where who started this process is gone, nobody wants the rest."""
+        while True:
+            try:
+                window = self.connection.recv()
+            except (EOFError, OSError):
+                import ray
+
+                with contextlib.suppress(BaseException):
+                    ray.shutdown()
+                os._exit(0)
+            with self.ready:
+                self.waiting.append(window)
+                self.ready.notify()
+
+    def __iter__(self) -> Iterator[list[Unit]]:
+        while True:
+            with self.ready:
+                self.ready.wait_for(lambda: bool(self.waiting))
+                window = self.waiting.pop()
+            yield window
+
+
+def _start(address: str, workers: int | None) -> None:
+    """Connect to a cluster, or start a small one for the time of the work."""
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(HEAD_TIMEOUT))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address != "auto":
+        ray.init(address=address, **quiet)
+    elif os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)  # which takes that address
+    else:
+        try:
+            ray.init(address="auto", **quiet)
+        except ConnectionError:
+            cores = workers or len(os.sched_getaffinity(0))
+            ray.init(
+                address="local", num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet
+            )
+
+
+def _results(job: Job, window: list[Unit], workers: int | None) -> Iterator[Result | InputError]:
+    """Yield the results of some units, each as soon as it is there."""
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    resources = ray.cluster_resources()
+    gpus = 0 if is_exported(job.run) else int(resources.get("GPU", 0))
+    count = min(workers or gpus or int(resources.get("CPU", 1)), len(window))
+    units = ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in window], override_num_blocks=len(window))
+    found = units.map_batches(
+        Actor,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        compute=ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=2),
+        num_cpus=0 if gpus else 1,
+        num_gpus=1 if gpus else 0,
+        max_task_retries=TRIES,
+    )
+    batches: Any = found.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
+    for batch in batches:
+        yield from map(pickle.loads, batch.column("result").to_pylist())
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
