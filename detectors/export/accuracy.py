@@ -59,40 +59,55 @@ class Labeled:
         return Accuracy(float(metrics["ap50"] or 0), float(metrics["ap30"] or 0))
 
 
-def phantom_source(config: ExperimentConfig) -> tuple[PhantomConfig, float]:
-    """Return the simulated radiographs that a run was tested or trained on, or usual ones, and the padding of boxes."""
+def phantom_sources(config: ExperimentConfig) -> list[tuple[PhantomConfig, float]]:
+    """Return every sort of simulated radiograph that a run was tested or trained on, or a usual one, with its padding.
+
+    What was tested on alone is too little: the ranges of values that it shows are narrower than those of radiographs to
+    come.
+    """
     train = config.data.train
-    for source in (config.data.test, config.data.val, *(train if isinstance(train, list) else [train])):
+    every = [config.data.test, config.data.val, *(train if isinstance(train, list) else [train])]
+    sources: dict[tuple, tuple[PhantomConfig, float]] = {}
+    for source in every:
         if source is not None and source.phantoms is not None:
-            return source.phantoms, source.box_padding
-    return PhantomConfig(kind="welds" if config.model.task == "segmentation" else "castings"), 0.0
+            wanted = source.phantoms
+            sources.setdefault((wanted.kind, wanted.style, wanted.family, wanted.size), (wanted, source.box_padding))
+    usual = PhantomConfig(kind="welds" if config.model.task == "segmentation" else "castings")
+    return list(sources.values()) or [(usual, 0.0)]
 
 
-def simulate(wanted: PhantomConfig, seed: int, count: int) -> list[Phantom]:
-    """Return so many simulated radiographs of a kind."""
-    return [
-        make_phantom(wanted.kind, seed, index, style=wanted.style, family=wanted.family, size=wanted.size)
-        for index in range(count)
-    ]
+def simulate(config: ExperimentConfig, seed: int, count: int) -> tuple[list[tuple[Phantom, float]], str]:
+    """Return so many simulated radiographs of a run's sorts with the padding of their boxes, and what they are."""
+    sources = phantom_sources(config)
+    phantoms, descriptions = [], []
+    for place, (wanted, padding) in enumerate(sources):
+        share = len(range(place, count, len(sources)))
+        descriptions.append(f"{share} simulated {wanted.kind}")
+        for index in range(share):
+            made = make_phantom(wanted.kind, seed, index, style=wanted.style, family=wanted.family, size=wanted.size)
+            phantoms.append((made, padding))
+    return phantoms, " and ".join(descriptions)
 
 
 def labeled_phantoms(config: ExperimentConfig, count: int = PHANTOMS) -> Labeled:
-    """Return simulated radiographs of the kind that a run was tested or trained on, with boxes padded as there."""
-    wanted, padding = phantom_source(config)
-    phantoms = simulate(wanted, SEED, count)
+    """Return simulated radiographs of the sorts that a run was tested or trained on, with boxes padded as there."""
+    phantoms, description = simulate(config, SEED, count)
     images: list[ImageRecord] = []
     annotations: list[Annotation] = []
-    for number, phantom in enumerate(phantoms, start=1):
+    for number, (phantom, padding) in enumerate(phantoms, start=1):
         height, width = phantom.pixels.shape
-        images.append({"id": number, "file_name": f"{number}", "width": width, "height": height})
-        for x1, y1, x2, y2 in phantom.boxes.tolist():
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "iscrowd": 0,
-                 "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
-            )  # fmt: skip
-    dataset = CocoDataset(images, annotations, DEFECT).with_margin(padding)
-    description = f"{count} simulated {wanted.kind}, {len(annotations)} defects"
-    return Labeled(dataset, description, lambda image: phantoms[image["id"] - 1].pixels)
+        image: ImageRecord = {"id": number, "file_name": f"{number}", "width": width, "height": height}
+        tight: list[Annotation] = [
+            {"id": len(annotations) + place, "image_id": number, "category_id": 1, "iscrowd": 0,
+             "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+            for place, (x1, y1, x2, y2) in enumerate(phantom.boxes.tolist(), start=1)
+        ]  # fmt: skip
+        images.append(image)
+        annotations += CocoDataset([image], tight, DEFECT).with_margin(padding).annotations
+    dataset = CocoDataset(images, annotations, DEFECT)
+    return Labeled(
+        dataset, f"{description}, {len(annotations)} defects", lambda image: phantoms[image["id"] - 1][0].pixels
+    )
 
 
 def labeled_file(json_file: Path, images: Path | None, window: GrayWindow) -> Labeled:

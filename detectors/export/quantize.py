@@ -16,7 +16,7 @@ from data.errors import InputError
 from data.gray_window import GrayWindow
 from data.radiograph import find_radiographs, read_radiograph
 from detectors.config.experiment import ExperimentConfig
-from detectors.export.accuracy import Accuracy, labeled_file, labeled_phantoms, phantom_source, simulate
+from detectors.export.accuracy import Accuracy, labeled_file, labeled_phantoms, simulate
 from detectors.runtime.folder import GRAPH, write_sums
 from detectors.runtime.predictor import ExportedPredictor
 from detectors.runtime.session import Session
@@ -130,8 +130,8 @@ def calibration_radiographs(
 ) -> tuple[list[np.ndarray], str]:
     """Return gray values float32 [H, W] to calibrate on, and what they are: some of the named files, or phantoms."""
     if not paths:
-        wanted, _ = phantom_source(config)
-        return [phantom.pixels for phantom in simulate(wanted, SEED, PHANTOMS)], f"{PHANTOMS} simulated {wanted.kind}"
+        phantoms, description = simulate(config, SEED, PHANTOMS)
+        return [phantom.pixels for phantom, _ in phantoms], description
     files = find_radiographs(paths)
     chosen = [files[k * len(files) // MOST_CALIBRATION] for k in range(MOST_CALIBRATION)]
     chosen = files if len(files) <= MOST_CALIBRATION else chosen

@@ -18,7 +18,7 @@ from data.synthesis.phantom import make_phantom
 from detectors.boxes.center_net import CenterNetConfig
 from detectors.config.files import read_config
 from detectors.export import quantize
-from detectors.export.accuracy import Accuracy, Labeled, labeled_file, labeled_phantoms
+from detectors.export.accuracy import SEED, Accuracy, Labeled, labeled_file, labeled_phantoms
 from detectors.export.int8 import edge_layers
 from detectors.export.quantize import Int8Wish, calibration_radiographs
 from detectors.export.write import export_run
@@ -121,6 +121,20 @@ def test_phantoms_of_the_runs_own_kind_measure_it() -> None:
     assert welds.description.startswith("1 simulated welds")
     pixels, what = calibration_radiographs(read_config("quickstart"), GrayWindow("auto"), [])
     assert (len(pixels), what) == (48, "48 simulated castings")
+
+
+def test_phantoms_of_every_sort_that_a_run_knows_calibrate_it() -> None:
+    config = read_config("casting")  # trained on another sort than it is tested on
+    labeled = labeled_phantoms(config, 3)
+    assert labeled.description.startswith("2 simulated castings and 1 simulated varied_castings, ")
+    assert labeled.accuracy(iter_of_truth(labeled)).ap50 == 1.0
+    assert sorted(a["id"] for a in labeled.dataset.annotations) == list(range(1, len(labeled.dataset.annotations) + 1))
+    padding = config.data.test.box_padding
+    tight = make_phantom("castings", SEED, 0).boxes
+    width, height = labeled.dataset.images[0]["width"], labeled.dataset.images[0]["height"]
+    low = np.maximum(tight[:, :2] - padding, 0)
+    high = np.minimum(tight[:, 2:] + padding, [width, height])
+    np.testing.assert_allclose(labeled.dataset.boxes_xyxy(1), np.concatenate([low, high], axis=1), atol=1e-3)
 
 
 def iter_of_truth(labeled: Labeled) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
