@@ -1,6 +1,6 @@
 """One simulated computed tomography volume with its truth, from a seed and a number."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from data.errors import InputError
 from data.volumes.ct_parts import MATERIALS, PARTS, make_part
 from data.volumes.ct_pores import Pore, rasterize_pores, scatter_pores, subtract_pores
-from data.volumes.ct_scan import Scan, beam, project, reconstruct
+from data.volumes.ct_scan import Scan, beam, fade_ends, project, reconstruct
 from data.volumes.labels import MATERIAL, OPEN_PORE, PORE
 from data.volumes.solids import Room, path_lengths, voxelize
 
@@ -50,10 +50,13 @@ def make_ct_phantom(
     quality: Quality = "varied",
     projections: int | None = None,
     pores: int | None = None,
+    exposure: float = 1.0,
+    cone: float = 0.0,
 ) -> CTPhantom:
     """Return volume `index` of the set `seed`; the same arguments give the same voxels.
 
-    The part and its pores do not depend on the scan: `quality` and `projections` scan the same part again.
+    The part and its pores do not depend on the scan: `quality`, `projections`, `exposure` and `cone` scan the same part
+    again.
 
     Args:
         kind: "ct_castings" or "ct_am".
@@ -64,12 +67,16 @@ def make_ct_phantom(
         quality: grades of noise, beam hardening and rings all 0, 1 or 2 (good, normal, poor), or each drawn (varied).
         projections: number of angles over half a turn; by default 1.25 a voxel of the side.
         pores: how many to try; by default one in 12,000 voxels, from a third to three times as many.
+        exposure: photons, relative to those of the grade of noise; above 0.
+        cone: what a cone beam does to the slices away from the middle, 0 (nothing) to 1 (`Scan`).
 
     Raises:
         InputError: an argument is outside of its range.
 
     """
     side, slices = _check(kind, family, size, quality, projections, seed, index)
+    if exposure <= 0 or not 0 <= cone <= 1:
+        raise InputError(f"exposure {exposure} must be above 0, and cone {cone} within 0 ... 1")
     families = list(PARTS[kind])
     family = family or families[index % len(families)]
     rng = np.random.default_rng([seed, index, 11])
@@ -89,6 +96,7 @@ def make_ct_phantom(
     truth[(numbers > 0) & ~open_rows[numbers]] = PORE
     truth[(numbers > 0) & open_rows[numbers]] = OPEN_PORE
     scan = _draw_scan(kind, side, np.random.default_rng([seed, index, 12]), quality, projections or round(1.25 * side))
+    scan = replace(scan, exposure=exposure, cone=cone)
     scanner = np.random.default_rng([seed, index, 13, QUALITIES.index(quality), scan.projections])
     angles = (np.pi * np.arange(scan.projections) / scan.projections).astype(np.float32)
     width = int(np.ceil(side * 1.0)) + 8
@@ -97,7 +105,7 @@ def make_ct_phantom(
     subtract_pores(lengths, placed, solids, heights, angles, offsets)
     measured = project(lengths, scan, scanner)
     shifted = offsets + np.float32(scan.axis_offset)
-    field = reconstruct(measured, angles, shifted, axis)
+    field = fade_ends(reconstruct(measured, angles, shifted, axis), cone)
     return CTPhantom(_stored(field, scan, scanner), truth, numbers, placed, volumes, family, scan)
 
 

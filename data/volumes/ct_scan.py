@@ -6,6 +6,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import scipy.fft
+import scipy.ndimage
 import scipy.sparse
 import xraydb
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ class Scan:
 
     `noise`, `hardening` and `rings` are grades 0, 1, 2. `blur` is the detector's and the focal spot's Gaussian, sigma
     in pixels; `scatter` the share of scattered light in the signal. `axis_offset` is the error of the axis of rotation
-    and `wobble` the standard deviation of each projection's shift, both in pixels.
+    and `wobble` the standard deviation of each projection's shift, both in pixels. `exposure` multiplies the photons.
+    `cone` is how far towards the first and last slices a cone beam degrades the reconstruction, 0 to 1 (`fade_ends`).
     """
 
     material: str
@@ -53,6 +55,8 @@ class Scan:
     scatter: float = 0.06
     axis_offset: float = 0.0
     wobble: float = 0.0
+    exposure: float = 1.0
+    cone: float = 0.0
 
 
 @lru_cache(maxsize=16)
@@ -91,7 +95,7 @@ def project(lengths: Floats, scan: Scan, rng: np.random.Generator) -> Floats:
         if scan.blur:
             image = cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), scan.blur, borderType=cv2.BORDER_REPLICATE)
         signal[:, index] = image / np.float32(1 + scan.scatter)
-    photons = NOISE_PHOTONS[scan.noise]
+    photons = NOISE_PHOTONS[scan.noise] * scan.exposure
     # A Gaussian of the Poisson distribution's variance: these are tens of photons and more, and it takes a fifth of
     # the time.
     signal *= np.float32(photons)
@@ -147,6 +151,21 @@ def reconstruct(projections: Floats, angles: Floats, offsets: Floats, side: Floa
         image += _smear(tuple(angles[first:last].tolist()), offsets, side) @ columns[first * width : last * width]
     image *= np.float32(np.pi / count / (offsets[1] - offsets[0]))
     return np.ascontiguousarray(image.T).reshape(planes, len(side), len(side))
+
+
+def fade_ends(field: Floats, cone: float) -> Floats:
+    """Return a reconstruction [Z, N, N] with what an oblique beam does to slices away from the middle one.
+
+    Circular orbits leave out data there: gray values fall and flat faces smear along the axis, the more the farther
+    from the middle. A stand-in for a cone-beam reconstruction, which rises with the square of the distance: at the
+    first and the last slice gray values have lost the share `cone` / 2, and `cone` of them are blurred over 3 voxels.
+    """
+    if not cone:
+        return field
+    share = (cone * np.linspace(-1, 1, len(field)) ** 2).astype(np.float32)[:, None, None]
+    blurred = scipy.ndimage.gaussian_filter1d(field, 3.0, axis=0, mode="nearest")
+    faded: Floats = (field + share * (blurred - field)) * (1 - share / 2)
+    return faded
 
 
 def _smear(angles: tuple[float, ...], offsets: Floats, side: Floats) -> scipy.sparse.csr_array:

@@ -35,6 +35,9 @@ def write_ct_set(
     size: tuple[int, int] = (160, 64),
     quality: Quality = "varied",
     projections: int | None = None,
+    pores: int | None = None,
+    exposure: float = 1.0,
+    cone: float = 0.0,
     workers: int | None = None,
 ) -> Path:
     """Write `n` simulated volumes and return the path of their manifest, `OUT/volumes.json`.
@@ -52,6 +55,9 @@ def write_ct_set(
         size: side in y and x, and slices, in voxels.
         quality: see `make_ct_phantom`.
         projections: see `make_ct_phantom`.
+        pores: see `make_ct_phantom`.
+        exposure: see `make_ct_phantom`.
+        cone: see `make_ct_phantom`.
         workers: processes; by default one a core. Their number does not change a voxel.
 
     Raises:
@@ -69,6 +75,9 @@ def write_ct_set(
         raise InputError(f"n {n} and workers {workers} must be 1 or more")
     parameters = {"kind": kind, "n": n, "seed": seed, "families": list(chosen), "size": list(size),
                   "quality": quality, "projections": projections, "generator": GENERATOR}  # fmt: skip
+    # Only where they are given: sets from before there were these are taken as they are.
+    given = {"pores": (pores, None), "exposure": (exposure, 1.0), "cone": (cone, 0.0)}
+    parameters |= {name: value for name, (value, usual) in given.items() if value != usual}
     finished = out / MANIFEST
     with claimed(out, "phantoms.json", parameters) as begun:
         if begun and _is_whole(finished, n):
@@ -76,7 +85,7 @@ def write_ct_set(
         require_space(out, n * size[0] ** 2 * size[1] * 3)
         write = partial(
             _write_one, out=out, kind=kind, seed=seed, families=chosen, size=size, quality=quality,
-            projections=projections,
+            projections=projections, pores=pores, exposure=exposure, cone=cone,
         )  # fmt: skip
         entries = []
         with progress() as bar:
@@ -107,10 +116,14 @@ def _write_one(
     size: tuple[int, int],
     quality: Quality,
     projections: int | None,
+    pores: int | None,
+    exposure: float,
+    cone: float,
 ) -> dict[str, Any]:
     """Write one volume and return its entry of the manifest."""
     family = families[index % len(families)]
-    phantom = make_ct_phantom(kind, seed, index, family=family, size=size, quality=quality, projections=projections)
+    phantom = make_ct_phantom(kind, seed, index, family=family, size=size, quality=quality, projections=projections,
+                              pores=pores, exposure=exposure, cone=cone)  # fmt: skip
     voxel = (phantom.scan.voxel_mm,) * 3
     number = f"{index + 1:04d}"
     write_volume(out / f"volume_{number}.tif", phantom.values, voxel)

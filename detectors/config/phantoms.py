@@ -71,6 +71,13 @@ class CTPhantomConfig(StrictModel):
     projections: int | None = Field(
         None, ge=2, description="Angles over half a turn; 1.25 a voxel of the side if null."
     )
+    pores: int | None = Field(
+        None, ge=1, description="Pores to place in each volume; one in 12,000 voxels of the part, varied, if null."
+    )
+    exposure: float = Field(1.0, gt=0, description="Photons of a projection, relative to those of the quality.")
+    cone: float = Field(
+        0.0, ge=0, le=1, description="How far a cone beam degrades slices away from the middle one: gray values fade."
+    )
     folder: str = Field("datasets", description="Where the sets are kept.")
 
     @field_validator("kind")

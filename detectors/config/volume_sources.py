@@ -15,6 +15,7 @@ from data.volumes.manifest import VolumeEntry, load_labeled, read_manifest
 from data.volumes.patches import VolumeDataset
 from data.volumes.transforms import VolumeDataConfig
 from detectors.config.experiment import ExperimentConfig, SourceConfig
+from detectors.config.phantoms import CTPhantomConfig
 
 VOLUME_CATEGORIES: list[Category] = [{**category} for category in CATEGORIES]
 """Label 1 is a pore; the record of a radiograph's defect."""
@@ -33,12 +34,20 @@ def read_ct_phantoms(source: SourceConfig) -> list[VolumeEntry]:
     config = source.ct_phantoms
     assert config is not None
     settings = config.model_dump(exclude={"folder"}) | {"generator": GENERATOR}
+    for name in (
+        "pores",
+        "exposure",
+        "cone",
+    ):  # left out where usual: sets from before there were these keep their name
+        if settings[name] == CTPhantomConfig.model_fields[name].default:
+            del settings[name]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     folder = Path(config.folder) / f"volumes-{config.kind}-{config.n}-{digest}"
     return read_manifest(
         write_ct_set(
             config.kind, config.n, folder, config.seed, families=tuple(config.families) if config.families else None,
             size=config.size, quality=config.quality, projections=config.projections,
+            pores=config.pores, exposure=config.exposure, cone=config.cone,
         )
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from data.volumes.ct_drilled_parts import blind_hole
 from data.volumes.ct_parts import PARTS, make_part
 from data.volumes.ct_phantom import make_ct_phantom
 from data.volumes.ct_pores import draw_pore, ellipsoid, rasterize_pores, scatter_pores, subtract_pores
-from data.volumes.ct_scan import Scan, beam, project, reconstruct
+from data.volumes.ct_scan import Scan, beam, fade_ends, project, reconstruct
 from data.volumes.ct_set import write_ct_set
 from data.volumes.labels import AIR, MATERIAL, OPEN_PORE, PORE
 from data.volumes.manifest import read_manifest
@@ -211,6 +211,27 @@ def test_a_volume_is_a_function_of_its_arguments() -> None:
     assert (one.values != other.values).any()
 
 
+def test_less_exposure_and_a_cone_beam_scan_the_same_part_worse() -> None:
+    usual = make_ct_phantom("ct_am", 4, 1, size=(40, 32), family="cube", pores=3)
+    dim = make_ct_phantom("ct_am", 4, 1, size=(40, 32), family="cube", pores=3, exposure=0.01)
+    np.testing.assert_array_equal(usual.truth, dim.truth)
+    corner = np.s_[:, :5, :5]  # air, far from the blurred surface
+    assert dim.values[corner].std() > 2 * usual.values[corner].std()
+    air = usual.truth == AIR
+    cone = make_ct_phantom("ct_am", 4, 1, size=(40, 32), family="cube", pores=3, cone=0.6)
+    np.testing.assert_array_equal(usual.truth, cone.truth)
+    means = [[scan.values[z][usual.truth[z] == MATERIAL].mean() for z in (6, 16)] for scan in (usual, cone)]
+    assert means[1][0] < means[0][0] - 0.05 * (means[0][0] - usual.values[air].mean())  # faded near the end
+    assert means[1][1] == pytest.approx(means[0][1], rel=0.01)  # and not in the middle
+
+
+def test_a_faded_end_by_hand() -> None:
+    field = np.ones((5, 2, 2), np.float32)
+    faded = fade_ends(field, 0.4)  # a constant stays itself when blurred
+    assert faded[:, 0, 0] == pytest.approx([0.8, 0.95, 1.0, 0.95, 0.8])
+    assert fade_ends(field, 0.0) is field
+
+
 def test_labels_and_numbers_say_the_same() -> None:
     phantom = make_ct_phantom("ct_am", 2, 1, size=(48, 32), pores=20)
     np.testing.assert_array_equal(phantom.numbers > 0, (phantom.truth == PORE) | (phantom.truth == OPEN_PORE))
@@ -230,6 +251,8 @@ def test_labels_and_numbers_say_the_same() -> None:
         ({"size": (16, 64)}, "32 voxels each"),
         ({"quality": "bad"}, "quality 'bad'"),
         ({"projections": 1}, "projections 1"),
+        ({"exposure": 0.0}, "exposure 0.0"),
+        ({"cone": 1.5}, "cone 1.5"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict, message: str) -> None:
