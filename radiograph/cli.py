@@ -18,6 +18,7 @@ STEPS = {
         "adapt",
         "measure-learning-curve",
         "compare-defect-mixes",
+        "compare-pore-models",
     ),
     "Evaluate": (
         "evaluate",

@@ -1,6 +1,10 @@
-"""Exact confidence bounds of counts."""
+"""Confidence bounds: exact ones of counts, and of a mean."""
 
-from scipy.stats import beta, chi2
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import beta, chi2, t
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float] | None:
@@ -26,3 +30,12 @@ def poisson_rate(events: int, trials: int, confidence: float = 0.95) -> tuple[fl
     tail = (1 - confidence) / 2
     low = float(chi2.ppf(tail, 2 * events)) / 2 if events else 0.0
     return low / trials, float(chi2.ppf(1 - tail, 2 * events + 2)) / 2 / trials
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None]:
+    """Return the mean of values and half the width of its interval by Student's t; None from fewer than two."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return mean, float(t.ppf((1 + confidence) / 2, len(values) - 1)) * error

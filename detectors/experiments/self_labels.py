@@ -31,7 +31,7 @@ from detectors.volumes.vae.interface import AutoencoderConfig, VolumeAutoencoder
 
 Train = Callable[[ExperimentConfig], tuple[Path, Metrics | None]]
 
-MARK = 0.25
+MARK = 0.3
 """Score of a post-processed map from which a voxel becomes a pore, where none is given."""
 
 
@@ -53,14 +53,8 @@ def label_with_run(run: Path, threshold: float = MARK) -> Labeler:
 
     Raises InputError for a run of another model.
     """
-    model, config, _ = load_model(run)
-    if not isinstance(model, VolumeAutoencoder):
-        raise InputError(
-            f"{run}: a run of '{config.model.name}', which reconstructs nothing, so that there is no map to "
-            "post-process; give a run of an autoencoder of volumes, such as one of ct_vae"
-        )
+    model, _ = load_autoencoder(run, post_processing=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.config = model.config.model_copy(update={"post_processing": True})
     model.to(device).eval()
 
     def of_map(volume: Volume, levels: GrayLevels) -> NDArray[np.uint8]:
@@ -69,6 +63,21 @@ def label_with_run(run: Path, threshold: float = MARK) -> Labeler:
 
     files = stamp(run / "best.ckpt" if run.is_dir() else run)
     return Labeler(of_map, {"run": str(run.resolve()), "files": files, "threshold": threshold})
+
+
+def load_autoencoder(run: Path, post_processing: bool) -> tuple[VolumeAutoencoder, ExperimentConfig]:
+    """Return the autoencoder of a run, set to give its map as it is or post-processed, and the run's configuration.
+
+    Raises InputError for a run of another model.
+    """
+    model, config, _ = load_model(run)
+    if not isinstance(model, VolumeAutoencoder):
+        raise InputError(
+            f"{run}: a run of '{config.model.name}', which reconstructs nothing, so that there is no map to "
+            "post-process; give a run of an autoencoder of volumes, such as one of ct_vae"
+        )
+    model.config = model.config.model_copy(update={"post_processing": post_processing})
+    return model, config
 
 
 def annotate_volumes(

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from data.errors import InputError
 from data.gray_window import GrayWindow
 from data.radiograph import Radiograph
 from detectors.backbones.packaged import find_packaged, read_packaged
@@ -34,7 +35,7 @@ class Predictor:
         window: another gray window than the run's.
         bit_depth: bits of a stored gray level, where the files do not state them rightly.
 
-    Raises InputError for a missing or foreign checkpoint.
+    Raises InputError for a missing or foreign checkpoint, and for a model of volumes.
 
     """
 
@@ -48,6 +49,11 @@ class Predictor:
     ) -> None:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model, self.config, self.categories = load_model(run)
+        if self.config.model.task == "volumes":
+            raise InputError(
+                f"{run}: a run of '{self.config.model.name}', a model of volumes, which finds no boxes in radiographs; "
+                "analyze a volume with 'radiograph analyze-pores VOLUME --run RUN'"
+            )
         self.model: nn.Module = model.to(self.device)
         ask_for_detections(self.model, max_detections)
         own = gray_window(self.config.data)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from detectors.volumes.interface import VolumeModelConfig, VoxelNetwork
+from detectors.volumes.interface import SupervisedConfig, VoxelNetwork
 from detectors.volumes.layers import SLOPE, pad_to_multiple, start_head
 from detectors.volumes.unet3d import load_volume_weights
 
@@ -31,7 +31,7 @@ PATHS = (4, 3, 2, 1)
 EXCHANGES = 3
 
 
-class ACCUNetConfig(VolumeModelConfig):
+class ACCUNetConfig(SupervisedConfig):
     """The `model` section of an ACC-U-Net of five scales; the paper's width is 16."""
 
     name: Literal["acc_unet"] = Field("acc_unet", description="ACC-U-Net, with an exit at three scales of the decoder.")

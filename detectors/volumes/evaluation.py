@@ -173,6 +173,13 @@ class VolumeCounts:
                 found |= {f"pod_a50_{unit}": fit.a50, f"pod_a90_{unit}": fit.a90, f"pod_a90_95_{unit}": fit.a90_95}
         return found
 
+    def precision_at(self, recalls: Floats) -> Floats:
+        """Return the best precision over voxels of the part at each recall or a higher one, [N]; 0 where none is."""
+        curve = _curve(self._pore, self._material)
+        best = np.append(np.maximum.accumulate(curve["precision"]), 0.0)  # rows rise with the threshold
+        rows = [np.flatnonzero(curve["recall"] >= recall - 1e-12) for recall in recalls]
+        return np.array([best[found[-1]] if len(found) and self._pore.any() else 0.0 for found in rows])
+
     def by_size(self) -> list[dict[str, float | int | None]]:
         """Return pores and pores found in each class of equivalent diameter in voxels."""
         rows: list[dict[str, float | int | None]] = []

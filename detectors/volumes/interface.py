@@ -1,5 +1,6 @@
 """What every model of volumes is, to the loop, to prediction and to evaluation."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import torch
@@ -15,17 +16,14 @@ DEFECT_SHARE = 0.02
 
 
 class VolumeModelConfig(ModelSection):
-    """The part of a `model` section that all networks over voxels share.
+    """The part of a `model` section that all models of volumes share.
 
     Whole volumes are mapped in cubes of `block` voxels a side, of which neighbors share at least `overlap`, `batch`
-    at a time. `loss` is that of one map; networks with several exits weight them 1, 1/2, 1/4 ... from the last.
+    at a time.
     """
 
     task: ClassVar[str] = "volumes"
 
-    loss: SegmentationLossConfig = Field(
-        SegmentationLossConfig(), description="What is minimized, and how rare pores are weighed."
-    )
     block: int = Field(64, ge=8, description="Side of the cubes in voxels that a volume is mapped in.")
     overlap: int = Field(16, ge=0, description="Voxels that neighboring cubes share at least.")
     batch: int = Field(1, ge=1, description="Cubes mapped at once.")
@@ -37,7 +35,35 @@ class VolumeModelConfig(ModelSection):
         return self
 
 
-class ConvolutionConfig(VolumeModelConfig):
+class SupervisedConfig(VolumeModelConfig):
+    """The part of a `model` section that networks which learn from masks share.
+
+    `loss` is that of one map; networks with several exits weight them 1, 1/2, 1/4 ... from the last.
+    """
+
+    loss: SegmentationLossConfig = Field(
+        SegmentationLossConfig(), description="What is minimized, and how rare pores are weighed."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_process(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "post_processing" in values:
+            raise ValueError(f"model '{values.get('name')}' reconstructs nothing, so that there is nothing to "
+                             "post-process; leave out post_processing, or choose an autoencoder")  # fmt: skip
+        return values
+
+
+class UnsupervisedConfig(VolumeModelConfig):
+    """The part of a `model` section that models without masks share; the `loss` that they once had did nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_loss(cls, values: Any) -> Any:
+        return {k: v for k, v in values.items() if k != "loss"} if isinstance(values, Mapping) else values
+
+
+class ConvolutionConfig(SupervisedConfig):
     """The part of a `model` section that networks of plain convolutions share."""
 
     norm: Literal["none", "batch"] = Field(
@@ -95,6 +121,7 @@ class VoxelNetwork(nn.Module):
                 f"training takes volumes [N, 1, D, H, W] and masks [N, D, H, W] of equal size; these are "
                 f"{tuple(volumes.shape)} and {None if masks is None else tuple(masks.shape)}"
             )
+        assert isinstance(self.config, SupervisedConfig)
         return supervised_losses(self.exits(volumes), masks, self.config.loss)
 
     def map_blocks(self, blocks: Tensor) -> Tensor:

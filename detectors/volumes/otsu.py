@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from data.volumes.otsu import OtsuRule
-from detectors.volumes.interface import VolumeModelConfig
+from detectors.volumes.interface import UnsupervisedConfig
 
 
-class OtsuConfig(VolumeModelConfig):
+class OtsuConfig(UnsupervisedConfig):
     """The `model` section of pores by two of Otsu's thresholds (Iuso et al. 2024, Algorithm 1)."""
 
     name: Literal["otsu"] = Field("otsu", description="Two of Otsu's thresholds, without training.")

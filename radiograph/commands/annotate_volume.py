@@ -15,7 +15,7 @@ from radiograph.command import PATH, Command
 @click.option(
     "--otsu-fixed", is_flag=True, help="The same without its two traps: one threshold, border, shell left out."
 )
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Score of a pore voxel; 0.25 by default. With --run.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Score of a pore voxel; 0.3 by default. With --run.")
 @click.option("--voxel-mm", type=click.FloatRange(0, min_open=True), help="Side of a voxel, in place of the file's.")
 @click.option("--air", type=float, help="Gray value of air; by default that of the histogram.")
 @click.option("--metal", type=float, help="Gray value of metal; by default that of the histogram.")

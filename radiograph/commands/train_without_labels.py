@@ -15,7 +15,7 @@ from radiograph.command import PATH, Command, cfg_option, set_option
 @click.option("--autoencoder", metavar="CONFIG", help="Configuration to train that autoencoder with; default ct_vae.")
 @click.option("--otsu", is_flag=True, help="Labels by Otsu's thresholds instead (Algorithm 1 of Iuso et al. 2024).")
 @click.option("--otsu-fixed", is_flag=True, help="The same without its two traps.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Score of a pore voxel in the labels; default 0.25.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Score of a pore voxel in the labels; default 0.3.")
 @click.option("--out", type=PATH, default=Path("self_labels"), help="Folder for the labels.")
 def main(
     cfg: str,

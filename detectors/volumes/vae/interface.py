@@ -4,11 +4,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from data.errors import InputError
-from detectors.volumes.interface import VolumeModelConfig, VoxelNetwork, check_volumes
+from detectors.volumes.interface import UnsupervisedConfig, VoxelNetwork, check_volumes
 
 
-class AutoencoderConfig(VolumeModelConfig):
-    """The part of a `model` section that all autoencoders of volumes share; `loss`, that of masks, is not used.
+class AutoencoderConfig(UnsupervisedConfig):
+    """The part of a `model` section that all autoencoders of volumes share.
 
     Patches in training have the side of a block, because the latent space has no place for another one.
     """

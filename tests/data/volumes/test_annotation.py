@@ -18,6 +18,16 @@ def test_marked_voxels_of_the_part_become_pores_unless_they_are_thin() -> None:
     scores[0, 0, 0:5] = 1  # air
     expected = np.where(values > 0, MATERIAL, AIR).astype(np.uint8)
     expected[2:4, 2:4, 2:4] = PORE
-    found = labels_of_map(Volume(values), GrayLevels(0, 1), scores, 0.25)
+    found = labels_of_map(Volume(values), GrayLevels(0, 1), scores, 0.25, shell=0)
     np.testing.assert_array_equal(found, expected)
-    assert (labels_of_map(Volume(values), GrayLevels(0, 1), scores, 0.25, least_extent=1)[5, 2:8, 2:8] == PORE).all()
+    flat = labels_of_map(Volume(values), GrayLevels(0, 1), scores, 0.25, least_extent=1, shell=0)
+    assert (flat[5, 2:8, 2:8] == PORE).all()
+
+
+def test_the_shell_of_the_part_is_material_but_not_at_the_volumes_border() -> None:
+    values = np.zeros((6, 14, 14), np.float32)
+    values[:, 1:13, 1:13] = 1  # cut off above and below
+    found = labels_of_map(Volume(values), GrayLevels(0, 1), np.ones_like(values), 0.5, shell=2)
+    expected = np.where(values > 0, MATERIAL, AIR).astype(np.uint8)
+    expected[:, 3:11, 3:11] = PORE
+    np.testing.assert_array_equal(found, expected)

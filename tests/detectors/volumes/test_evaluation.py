@@ -44,6 +44,14 @@ def test_metrics_by_hand() -> None:
     assert set(found) <= set(METRICS)
 
 
+def test_precision_at_recalls_by_hand() -> None:
+    counts = VolumeCounts(0.5)
+    counts.add(*scene())
+    # Over 0.8 four voxels, all of a pore; under 0.01 the 632 of the part, 16 of them of pores.
+    found = counts.precision_at(np.array([0.0, 0.25, 0.3, 1.0]))
+    assert found == pytest.approx([1, 1, 16 / 632, 16 / 632])
+
+
 @pytest.mark.parametrize(("least", "found", "false"), [(1, 0.5, 2), (2, 0.5, 1), (3, 0.5, 0), (5, 0.0, 0)])
 def test_specks_find_nothing_and_are_not_false(least: int, found: float, false: int) -> None:
     """The map marks 4 voxels of a pore, 2 of material and 1 of air."""
