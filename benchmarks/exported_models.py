@@ -2,36 +2,44 @@
 """Times of a run in PyTorch and exported, side by side, file to boxes, beside the machine's peak.
 
     python benchmarks/exported_models.py --run casting --run runs/quickstart/TIME --repeats 50
-    python benchmarks/exported_models.py --cfg faster_rcnn_r101 --cfg rfcn_r101 --cfg ssd300_r101 --repeats 5
+    python benchmarks/exported_models.py --cfg faster_rcnn_r101 --cfg rfcn_r101 --cfg ssd300_r101 --int8 --repeats 5
 
 A configuration gets random weights, and frozen norms the statistics of one radiograph, without which no proposal is
-finite. `radiograph benchmark` takes exported folders, too, and has every runtime and the throughput.
+finite. `--int8` adds the same graph in 8 bits, all but its first and last layers, calibrated on two phantoms: good for
+its time alone. Of patch classifiers the dense map is timed apart, too. `radiograph benchmark` takes exported folders,
+has every runtime and the throughput.
 
-Give it a machine that does nothing else. The two take turns radiograph by radiograph, so that what disturbs one
-disturbs the other; read the ratio first. The peak is a plain product of matrices in NumPy, in the same process.
+Give it a machine that does nothing else. All take turns radiograph by radiograph, so that what disturbs one disturbs
+the others; read the ratio first. The peak is a plain product of matrices in NumPy, in the same process.
 """
 
+import json
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 
-from data.radiograph import write_radiograph
+from data.radiograph import read_radiograph, write_radiograph
 from data.synthesis.phantom import make_phantom
 from detectors.build import build_model
 from detectors.config.files import read_config
 from detectors.config.window import gray_window
 from detectors.evaluation.table import markdown_table
 from detectors.experiments.benchmark import fit_frozen_norms
-from detectors.export.write import export_run
+from detectors.export.int8 import Quantizer
+from detectors.export.quantize import record_feeds
+from detectors.export.write import export_run, write_card
+from detectors.patches.patch_classifier import PatchClassifier
 from detectors.runs.checkpoint import save_checkpoint
 from detectors.runs.prediction import Predictor
-from detectors.runtime.folder import is_exported
+from detectors.runtime.folder import CARD, GRAPH, is_exported
 from detectors.runtime.predictor import ExportedPredictor
 
 SIDE = 2048  # of the matrices
@@ -62,45 +70,90 @@ def random_run(name: str, radiograph: Path, folder: Path) -> Path:
     return run
 
 
-def row(run: Path, radiograph: Path, threads: int, repeats: int, folder: Path) -> list[str]:
+def in_8_bits(exported: Path, out: Path) -> Path:
+    """Return the same exported model in 8 bits, written on first use; its accuracy is not looked at."""
+    if not is_exported(out):
+        predictor = ExportedPredictor(exported)
+        phantoms = [make_phantom("castings", 1008, index, size=(768, 572)).pixels for index in range(2)]
+        feeds = record_feeds(predictor, phantoms)[:4]  # of detectors in tiles, the first ones
+        with tempfile.TemporaryDirectory() as name:
+            quantizer = Quantizer(exported / GRAPH, ["input_encoding", "encode"], feeds, Path(name))
+            quantizer.write(Path(name) / GRAPH, quantizer.edges)
+            shutil.copytree(exported, out, dirs_exist_ok=True)
+            shutil.copyfile(Path(name) / GRAPH, out / GRAPH)
+        write_card(out, json.loads((out / CARD).read_text(encoding="utf-8")) | {"precision": "int8"})
+    return out
+
+
+def rows(run: Path, radiograph: Path, threads: int, repeats: int, folder: Path, int8: bool) -> list[list[str]]:
     """Measure one run; export it into `folder` first where that has not been done."""
     exported = folder / "exported" / (run.name or "run")
     if not is_exported(exported):
         print(export_run(run, exported, least_parity=0.5).parity)  # weights may be random
     torch.set_num_threads(threads)
-    eager, fast = Predictor(run), ExportedPredictor(exported, threads=threads)
-    for predictor in (eager, fast):
-        predictor(radiograph)
-    pairs = [(clock(lambda: eager(radiograph)), clock(lambda: fast(radiograph))) for _ in range(repeats)]
-    slow, quick = (statistics.median(times) for times in zip(*pairs, strict=True))
-    work = fast.folder.card["multiply_adds"]["count"]
+    eager = Predictor(run)
+    folders = [exported, in_8_bits(exported, folder / "int8" / exported.name)] if int8 else [exported]
+    fast = [ExportedPredictor(path, threads=threads) for path in folders]
+    card = fast[0].folder.card
+    name, count = card["run"]["name"], card["multiply_adds"]["count"]
+    works: list[Callable[[], object]] = [partial(eager, radiograph), *(partial(one, radiograph) for one in fast)]
+    measured = [(name, _in_turns(works, repeats))]
+    if isinstance(eager.model, PatchClassifier):
+        pixels = read_radiograph(radiograph, window=eager.window).pixels
+        maps = [partial(_eager_map, eager.model, pixels), *(partial(one.model.heat_map, pixels) for one in fast)]
+        measured.append((f"{name}, dense map alone", _in_turns(maps, repeats)))
     return [
-        fast.folder.card["run"]["name"], str(threads), f"{slow:.4f}", f"{quick:.4f}",
-        f"{statistics.median(b / a for a, b in pairs):.2f}", f"{work / 1e9:.2f}", f"{work / quick / 1e9:.1f}",
+        [
+            title, one.folder.precision, str(threads), f"{slow[0]:.4f}", f"{quick[0]:.4f}",
+            f"{statistics.median(b / a for a, b in zip(slow[1], quick[1], strict=True)):.2f}", f"{count / 1e9:.2f}",
+            f"{count / quick[0] / 1e9:.1f}",
+        ]
+        for title, (slow, *others) in measured
+        for one, quick in zip(fast, others, strict=True)
     ]  # fmt: skip
+
+
+def _in_turns(works: Sequence[Callable[[], object]], repeats: int) -> list[tuple[float, list[float]]]:
+    """Return the median and all times of each, taken in turns after one round that is not counted."""
+    rounds = [[clock(work) for work in works] for _ in range(repeats + 1)][1:]
+    return [(statistics.median(times), list(times)) for times in zip(*rounds, strict=True)]
+
+
+@torch.inference_mode()
+def _eager_map(model: PatchClassifier, pixels: np.ndarray) -> torch.Tensor:
+    return model.heat_map(torch.from_numpy(pixels)[None]).per_pixel(*pixels.shape)
 
 
 @click.command()
 @click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path))
 @click.option("--cfg", "configurations", multiple=True)
+@click.option("--int8", is_flag=True, help="Measure them in 8 bits, too.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where exports are kept for another time.")
 @click.option("--repeats", default=50, show_default=True, type=click.IntRange(min=1))
 @click.option("--threads", multiple=True, default=(1, 2), show_default=True, type=click.IntRange(min=1))
 def main(
-    runs: tuple[Path, ...], configurations: tuple[str, ...], folder: Path | None, repeats: int, threads: tuple[int, ...]
+    runs: tuple[Path, ...],
+    configurations: tuple[str, ...],
+    int8: bool,
+    folder: Path | None,
+    repeats: int,
+    threads: tuple[int, ...],
 ) -> None:
-    header = ["run", "threads", "PyTorch s", "exported s", "ratio", "billion multiply-adds", "billion a second"]
+    header = [
+        "run", "precision", "threads", "PyTorch s", "exported s", "ratio", "billion multiply-adds", "billion a second"
+    ]  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         radiograph = Path(name) / "casting.png"
         write_radiograph(radiograph, make_phantom("castings", 0, 0, size=(768, 572)).pixels)
         place = folder or Path(name)
         every = [*runs, *(random_run(name, radiograph, place) for name in configurations)]
-        rows = []
+        table = []
         for run in every:
             for count in threads:
-                rows.append(row(run, radiograph, count, repeats, place))
-                print(*rows[-1], flush=True)
-    print(markdown_table(header, rows))
+                found = rows(run, radiograph, count, repeats, place, int8)
+                table += found
+                print(*found, sep="\n", flush=True)
+    print(markdown_table(header, table))
     print(f"a product of matrices: {peak() / 1e9:.1f} billion multiply-adds a second with all threads of NumPy")
 
 

@@ -19,7 +19,7 @@ from detectors.config.phantoms import PhantomConfig
 from detectors.evaluation.metrics import compute_metrics
 from detectors.runs.reading import coco_results, read_sized
 
-PHANTOMS = 80
+PHANTOMS = 240  # on 80, rounding alone moves AP by more than what INT8 may cost
 SEED = 1007  # of labeled phantoms, which no configuration trains on
 DEFECT: list[Category] = [{"id": 1, "name": "defect"}]
 
