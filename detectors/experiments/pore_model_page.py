@@ -18,7 +18,7 @@ from detectors.evaluation.html_page import STYLE, figure_of_file
 from detectors.evaluation.plots import COLORS, quiet, save_figure
 from detectors.evaluation.table import markdown_table
 from detectors.experiments.pore_model_cost import Cost, Size, published_hours
-from detectors.experiments.pore_model_tables import TITLES, Table, claims, label_free_share, tables
+from detectors.experiments.pore_model_tables import TITLES, Table, claims, label_free_share, spread, tables
 from detectors.experiments.pore_models import RECALLS, Plan
 from detectors.experiments.self_labels import load_autoencoder
 from detectors.runs.checkpoint import load_model
@@ -41,7 +41,7 @@ def write_comparison(
         out: a folder.
 
     """
-    shown = [*tables(records), *cost_tables(costs, plan)]
+    shown = [*tables(records), *cost_tables(costs, plan, records)]
     if extremes:
         shown.append(extreme_table(extremes))
     plot_curves(records, out / "plots" / "precision_recall.png")
@@ -81,8 +81,11 @@ def _html(table: Table) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def cost_tables(costs: list[Cost], plan: Plan) -> list[Table]:
-    """Return Table 8, of one patch here and as published; memory is what is kept for the backward pass."""
+def cost_tables(costs: list[Cost], plan: Plan, records: Records = ()) -> list[Table]:
+    """Return Table 8, of one patch here and as published; memory is what is kept for the backward pass.
+
+    Of trainings with a record, the processor's seconds that they took, evaluation on the way included.
+    """
     hours = published_hours(costs, plan)
 
     def size(of: Size) -> list[str]:
@@ -90,10 +93,12 @@ def cost_tables(costs: list[Cost], plan: Plan) -> list[Table]:
         return [str(of.block), *counts]
 
     header = ["model", "side", "parameters, M", "multiply-adds, G", "kept, MB"]
-    here = [[TITLES[c.model], *size(c.here), f"{c.step:.3f}", f"{c.forward:.3f}"] for c in costs]
+    whole = {c.model: [r["seconds"]["processor"] for r in records if r["model"] == c.model] for c in costs}
+    here = [[TITLES[c.model], *size(c.here), f"{c.step:.3f}", f"{c.forward:.3f}", spread(whole[c.model], 0)]
+            for c in costs]  # fmt: skip
     published = [[TITLES[c.model], *size(c.published), f"{hours[c.model]:.0f}"] for c in costs]
     return [
-        Table("Table 8. Cost of one patch", [*header, "training, s", "mapping, s"], here),
+        Table("Table 8. Cost of one patch", [*header, "step, s", "mapping, s", "whole training, s"], here),
         Table("Table 8 at the published size, and five folds of it on this machine", [*header, "hours"], published),
     ]
 

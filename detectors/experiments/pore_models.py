@@ -130,7 +130,7 @@ def check_plan(plan: Plan) -> list[VolumeEntry]:
     parts = [entry for source in data.train for entry in volume_entries(source)]
     if len(parts) < max(plan.folds, 2):
         raise InputError(
-            f"{plan.net.name}: {plan.folds} folds, and data.train names {len(parts)} parts; each fold validates on a "
+            f"{plan.net.name}: {plan.folds} folds, and parts in data.train: {len(parts)}; each fold validates on a "
             "part of its own and trains on the others: give --folds no more than there are parts, and two parts or more"
         )
     for entry in [*parts, *volume_entries(data.test)]:

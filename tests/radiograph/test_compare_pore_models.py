@@ -120,14 +120,14 @@ def test_a_dry_run_trains_nothing_and_says_what_it_would_cost(folder: Path) -> N
 
 
 def test_bad_calls_end_in_one_line(folder: Path) -> None:
-    check_one_line(run(*arguments(folder, folds=3)), "3 folds", "names 2 parts", "--folds")
+    check_one_line(run(*arguments(folder, folds=3)), "3 folds", "data.train: 2", "--folds")
     check_one_line(run(*arguments(folder, models="vae,gan")), "--models", "'gan'")
     check_one_line(run(*arguments(folder, labeler="ce_vae")), "ce_vae", "--labeler")
     check_one_line(run(*arguments(folder, cfg=folder / "vae.yaml")), "'vae'", "am_small_unet")
     check_one_line(run(*arguments(folder, autoencoder=folder / "net.yaml")), "no autoencoder", "am_small_vae")
     check_one_line(run(*arguments(folder), "--set", f"data.train.0.volumes={folder / 'bare.json'}"), "part_1.tif",
                    "no labels")  # fmt: skip
-    check_one_line(run(*arguments(folder), "--set", f"data.train.0.volumes={folder / 'hard.json'}"), "names 1 parts")
+    check_one_line(run(*arguments(folder), "--set", f"data.train.0.volumes={folder / 'hard.json'}"), "data.train: 1")
     check_one_line(run(*arguments(folder), "--set", "data.test=null"), "data.test is null")
     check_one_line(run(*arguments(folder), "--extremes"), "not simulated", "--extremes")
     assert not (folder / "out").exists()

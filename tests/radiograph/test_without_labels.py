@@ -19,7 +19,7 @@ from detectors.build import build_model
 from detectors.config.files import check_config
 from detectors.config.volume_sources import VOLUME_CATEGORIES
 from detectors.runs.checkpoint import save_checkpoint
-from radiograph.commands import annotate_volume, train_without_labels
+from radiograph.commands import annotate_volume, evaluate, predict, train_without_labels
 
 SHAPE = (16, 24, 24)
 
@@ -119,6 +119,24 @@ def test_bad_calls_end_in_one_line(folder: Path) -> None:
         run(train_without_labels, "--cfg", configuration, "--run", vae, "--threshold", "1", "--out", folder / "out"),
         "not one voxel", "--threshold",
     )  # fmt: skip
+
+
+def test_models_of_volumes_are_not_asked_for_boxes_and_networks_not_for_post_processing(folder: Path) -> None:
+    vae, unet = saved(folder, VAE, "vae.ckpt"), saved(folder, UNET, "unet.ckpt")
+    for checkpoint, name in ((vae, "'vae'"), (unet, "'unet3d'")):
+        check_one_line(run(predict, "--run", checkpoint, folder / "scan.tif", "--out", folder / "found"), name,
+                       "analyze-pores")  # fmt: skip
+    assert not (folder / "found").exists()
+    configuration = folder / "unet.yaml"
+    configuration.write_text(yaml.safe_dump(settings(folder, UNET)))
+    asked = ("--set", "model.post_processing=true", "--weights", unet, "--out", folder / "out")
+    check_one_line(run(evaluate, "--cfg", configuration, *asked), "'unet3d' reconstructs nothing", "post_processing")
+
+
+def test_the_loss_that_autoencoders_once_had_is_left_out_of_old_files(folder: Path) -> None:
+    old = settings(folder, VAE | {"loss": {"bce": 0.5}}, around_defect=0.0)
+    assert "loss" not in check_config(old).as_dict()["model"]
+    assert check_config(settings(folder, UNET | {"loss": {"bce": 0.5}})).as_dict()["model"]["loss"]["bce"] == 0.5
 
 
 def test_the_chain_trains_an_autoencoder_and_a_network_on_its_labels(folder: Path) -> None:
