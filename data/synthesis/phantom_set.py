@@ -1,18 +1,11 @@
 """Data sets of phantoms on disk: GDXray's own layout, and COCO annotations beside it."""
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -22,6 +15,7 @@ from data.files import write_json, write_text
 from data.radiograph import write_radiograph
 from data.synthesis.output_folder import claimed
 from data.synthesis.phantom import PHANTOM_KINDS, check_arguments, family_of, make_phantom, present_style
+from data.tasks import map_in_processes
 
 
 def write_phantoms(kind: str, n: int, out: str | Path, seed: int, *, bits: int = 8, style: str = "realistic",
@@ -102,36 +96,6 @@ def _number(kind: str, n: int, seed: int, family: str | None) -> list[tuple[int,
         start = 1 if layout.series_per_part else len(places) + 1
         places += [(index, name, series, number) for number, index in enumerate(members, start=start)]
     return places
-
-
-def map_in_processes(function: Any, items: list[Any], workers: int) -> Iterator[dict[str, Any]]:
-    """Yield function(item) in order, from `workers` processes, or from this one where workers is 1."""
-    if workers == 1:
-        yield from map(function, items)
-        return
-    # Fresh processes: forking one that has threads (OpenCV, torch) can hang.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield from pool.map(function, items, chunksize=max(1, min(8, len(items) // (4 * workers))))
-    except BrokenProcessPool as error:
-        raise InputError("a worker process died, perhaps for lack of memory; give fewer --workers") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Keep a worker to one thread, leave Ctrl-C to the parent, which stops its workers, and end with the parent."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the parent's end, and end too: a killed parent would leave its workers waiting for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _write_one(place: tuple[int, str, str, int], out: Path, kind: str, seed: int, bits: int, style: str,

@@ -1,7 +1,6 @@
 """Phantoms in shards: radiographs and their ground truth as Parquet parts, for sets of any size."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,7 +20,7 @@ from data.montage import write_sheet
 from data.radiograph import encode_png
 from data.synthesis.output_folder import claimed
 from data.synthesis.phantom import PHANTOM_KINDS, check_arguments, family_of, make_phantom, present_style
-from data.synthesis.phantom_set import map_in_processes
+from data.tasks import ProcessTasks, Tasks
 
 MARKER, MANIFEST, PICTURE = "phantoms.json", "shards.json", "montage.png"
 SHOWN = 16  # radiographs in the picture
@@ -47,7 +46,7 @@ class Shard:
 
 def write_phantom_shards(kind: str, n: int, out: str | Path, seed: int, shards: int, *, bits: int = 8,
                          style: str = "realistic", family: str | None = None, size: tuple[int, int] | None = None,
-                         workers: int | None = None) -> Path:  # fmt: skip
+                         workers: int | None = None, tasks: Tasks | None = None) -> Path:  # fmt: skip
     """Write phantoms as `OUT/radiographs/part-000000.parquet` ... and `OUT/truth/part-000000.parquet` ....
 
     Phantom k is that of `make_phantom(kind, seed, k)`, as PNG, and its `file` is `<kind>/<k>.png` with nine digits.
@@ -65,6 +64,7 @@ def write_phantom_shards(kind: str, n: int, out: str | Path, seed: int, shards: 
         family: see `make_phantom`.
         size: see `make_phantom`.
         workers: processes; by default one a core. Their number does not change a byte.
+        tasks: another engine, for which `out` has to be at the same path on every machine.
 
     Returns:
         The path of `shards.json`.
@@ -92,7 +92,7 @@ def write_phantom_shards(kind: str, n: int, out: str | Path, seed: int, shards: 
         missing = [shard for shard in work if not all(path.is_file() for path in _paths(shard))]
         with progress() as bar:
             task = bar.add_task(f"shards of {kind}", total=shards, completed=shards - len(missing))
-            for _ in map_in_processes(write_shard, missing, min(workers or os.cpu_count() or 1, max(len(missing), 1))):
+            for _ in (tasks or ProcessTasks(workers))(write_shard, missing):
                 bar.advance(task)
         write_classes(out / TRUTH_FOLDER, ["defect"])
         write_sheet(out / PICTURE, _examples(work[0]))

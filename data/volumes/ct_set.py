@@ -14,7 +14,7 @@ from data.console import progress
 from data.errors import InputError
 from data.files import write_json, write_text
 from data.synthesis.output_folder import claimed
-from data.synthesis.phantom_set import map_in_processes
+from data.tasks import map_in_processes
 from data.volumes.ct_parts import PARTS
 from data.volumes.ct_phantom import CTPhantom, Quality, make_ct_phantom
 from data.volumes.labels import AIR, OPEN_PORE, PORE

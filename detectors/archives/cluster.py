@@ -109,10 +109,10 @@ def _drive(connection: Connection, job: Job, address: str, workers: int | None, 
     windows = _Windows(connection)
     try:
         try:
-            _start(address, workers)
+            start_ray(address, workers)
         except Exception as error:  # Ray's are of many kinds
             raise InputError(
-                f"no Ray cluster answers at {address} ({_first_line(error)}); start one with 'ray start --head', or "
+                f"no Ray cluster answers at {address} ({first_line(error)}); start one with 'ray start --head', or "
                 "give --cluster auto"
             ) from error
         for window in windows:
@@ -126,7 +126,7 @@ def _drive(connection: Connection, job: Job, address: str, workers: int | None, 
         pass
     except Exception as error:
         print(error, file=sys.stderr, flush=True)
-        connection.send(InputError(f"the cluster failed ({_first_line(error)}; see {log}); {ADVICE}"))
+        connection.send(InputError(f"the cluster failed ({first_line(error)}; see {log}); {ADVICE}"))
     finally:
         import ray
 
@@ -167,8 +167,11 @@ class _Windows:
             yield window
 
 
-def _start(address: str, workers: int | None) -> None:
-    """Connect to a cluster, or start a small one for the time of the work."""
+def start_ray(address: str, workers: int | None) -> None:
+    """Connect to a cluster, or start a small one of `workers` cores for the time of the work.
+
+    `address` as for `RayCluster`. Raises what Ray raises, which is of many kinds.
+    """
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(HEAD_TIMEOUT))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -214,5 +217,6 @@ def _results(job: Job, window: list[Unit], workers: int | None) -> Iterator[Resu
         yield from map(pickle.loads, batch.column("result").to_pylist())
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says first, for a message of one line."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -4,7 +4,7 @@
 same radiographs. Every model is evaluated on whole radiographs with real defects: Table 4 and Fig. 9 for any data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from data.console import console
 from data.errors import InputError
 from data.files import write_json, write_text
 from data.series import series_of
+from data.tasks import Tasks
 from detectors.backbones.weights import read_checkpoint
 from detectors.config.experiment import SourceConfig
 from detectors.config.files import describes
@@ -26,6 +27,7 @@ from detectors.evaluation.plots import plot_precision_recall
 from detectors.evaluation.runs import read_metrics, read_object, read_run, write_evaluation
 from detectors.evaluation.table import markdown_table
 from detectors.experiments.defect_mix_data import DefectMix, Experiment, finished_run, mix_config
+from detectors.experiments.trainings import train_all
 
 MIXES = "100/0,75/25,50/50,25/75,0/100"
 COLUMNS = {
@@ -37,7 +39,7 @@ SERIES_FOLDER = f"{SERIES.name}-series"
 
 
 def compare_defect_mixes(
-    experiment: Experiment, mixes: Sequence[DefectMix], per_series: bool = False
+    experiment: Experiment, mixes: Sequence[DefectMix], per_series: bool = False, tasks: Tasks | None = None
 ) -> list[dict[str, Any]]:
     """Train and evaluate one model for each mix, and write the results (`write_table`) into `experiment.out`.
 
@@ -51,6 +53,8 @@ def compare_defect_mixes(
     _claim(experiment)
     series = split_series(experiment) if per_series else {}
     rows: list[dict[str, Any]] = []
+    if tasks is not None:
+        _train_at_once(experiment, mixes, series, tasks)
     for mix in mixes:
         console.print(f"{mix.name}: {mix.ellipsoidal} % ellipsoidal and {mix.gan} % GAN defects")
         run = finished_run(mix_config(experiment, mix))
@@ -60,6 +64,16 @@ def compare_defect_mixes(
         rows.insert(0, _run_series(experiment, series))
         write_table(rows, experiment.out)
     return rows
+
+
+def _train_at_once(
+    experiment: Experiment, mixes: Sequence[DefectMix], series: Mapping[str, Experiment], tasks: Tasks
+) -> None:
+    """Have all models trained that are not; what comes after finds their runs."""
+    configs = {mix.name: mix_config(experiment, mix) for mix in mixes}
+    configs |= {part.out.name: mix_config(part, SERIES) for part in series.values()}
+    for _ in train_all(configs, finished_run, tasks, experiment.out / "logs"):
+        pass
 
 
 def split_series(experiment: Experiment) -> dict[str, Experiment]:

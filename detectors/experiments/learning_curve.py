@@ -1,7 +1,7 @@
 """How AP rises with the number of training radiographs (Ferguson et al. 2017, Fig. 5)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from data.coco import write_coco
 from data.console import console
 from data.errors import InputError
 from data.files import write_json
+from data.tasks import Tasks
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.files import describes
 from detectors.config.sources import load_training_sources
 from detectors.evaluation.metrics import FALSE_CALL_RATES, METRICS, Metrics, display, renamed
 from detectors.evaluation.plots import COLORS, literal, quiet, save_figure
 from detectors.evaluation.runs import read_object
+from detectors.experiments.trainings import train_all
 
 Train = Callable[[ExperimentConfig], tuple[Path, Metrics | None]]
 CURVES = ("ap50", "ap30", "ap_center")  # the metrics that are drawn
@@ -25,15 +27,17 @@ KEPT = (*CURVES, *FALSE_CALL_RATES)  # and those of the JSON file
 
 
 def learning_curve(
-    config: ExperimentConfig, fractions: Sequence[float], out: Path, train: Train
+    config: ExperimentConfig, fractions: Sequence[float], out: Path, train: Train, tasks: Tasks | None = None
 ) -> list[dict[str, Any]]:
     """Train once with each fraction of the training radiographs, and return one record a fraction.
 
     Every smaller set lies within the larger ones, chosen by the configuration's seed. All runs draw as many samples
     an epoch as the whole set gives, so that they take the same number of steps and differ in data alone. Writes
     `learning_curve.json` and `learning_curve.png` into `out` after each run; called again, it goes on after the
-    fractions that are there. Raises InputError for a fraction outside (0, 1], for a configuration without
-    test or validation data, and where `out` holds the curve of another configuration.
+    fractions that are there. With `tasks` the trainings are given to that engine, all at once.
+
+    Raises InputError for a fraction outside (0, 1], for a configuration without test or validation data, and where
+    `out` holds the curve of another configuration.
     """
     for fraction in fractions:
         if not 0 < fraction <= 1:
@@ -45,14 +49,23 @@ def learning_curve(
     samples = config.train.samples_per_epoch or _count(config)
     path = out / "learning_curve.json"
     points = _finished(path, config)
-    for fraction in sorted(set(fractions)):
-        if any(point["fraction"] == fraction for point in points):
-            continue
-        smaller, images, objects = fraction_of(config, fraction, out, samples)
-        console.print(f"fraction {fraction:g}: {images} radiographs, {objects} objects")
-        run, metrics = train(smaller)
-        reached = {name: (metrics or {}).get(name) for name in KEPT}
-        points.append({"fraction": fraction, "images": images, "objects": objects, "run": str(run), **reached})
+    known = {point["fraction"] for point in points}
+    parts: dict[str, dict[str, Any]] = {}
+
+    def smaller_configs() -> Iterator[ExperimentConfig]:
+        for fraction in sorted(set(fractions) - known):
+            smaller, images, objects = fraction_of(config, fraction, out, samples)
+            console.print(f"fraction {fraction:g}: {images} radiographs, {objects} objects")
+            parts[smaller.name] = {"fraction": fraction, "images": images, "objects": objects}
+            yield smaller
+
+    if tasks is None:
+        done: Iterator[Any] = ((smaller.name, train(smaller)) for smaller in smaller_configs())
+    else:
+        done = train_all({smaller.name: smaller for smaller in smaller_configs()}, train, tasks, out / "logs")
+    for name, (run, metrics) in done:
+        reached = {key: (metrics or {}).get(key) for key in KEPT}
+        points.append({**parts[name], "run": str(run), **reached})
         points.sort(key=lambda point: point["fraction"])
         write_json(path, {"config": config.as_dict(), "points": points}, indent=2)
         plot_learning_curve(points, out / "learning_curve.png", config.name)

@@ -17,6 +17,7 @@ import click
 
 from data.console import console
 from radiograph.command import PATH, Command, cfg_option, max_pixels_option, renamed_option, set_option
+from radiograph.task_options import training_options, training_tasks
 
 
 @click.command(cls=Command)
@@ -48,6 +49,7 @@ from radiograph.command import PATH, Command, cfg_option, max_pixels_option, ren
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each model; else those of the configuration.")
 @click.option("--seed", type=click.IntRange(0), help="Of everything random; else that of the configuration.")
 @set_option()
+@training_options
 @max_pixels_option
 def main(
     coco_train: Path | None,
@@ -65,6 +67,8 @@ def main(
     epochs: int | None,
     seed: int | None,
     overrides: tuple[str, ...],
+    workers: int | None,
+    cluster: str | None,
 ) -> None:
     """Train on mixes of simulated and GAN defects.
 
@@ -78,6 +82,7 @@ def main(
 
     origins = origins_of(coco_train, images, test, test_images, phantoms)
     config = defect_mix_config(read_config(cfg, overrides), *origins, epochs, patches, seed)
-    rows = compare_defect_mixes(Experiment(config, out, gan, gan_epochs), parse_mixes(mixes), per_series)
+    experiment = Experiment(config, out, gan, gan_epochs)
+    rows = compare_defect_mixes(experiment, parse_mixes(mixes), per_series, training_tasks(workers, cluster))
     console.print(results_table(rows))
     console.print(f"wrote table.md, metrics.json and precision_recall_50.png into {out}")

@@ -9,6 +9,7 @@ from rich.table import Table
 from data.console import console
 from data.errors import InputError
 from radiograph.command import PATH, Command, RenamedChoice, parse_size, renamed_option
+from radiograph.task_options import cluster_option
 
 # As in data.synthesis.phantom and data.volumes.ct_parts, whose import triples the time of --help; a test in
 # tests/radiograph compares them.
@@ -51,6 +52,7 @@ STYLES, FORMER_STYLES = ["realistic", "easy"], {"full": "realistic", "plain": "e
     type=click.IntRange(1),
     help="Write radiographs and boxes as so many Parquet parts each, for sets of any size.",
 )
+@cluster_option("Write shards")
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
 def main(
     kind: str,
@@ -65,6 +67,7 @@ def main(
     projections: int | None,
     iqi: bool,
     shards: int | None,
+    cluster: str | None,
     workers: int | None,
 ) -> None:
     """Simulate radiographs, or volumes, of a kind of part.
@@ -77,6 +80,8 @@ def main(
         raise InputError(
             f"--shards: holds no {'volumes' if kind in VOLUME_KINDS else 'image quality indicators'}; leave it out"
         )
+    if cluster is not None and shards is None:
+        raise InputError("--cluster: works on shards; say how many with --shards")
     if kind in VOLUME_KINDS:
         from data.volumes.ct_set import count_volumes, write_ct_set
 
@@ -100,9 +105,15 @@ def main(
     if shards is not None:
         from data.synthesis.phantom_shards import count_shards, write_phantom_shards
 
+        tasks = None
+        if cluster is not None:
+            from detectors.archives.tasks import RayTasks
+
+            tasks = RayTasks(cluster, workers)
         manifest = write_phantom_shards(
-            kind, count, out, seed, shards, bits=int(bits), style=style, family=family, size=dimensions, workers=workers
-        )
+            kind, count, out, seed, shards, bits=int(bits), style=style, family=family, size=dimensions,
+            workers=workers, tasks=tasks,
+        )  # fmt: skip
         _print_counts(manifest, count_shards(manifest))
         console.print(f"examples: {out / 'montage.png'}")
         return

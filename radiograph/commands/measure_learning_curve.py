@@ -8,6 +8,7 @@ from rich.table import Table
 from data.console import console
 from data.errors import InputError
 from radiograph.command import PATH, Command, cfg_option, max_pixels_option, set_option
+from radiograph.task_options import training_options, training_tasks
 
 
 def parse_fractions(text: str) -> list[float]:
@@ -25,8 +26,16 @@ def parse_fractions(text: str) -> list[float]:
 )
 @set_option()
 @click.option("--out", type=PATH, help="Folder; <output>/<config>/learning_curve by default.")
+@training_options
 @max_pixels_option
-def main(cfg: str, fractions: str, overrides: tuple[str, ...], out: Path | None) -> None:
+def main(
+    cfg: str,
+    fractions: str,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    workers: int | None,
+    cluster: str | None,
+) -> None:
     """Measure accuracy against the number of radiographs.
 
     Trains once for each fraction, for the same number of steps. A second call continues after the finished ones.
@@ -38,7 +47,7 @@ def main(cfg: str, fractions: str, overrides: tuple[str, ...], out: Path | None)
 
     config = read_config(cfg, overrides)
     folder = out or config.output / config.name / "learning_curve"
-    points = learning_curve(config, parse_fractions(fractions), folder, train)
+    points = learning_curve(config, parse_fractions(fractions), folder, train, training_tasks(workers, cluster))
     table = Table("fraction", "radiographs", "objects", *(title_of(name) for name in CURVES), title=config.name)
     for point in points:
         row = [point["fraction"], point["images"], point["objects"]]

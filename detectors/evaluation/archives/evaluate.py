@@ -1,7 +1,6 @@
 """Evaluate the detections of an archive of any size, out of Parquet parts, without holding either side whole."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from data.console import console, progress
 from data.errors import InputError
 from data.files import write_json
 from data.synthesis.output_folder import claimed
-from data.synthesis.phantom_set import map_in_processes
+from data.tasks import ProcessTasks
 from detectors.evaluation.archives.match import ArchiveMatches, Bucket, match_bucket, unite
 from detectors.evaluation.archives.spread import bucket_count, groups_of, spread
 from detectors.evaluation.curves import precision_recall, score_curve
@@ -52,7 +51,6 @@ def evaluate_archive(
     detections, truth, out = Path(detections), Path(truth), Path(out)
     found = part_paths(detections)
     known = [truth] if truth.is_file() else part_paths(truth)
-    workers = workers or os.cpu_count() or 1
     parameters = {"detections": _fingerprint(found), "truth": _fingerprint(known), "common": common}
     with claimed(out, MARKER, parameters) as begun:
         if begun and (out / "metrics.json").is_file():
@@ -63,7 +61,7 @@ def evaluate_archive(
             known = write_truth(read_coco(truth), work / "truth")
             truth = work / "truth"
         classes = _common_classes(detections, truth)
-        matches = _match(found, known, work, workers)
+        matches = _match(found, known, work, ProcessTasks(workers))
         if classes is not None and len(matches.objects) > len(classes):
             raise InputError(f"{detections}: label {len(matches.objects)} is none of the classes {', '.join(classes)}")
         _report_missing(matches, common)
@@ -74,19 +72,19 @@ def evaluate_archive(
     return metrics
 
 
-def _match(found: Sequence[Path], known: Sequence[Path], work: Path, workers: int) -> ArchiveMatches:
+def _match(found: Sequence[Path], known: Sequence[Path], work: Path, tasks: ProcessTasks) -> ArchiveMatches:
     """Spread both sides over buckets, match the buckets, and unite them."""
     buckets = bucket_count([*found, *known])
     sides = [groups_of(side, parts, buckets, work) for side, parts in (("detections", found), ("truth", known))]
     with progress() as bar:
         task = bar.add_task("sorting by radiograph", total=sum(map(len, sides)))
         groups = [group for groups in sides for group in groups]
-        for _ in map_in_processes(spread, groups, min(workers, len(groups))):
+        for _ in tasks(spread, groups):
             bar.advance(task)
         found_in, known_in = (tuple(group.out for group in groups) for groups in sides)
         shares = [Bucket(k, found_in, known_in, work / f"matches-{k:06d}.arrow") for k in range(buckets)]
         task = bar.add_task("matching", total=buckets)
-        for _ in map_in_processes(match_bucket, shares, min(workers, buckets)):
+        for _ in tasks(match_bucket, shares):
             bar.advance(task)
     return unite([share.out for share in shares])
 
