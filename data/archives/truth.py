@@ -13,6 +13,7 @@ from data.coco_check import load_json
 from data.errors import InputError
 from data.files import write_json
 
+TRUTH_FOLDER = "truth"  # of a set that has radiographs beside it
 CLASSES_FILE = "classes.json"
 ROWS = 10_000  # radiographs a part
 

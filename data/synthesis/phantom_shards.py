@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from data.archives.parts import box_rows, flat_boxes, part_path, read_part, write_part
 from data.archives.schema import GROUND_TRUTH, RADIOGRAPHS
-from data.archives.truth import write_classes
+from data.archives.truth import TRUTH_FOLDER, write_classes
 from data.console import progress
 from data.errors import InputError
 from data.files import write_json
@@ -24,7 +24,7 @@ from data.tasks import ProcessTasks, Tasks
 
 MARKER, MANIFEST, PICTURE = "phantoms.json", "shards.json", "montage.png"
 SHOWN = 16  # radiographs in the picture
-RADIOGRAPH_FOLDER, TRUTH_FOLDER = "radiographs", "truth"
+RADIOGRAPH_FOLDER = "radiographs"
 ROW_GROUP = 100  # radiographs that a reader has in memory at once
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.archives.parts import part_paths
-from data.archives.truth import read_classes, write_truth
+from data.archives.truth import TRUTH_FOLDER, read_classes, write_truth
 from data.coco import read_coco
 from data.console import console, progress
 from data.errors import InputError
@@ -18,7 +18,7 @@ from detectors.evaluation.archives.spread import bucket_count, groups_of, spread
 from detectors.evaluation.curves import precision_recall, score_curve
 from detectors.evaluation.metrics import Metrics, metrics_of
 from detectors.evaluation.plots import plot_froc, plot_precision_recall
-from detectors.evaluation.runs import read_metrics
+from detectors.evaluation.runs import read_metrics, read_object
 
 MARKER = "archive_evaluation.json"
 _WORK = "work"  # what is removed when all is done
@@ -33,8 +33,9 @@ def evaluate_archive(
     scores and boxes as float32. An interrupted evaluation goes on where it was, a finished one is read.
 
     Args:
-        detections: folder of parts (`data.archives.schema.DETECTIONS`).
-        truth: folder of parts (`GROUND_TRUTH`), or a COCO file, which is read into memory.
+        detections: folder of parts (`data.archives.schema.DETECTIONS`), or that of a prediction with such a folder.
+        truth: folder of parts (`GROUND_TRUTH`), or that of a phantom set with such a folder, or a COCO file, which is
+            read into memory.
         out: a folder of its own.
         workers: processes; by default one a core. Their number does not change a digit.
         common: evaluate the radiographs that both sides have; else one that only one side has is an error.
@@ -48,7 +49,8 @@ def evaluate_archive(
         OSError: `out` cannot be written.
 
     """
-    detections, truth, out = Path(detections), Path(truth), Path(out)
+    detections, truth = _parts_in(Path(detections), "detections"), _parts_in(Path(truth), TRUTH_FOLDER)
+    out = Path(out)
     found = part_paths(detections)
     known = [truth] if truth.is_file() else part_paths(truth)
     parameters = {"detections": _fingerprint(found), "truth": _fingerprint(known), "common": common}
@@ -89,6 +91,24 @@ def _match(found: Sequence[Path], known: Sequence[Path], work: Path, tasks: Proc
     return unite([share.out for share in shares])
 
 
+def _parts_in(folder: Path, name: str) -> Path:
+    """Return the folder of parts: the one given, or where it has one of that name, that one."""
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def _detected_classes(detections: Path) -> list[str] | None:
+    """Return the class names of a detector: those beside its parts, or of the prediction's manifest; None without."""
+    manifest = detections.parent / "manifest.json"
+    if read_classes(detections) is not None or not manifest.is_file():
+        return read_classes(detections)
+    categories = read_object(manifest).get("categories")
+    if not isinstance(categories, list) or not all(
+        isinstance(c, dict) and {"id", "name"} <= c.keys() for c in categories
+    ):
+        return None
+    return [str(category["name"]) for category in sorted(categories, key=lambda category: category["id"])]
+
+
 def _fingerprint(files: Sequence[Path]) -> str:
     """Return a hash of names, sizes and times of files: what says that an interrupted evaluation may go on."""
     lines = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
@@ -97,7 +117,7 @@ def _fingerprint(files: Sequence[Path]) -> str:
 
 def _common_classes(detections: Path, truth: Path) -> list[str] | None:
     """Return the class names of both sides. Raises InputError where they differ."""
-    found, known = read_classes(detections), read_classes(truth)
+    found, known = _detected_classes(detections), read_classes(truth)
     if found is not None and known is not None and found != known:
         raise InputError(
             f"{detections}: the detector's classes are {', '.join(found)}, those of {truth} {', '.join(known)}; "

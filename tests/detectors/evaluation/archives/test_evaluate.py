@@ -1,5 +1,6 @@
 """Archives are evaluated as the same numbers in memory are, to the last digit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,12 @@ def test_a_radiograph_twice_and_other_classes_are_refused(tmp_path: Path) -> Non
     write_rows(tmp_path / "found", [*rows, rows[0]])
     with pytest.raises(InputError, match=f"{rows[0]['file']}: is there twice in the parts of the detections"):
         evaluate_archive(tmp_path / "found", tmp_path / "truth", tmp_path / "out", workers=1)
+    # The classes of a prediction stand in its manifest.
+    write_rows(tmp_path / "run" / "detections", rows)
+    categories = [{"id": 5, "name": "kind 0"}, {"id": 8, "name": "crack"}]
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"categories": categories}))
+    with pytest.raises(InputError, match="the detector's classes are kind 0, crack, those of"):
+        evaluate_archive(tmp_path / "run", tmp_path / "truth", tmp_path / "other", workers=1)
     write_classes(tmp_path / "found", ["kind 1", "kind 0"])
     with pytest.raises(InputError, match="the detector's classes are kind 1, kind 0"):
         evaluate_archive(tmp_path / "found", tmp_path / "truth", tmp_path / "out", workers=1)
