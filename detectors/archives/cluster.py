@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ WINDOW = 500  # units that Ray holds at once: 250,000 radiographs of parts of 50
 OBJECT_STORE = 200 * 2**20  # bytes, of a cluster that is started here; units and results are small
 TRIES = 20  # of a unit whose actor ends
 GRACE = 10.0  # seconds in which Ray may end by itself
+KNOCK = 5.0  # seconds in which a cluster must answer
 HEAD_TIMEOUT = 10  # seconds after which a node gives up on a head that is gone; Ray waits 60
 ADVICE = "the parts that are written stay: give the same command again to go on"
 
@@ -55,17 +57,18 @@ class RayCluster:
         driver = context.Process(target=_drive, args=arguments)
         driver.start()
         other.close()
+        connected = False
         try:
-            connection.send(None)  # it is there
+            connection.send(None)  # so that the driver knows of this end before it listens
+            connected = _unpacked(connection.recv()) is None
             while window := [*islice(units, WINDOW)]:
                 connection.send(window)
                 for _ in window:
-                    found = connection.recv()
-                    if isinstance(found, InputError):
-                        raise found
-                    yield found
+                    yield _unpacked(connection.recv())
         except (EOFError, OSError) as error:
             driver.join(GRACE)
+            if not connected:
+                raise _no_answer(self.address, f"see {self.log}") from error
             raise InputError(f"the cluster ended before the work was done (see {self.log}); {ADVICE}") from error
         finally:
             connection.close()
@@ -111,10 +114,8 @@ def _drive(connection: Connection, job: Job, address: str, workers: int | None, 
         try:
             start_ray(address, workers)
         except Exception as error:  # Ray's are of many kinds
-            raise InputError(
-                f"no Ray cluster answers at {address} ({first_line(error)}); start one with 'ray start --head', or "
-                "give --cluster auto"
-            ) from error
+            raise _no_answer(address, first_line(error)) from error
+        connection.send(None)
         for window in windows:
             for result in _results(job, window, workers):
                 connection.send(result)
@@ -179,6 +180,7 @@ def start_ray(address: str, workers: int | None) -> None:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address != "auto":
+        _knock(address)
         ray.init(address=address, **quiet)
     elif os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)  # which takes that address
@@ -190,6 +192,26 @@ def start_ray(address: str, workers: int | None) -> None:
             ray.init(
                 address="local", num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet
             )
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens at an address: Ray would end its process, after half a minute."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
+
+
+def _no_answer(address: str, reason: str) -> InputError:
+    return InputError(
+        f"no Ray cluster answers at {address} ({reason}); start one with 'ray start --head', or give --cluster auto"
+    )
+
+
+def _unpacked(found: Any) -> Any:
+    """Return what came from the driver. Raises InputError where it is one."""
+    if isinstance(found, InputError):
+        raise found
+    return found
 
 
 def _results(job: Job, window: list[Unit], workers: int | None) -> Iterator[Result | InputError]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import encoded, export_tiny, parts_of, write_archive
+from archives import encoded, parts_of, write_archive
 from click.testing import CliRunner, Result
 from failures import check_one_line
 
@@ -38,11 +38,6 @@ from tests.hostile.mutation import changed_bytes
 
 ROOT = Path(__file__).parents[3]
 COUNT, PART = 23, 4
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_tiny(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -364,9 +359,9 @@ def test_killed_at_random_moments_it_goes_on(model: Path, radiographs: Path, who
     arguments = ["--run", model, "--workers", 2, "--part-size", PART, "--out", tmp_path / "out", radiographs]
     command = [sys.executable, "tools/predict.py", *map(str, arguments)]
     rng, deaths = random.Random(1), 0
-    for _ in range(4):
+    for _ in range(3):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.5, 3.5))
+        time.sleep(rng.uniform(0.5, 2.5))
         process.kill()
         deaths += process.wait() < 0
     assert deaths
