@@ -6,7 +6,7 @@ and the command itself. After each death the command is started again in the sam
 then every part must be that of the undisturbed run, byte for byte, and no radiograph may be there twice. What the
 command says when it fails must be one line.
 
-    python benchmarks/archive_throughput.py write shards --count 4000 --shard 100
+    python benchmarks/archive_prediction.py write shards --count 4000 --shard 100
     python benchmarks/archive_kills.py shards --run EXPORTED --kills 20
 """
 
@@ -35,7 +35,7 @@ PATIENCE = 180.0  # seconds in which a disturbed start must have ended, one way 
 
 def start(archive: Path, run: Path, out: Path, said: Path) -> subprocess.Popen[bytes]:
     """Start the command; what it says on standard error goes to a file."""
-    command = [sys.executable, str(TOOL), "--run", str(run), "--cluster", "auto", "--workers", "2", "--out", str(out)]
+    command = [sys.executable, str(TOOL), "--run", str(run), "--cluster", "local", "--workers", "2", "--out", str(out)]
     with said.open("wb") as stream:
         return subprocess.Popen([*command, str(archive)], stdout=subprocess.DEVNULL, stderr=stream)
 
@@ -97,7 +97,8 @@ def one_death(
 @click.option("--run", required=True, type=PATH, help="Folder of an exported model.")
 @click.option("--kills", type=click.IntRange(1), default=20)
 @click.option("--seed", type=int, default=0)
-def main(archive: Path, run: Path, kills: int, seed: int) -> None:
+@click.option("--victim", "victims", type=click.Choice(VICTIMS), multiple=True, default=VICTIMS, help="Repeatable.")
+def main(archive: Path, run: Path, kills: int, seed: int, victims: tuple[str, ...]) -> None:
     """Do as the text above says; an AssertionError names what was broken."""
     rng, deaths, folders = random.Random(seed), 0, 0
     with tempfile.TemporaryDirectory(prefix="archive-kills-") as name:
@@ -122,7 +123,7 @@ def main(archive: Path, run: Path, kills: int, seed: int) -> None:
                     code = start(archive, run, out, said).wait()
                     happened, waited = "undisturbed", 0.0
                 else:
-                    kind = VICTIMS[deaths % len(VICTIMS)]
+                    kind = victims[deaths % len(victims)]
                     happened, code, waited = one_death(archive, run, out, kind, seconds, rng, said)
                     deaths += "killed" in happened
                 lines = [line for line in said.read_text(errors="replace").splitlines() if line.strip()]

@@ -14,8 +14,8 @@ def cluster_option(what: str) -> Decorator:
     """Return the decorator that gives a command `--cluster` as `cluster: str | None`; `what` works on it."""
     return click.option(
         "--cluster",
-        metavar="auto|ADDRESS",
-        help=f"{what} on a Ray cluster; auto finds one, or starts one on this machine. Folders must be shared.",
+        metavar="auto|local|ADDRESS",
+        help=f"{what} on a Ray cluster; auto finds one, or starts one here as local does. Folders must be shared.",
     )
 
 

@@ -36,7 +36,7 @@ class RayCluster:
 
     Args:
         address: of a running cluster, such as 10.0.0.1:6379; `auto` for the one that RAY_ADDRESS names or that runs on
-            this machine, or else one that is started here and ends with the work.
+            this machine, or else one that is started here and ends with the work; `local` for such a one in any case.
         workers: actors; by default one on each GPU, or each core where there are none or the model is exported.
         log: the file that Ray's own messages go to.
 
@@ -179,19 +179,20 @@ def start_ray(address: str, workers: int | None) -> None:
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address != "auto":
+    if address not in ("auto", "local"):
         _knock(address)
         ray.init(address=address, **quiet)
-    elif os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)  # which takes that address
-    else:
+        return
+    if address == "auto":
         try:
-            ray.init(address="auto", **quiet)
+            ray.init(address=os.environ.get("RAY_ADDRESS") or "auto", **quiet)
         except ConnectionError:
-            cores = workers or len(os.sched_getaffinity(0))
-            ray.init(
-                address="local", num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet
-            )
+            if os.environ.get("RAY_ADDRESS"):
+                raise
+        else:
+            return
+    cores = workers or len(os.sched_getaffinity(0))
+    ray.init(address="local", num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
 
 
 def _knock(address: str) -> None:

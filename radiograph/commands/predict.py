@@ -43,8 +43,8 @@ from radiograph.command import PATH, Command, bit_depth_option, max_pixels_optio
     "and from --workers.",
 )  # fmt: skip
 @click.option(
-    "--cluster", metavar="auto|ADDRESS",
-    help="Work on an archive by a Ray cluster; auto finds one, or starts one on this machine.",
+    "--cluster", metavar="auto|local|ADDRESS",
+    help="Work on an archive by a Ray cluster; auto finds one, or starts one on this machine as local does.",
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(1, 10_000), metavar="N",

@@ -1,6 +1,5 @@
 """Prediction by a Ray cluster on this machine: the same bytes as without it, whatever dies on the way."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,12 +18,11 @@ from detectors.archives.processes import Processes
 ROOT = Path(__file__).parents[3]
 
 
-def start(model: Path, archive: Path, out: Path, address: str = "auto") -> subprocess.Popen[str]:
+def start(model: Path, archive: Path, out: Path, address: str = "local") -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
     options = ["--run", model, "--cluster", address, "--workers", 2, "--part-size", 4, "--out", out, archive]
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     return subprocess.Popen(
-        [sys.executable, "tools/predict.py", *map(str, options)], cwd=ROOT, env=environment, text=True,
+        [sys.executable, "tools/predict.py", *map(str, options)], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
