@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from data.errors import InputError
 
 CHUNK = 2**20  # characters that are read at once
+NUMBER = "0123456789.eE+-"
 MOST = 2**28  # characters of one record or value; more are no COCO
 
 
@@ -68,7 +69,9 @@ class _Text:
                 if not self._more():
                     raise
                 continue
-            if end < len(self.held) or not self._more():  # a number may go on in what has not been read
+            # A number may go on in what has not been read: of 1.5e3 there may be 1, 1. or 1.5e so far.
+            cut = isinstance(value, int | float) and not self.held[end:].strip(NUMBER)
+            if not cut or not self._more():
                 self.place = end
                 return value
 

@@ -116,6 +116,13 @@ def test_a_list_is_streamed_as_json_reads_it(
         assert [*stream_records(path, "images")] == records
 
 
+@pytest.mark.parametrize("chunk", range(1, 12))
+def test_a_number_is_not_cut_where_a_chunk_ends(chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.json").write_text('{"a": 12.5e-3, "b": [1.25, -3E+2], "images": [{"id": 1}]}')
+    monkeypatch.setattr(coco_stream, "CHUNK", chunk)
+    assert [*stream_records(tmp_path / "c.json", "images")] == [{"id": 1}]
+
+
 def test_shards_are_listed_by_row_groups(tmp_path: Path) -> None:
     rows = pa.table([[f"{k}.png" for k in range(5)], [PNG] * 5], schema=RADIOGRAPHS)
     write_part(tmp_path / "part-000000.parquet", rows, row_group=2)
