@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from detectors.build import build_model
 from detectors.config.files import read_config
 from detectors.config.volume_sources import volume_entries
-from detectors.experiments.pore_models import AUTOENCODERS, Plan, jobs_of, section_of
+from detectors.experiments.pore_model_plan import AUTOENCODERS, Plan, jobs_of, section_of
 from detectors.schema import ModelSection
 from detectors.volumes.interface import VolumeModelConfig, VoxelNetwork
 from detectors.volumes.vae.interface import VolumeAutoencoder

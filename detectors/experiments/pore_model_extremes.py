@@ -9,7 +9,8 @@ from data.errors import InputError
 from data.files import write_json
 from detectors.config.phantoms import CTPhantomConfig
 from detectors.config.source import SourceConfig
-from detectors.experiments.pore_models import Plan, evaluate_model
+from detectors.experiments.pore_model_plan import Plan
+from detectors.experiments.pore_models import evaluate_model
 from detectors.experiments.self_labels import load_autoencoder
 
 SHARES_OF_PROJECTIONS = (1.0, 0.5, 1 / 3)

@@ -18,8 +18,9 @@ from detectors.evaluation.html_page import STYLE, figure_of_file
 from detectors.evaluation.plots import COLORS, quiet, save_figure
 from detectors.evaluation.table import markdown_table
 from detectors.experiments.pore_model_cost import Cost, Size, published_hours
+from detectors.experiments.pore_model_plan import Plan
 from detectors.experiments.pore_model_tables import TITLES, Table, claims, label_free_share, spread, tables
-from detectors.experiments.pore_models import RECALLS, Plan
+from detectors.experiments.pore_models import RECALLS
 from detectors.experiments.self_labels import load_autoencoder
 from detectors.runs.checkpoint import load_model
 from detectors.runs.evaluate_volumes import whole_map

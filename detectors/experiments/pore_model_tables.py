@@ -6,7 +6,7 @@ from typing import Any
 
 from detectors.evaluation.intervals import mean_interval
 from detectors.evaluation.metrics import display
-from detectors.experiments.pore_models import AUTOENCODERS, LABELS, NETS
+from detectors.experiments.pore_model_plan import AUTOENCODERS, LABELS, NETS
 
 Records = Sequence[dict[str, Any]]
 

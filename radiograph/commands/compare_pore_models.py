@@ -63,15 +63,8 @@ def main(
     from detectors.experiments.pore_model_cost import costs, planned_seconds
     from detectors.experiments.pore_model_extremes import check_extremes, extreme_test
     from detectors.experiments.pore_model_page import cost_tables, write_comparison
-    from detectors.experiments.pore_models import (
-        AUTOENCODERS,
-        LABELS,
-        NETS,
-        Plan,
-        check_plan,
-        compare_pore_models,
-        jobs_of,
-    )
+    from detectors.experiments.pore_model_plan import AUTOENCODERS, LABELS, NETS, Plan, check_plan, jobs_of
+    from detectors.experiments.pore_models import compare_pore_models
     from detectors.training import train
 
     plan = Plan(

@@ -10,8 +10,8 @@ from detectors.config.files import read_config
 from detectors.evaluation.intervals import mean_interval
 from detectors.experiments.pore_model_cost import Cost, Size, planned_seconds, published_section, size_of
 from detectors.experiments.pore_model_page import extreme_table
+from detectors.experiments.pore_model_plan import AUTOENCODERS, NETS, Plan, jobs_of, section_of
 from detectors.experiments.pore_model_tables import claims, label_free_share, spread, tables
-from detectors.experiments.pore_models import AUTOENCODERS, NETS, Plan, jobs_of, section_of
 from detectors.volumes.vae.vae import VAEConfig
 
 
