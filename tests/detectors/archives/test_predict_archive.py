@@ -19,6 +19,7 @@ import pytest
 from archives import encoded, parts_of, write_archive
 from click.testing import CliRunner, Result
 from failures import check_one_line
+from missing_packages import run_without
 
 from data import files
 from data.archives.archive import find_archive
@@ -272,20 +273,6 @@ def test_options_that_do_not_go_together_are_refused(model: Path, radiographs: P
     check_one_line(predict(model, tmp_path / "empty", tmp_path / "o"), "holds no radiographs")
 
 
-SCRIPT = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"no {{name}} here", name=name)
-
-sys.meta_path.insert(0, Refuse())
-from radiograph.cli import main
-main({arguments!r})
-"""
-
-
 @pytest.mark.parametrize(
     ("blocked", "arguments", "words"),
     [
@@ -300,10 +287,7 @@ def test_what_is_not_installed_is_named_in_one_line(
     blocked: list[str], arguments: list[str], words: str, model: Path, radiographs: Path, tmp_path: Path
 ) -> None:
     arguments = [argument.replace("IN", str(radiographs)) for argument in arguments]
-    script = SCRIPT.format(
-        blocked=blocked, arguments=["predict", "--run", str(model), "--out", str(tmp_path / "o"), *arguments]
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    done = run_without(blocked, "predict", "--run", str(model), "--out", str(tmp_path / "o"), *arguments)
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.strip()]
     assert words in line
@@ -312,11 +296,8 @@ def test_what_is_not_installed_is_named_in_one_line(
 
 
 def test_small_predictions_need_none_of_it(model: Path, radiographs: Path, tmp_path: Path) -> None:
-    script = SCRIPT.format(
-        blocked=["ray", "pyarrow", "fsspec"],
-        arguments=["predict", "--run", str(model), "--out", str(tmp_path / "o"), str(radiographs / "a")],
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    arguments = ["predict", "--run", str(model), "--out", str(tmp_path / "o"), str(radiographs / "a")]
+    done = run_without(["ray", "pyarrow", "fsspec"], *arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o" / "overlays").is_dir()
 

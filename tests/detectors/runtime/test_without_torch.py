@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from dicom_files import write_dicom
 from exported_models import TINY_CENTER_NET, export_model
+from missing_packages import run_without
 
 from data.radiograph import read_radiograph, write_radiograph
 from data.synthesis.phantom import make_phantom
@@ -22,23 +22,10 @@ TRAINING = [
     "torch", "torchvision", "accelerate", "albumentations", "cv2", "matplotlib", "pycocotools", "safetensors", "scipy",
     "skimage", "tensorboard", "xraydb", "onnx",
 ]  # fmt: skip
-SCRIPT = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"no {{name}} here", name=name)
-
-sys.meta_path.insert(0, Refuse())
-from radiograph.cli import main
-main({arguments!r})
-"""
 
 
 def predict(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = SCRIPT.format(blocked=TRAINING, arguments=["predict", *arguments])
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    return run_without(TRAINING, "predict", *arguments)
 
 
 MAP = XnetV2Config(regions={"min_area": 4, "lowest": 0.01, "prominence": 0.0, "dilation": 1, "levels": 5})
