@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,21 +43,10 @@ def train_all(
 
 def _train_one(training: Training) -> tuple[str, Any]:
     """Return the name of a training and what it returned."""
-    with _printing_to(training.log):
+    training.log.parent.mkdir(parents=True, exist_ok=True)
+    # Not by console.file: set once, it no longer follows sys.stdout.
+    with training.log.open("a", encoding="utf-8") as stream, redirect_stdout(stream):
         return training.name, training.train(training.config)
-
-
-@contextmanager
-def _printing_to(log: Path) -> Iterator[None]:
-    """Let the console print into a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    before = console.file
-    with log.open("a", encoding="utf-8") as stream:
-        console.file = stream
-        try:
-            yield
-        finally:
-            console.file = before
 
 
 def share_threads(trainings: int) -> None:

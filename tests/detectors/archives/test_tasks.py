@@ -11,6 +11,8 @@ from data.synthesis.phantom_shards import write_phantom_shards
 from detectors.archives.tasks import RayTasks
 from tests.data.test_tasks import work
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_without_items_no_cluster_is_asked() -> None:
     assert list(RayTasks("127.0.0.1:1")(work, [])) == []
@@ -21,6 +23,7 @@ def test_a_cluster_writes_the_same_shards_and_raises_what_a_task_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # Ray's workers import the function by its module
     monkeypatch.chdir(tmp_path)
     for name, tasks in (("here", None), ("cluster", RayTasks("local", 2))):
         write_phantom_shards("castings", 5, Path(name), 3, 3, style="easy", size=(96, 80), workers=1, tasks=tasks)
