@@ -7,6 +7,7 @@ from pathlib import Path
 from data.console import progress
 from detectors.archives.folder import ArchiveFolder
 from detectors.archives.job import Engine, Job, model_card
+from detectors.archives.picture import draw_detections
 from detectors.libraries import library_versions
 from detectors.version import __version__
 
@@ -38,7 +39,7 @@ def predict_archive(
         out: folder of the results.
         engine: what does the work.
         part_size: radiographs of a part.
-        threshold: lowest score that is shown, for the COCO files.
+        threshold: lowest score that is shown, for the COCO files and the picture.
         coco: whether to write `detections.json` and `images.json` as well.
 
     Raises InputError for an archive, a model or a cluster that cannot be used, where another process is writing into
@@ -81,9 +82,11 @@ def predict_archive(
                 "settings": job.settings(part_size),
             }
         )
+        shown = own_threshold if threshold is None else threshold
+        draw_detections(folder, shown)
         if coco:
             from detectors.archives.coco import write_coco_files
 
-            write_coco_files(folder, categories, own_threshold if threshold is None else threshold)
+            write_coco_files(folder, categories, shown)
     counts = (manifest["radiographs"], manifest["detections"], manifest["unreadable"], len(manifest["parts"]))
     return Summary(*counts, done_now)

@@ -95,6 +95,7 @@ def test_the_manifest_counts_and_hashes_every_part(whole: Path) -> None:
     manifest = json.loads((whole / "manifest.json").read_text())
     assert (manifest["radiographs"], manifest["unreadable"], len(manifest["parts"])) == (COUNT, 0, 6)
     assert manifest["detections"] == sum(len(row[3]) for row in rows_of(whole).values())
+    assert (whole / "detections.png").read_bytes()[:4] == b"\x89PNG"
     for part in manifest["parts"]:
         assert hashlib.sha256((whole / part["file"]).read_bytes()).hexdigest() == part["sha256"]
 
