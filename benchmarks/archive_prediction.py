@@ -6,16 +6,23 @@
     python benchmarks/archive_prediction.py measure shards --run EXPORTED --engine processes --out processes
     python benchmarks/archive_prediction.py measure shards --run EXPORTED --engine plain --out plain
     python benchmarks/archive_prediction.py plot ray.json processes.json plain.json --out memory.png
+    python benchmarks/archive_prediction.py compare shards --run EXPORTED --out both
 
 `plain` is the base line: so many processes that share nothing, each with its part of the shards, a model and a loop.
+`compare` runs Ray and it at the same time, in turns of some seconds in which all processes of the other one are
+stopped: a machine whose speed changes is as fast for one as for the other.
 """
 
+import contextlib
 import json
 import multiprocessing
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import imagecodecs
@@ -77,18 +84,7 @@ def write(folder: Path, count: int, size: int, shard: int) -> None:
 def measure(shards: Path, run: Path, engine: str, workers: int, out: Path) -> None:
     """Predict on all shards once; write its rate, and the memory and processor time of all processes over time."""
     began = time.perf_counter()
-    if engine == "plain":
-        context = multiprocessing.get_context("spawn")
-        files = part_paths(shards)
-        started: list[object] = [
-            context.Process(target=_plain, args=(run, files[k::workers], out)) for k in range(workers)
-        ]
-        for process in started:
-            process.start()  # type: ignore[attr-defined]
-    else:
-        how = ["--cluster", "local"] if engine == "ray" else []
-        options = ["--run", str(run), "--out", str(out), "--workers", str(workers), *how]
-        started = [subprocess.Popen([sys.executable, str(TOOL), *options, str(shards)])]
+    started = _start(engine, shards, run, workers, out)
     memory, processor, finished = [], [], []
     me = psutil.Process()
     while any(_runs(process) for process in started):
@@ -98,9 +94,7 @@ def measure(shards: Path, run: Path, engine: str, workers: int, out: Path) -> No
         finished.append([time.perf_counter() - began, len([*(out / "detections").glob("part-*")])])
         time.sleep(INTERVAL)
     seconds = time.perf_counter() - began
-    rows = sum(
-        1 for file in part_paths(out / "detections") for b in read_part(file, DETECTIONS, ["file"]) for _ in b[0]
-    )
+    rows = _rows(out)
     first = next((when for when, parts in finished if parts), 0.0)
     record = {
         "engine": engine, "workers": workers, "radiographs": rows, "seconds": seconds, "per_second": rows / seconds,
@@ -111,6 +105,48 @@ def measure(shards: Path, run: Path, engine: str, workers: int, out: Path) -> No
     console.print(
         f"{engine}: {rows} in {seconds:.1f} s, {rows / seconds:.1f} per second, {most / 2**20:.0f} MB at most"
     )
+
+
+@main.command(cls=Command)
+@click.argument("shards", type=PATH)
+@click.option("--run", required=True, type=PATH, help="Folder of an exported model.")
+@click.option("--workers", type=click.IntRange(1), default=2)
+@click.option("--turn", type=click.FloatRange(1), default=6.0, help="Seconds; Ray's processes must not seem dead.")
+@click.option("--engine", "engines", type=click.Choice(["ray", "processes", "plain"]), multiple=True,
+              default=("ray", "plain"), help="Repeatable.")  # fmt: skip
+@click.option("--out", type=PATH, required=True, help="Folder of the results; OUT.json holds the measurement.")
+def compare(shards: Path, run: Path, workers: int, turn: float, engines: tuple[str, ...], out: Path) -> None:
+    """Predict on all shards by each engine, in turns; write the seconds that each was at work, its start included."""
+    record: dict[str, dict[str, float]] = {}
+    started: dict[str, list[Any]] = {}
+    spent = dict.fromkeys(engines, 0.0)
+    while len(record) < len(engines):
+        for engine in engines:
+            if engine in record:
+                continue
+            began = time.perf_counter()
+            if engine in started:
+                _signal(started[engine], signal.SIGCONT)
+            else:
+                started[engine] = _start(engine, shards, run, workers, out / engine)
+            alone = len(record) == len(engines) - 1
+            while running := any(map(_runs, started[engine])):
+                # The first turn lasts until there is a part: Ray does not start with interruptions.
+                if not alone and time.perf_counter() - began > turn and _has_parts(out / engine):
+                    break
+                time.sleep(0.02)
+            _signal(started[engine], signal.SIGSTOP)
+            spent[engine] += time.perf_counter() - began
+            if not running:
+                rows = _rows(out / engine)
+                record[engine] = {"radiographs": rows, "seconds": spent[engine], "per_second": rows / spent[engine]}
+    write_json(out.with_suffix(".json"), {"workers": workers, "turn": turn, "engines": record})
+    for engine, row in record.items():
+        ratio = row["per_second"] / record[engines[-1]]["per_second"]
+        console.print(
+            f"{engine}: {row['radiographs']} in {row['seconds']:.1f} s, {row['per_second']:.1f} per second, "
+            f"{ratio:.3f} of {engines[-1]}"
+        )
 
 
 @main.command(cls=Command)
@@ -133,10 +169,45 @@ def plot(records: tuple[Path, ...], out: Path) -> None:
     console.print(f"wrote {out}")
 
 
-def _runs(process: object) -> bool:
+def _start(engine: str, shards: Path, run: Path, workers: int, out: Path) -> list[Any]:
+    """Start an engine; return its processes, which are of `multiprocessing` or of `subprocess`."""
+    if engine != "plain":
+        how = ["--cluster", "local"] if engine == "ray" else []
+        options = ["--run", str(run), "--out", str(out), "--workers", str(workers), *how]
+        return [subprocess.Popen([sys.executable, str(TOOL), *options, str(shards)])]
+    context = multiprocessing.get_context("spawn")
+    files = part_paths(shards)
+    started = [context.Process(target=_plain, args=(run, files[k::workers], out)) for k in range(workers)]
+    for process in started:
+        process.start()
+    return started
+
+
+def _signal(started: Sequence[Any], number: int) -> None:
+    """Send a signal to processes and to all that descend from them."""
+    for _ in range(2):  # twice, as one may have been started while the others were counted
+        for process in started:
+            with contextlib.suppress(psutil.Error):
+                first = psutil.Process(process.pid)
+                for one in (first, *first.children(recursive=True)):
+                    with contextlib.suppress(psutil.Error):
+                        one.send_signal(number)
+
+
+def _has_parts(out: Path) -> bool:
+    return next(out.glob("detections/part-*"), None) is not None
+
+
+def _rows(out: Path) -> int:
+    """Return the number of radiographs in the results."""
+    parts = part_paths(out / "detections")
+    return sum(batch.num_rows for part in parts for batch in read_part(part, DETECTIONS, ["file"]))
+
+
+def _runs(process: Any) -> bool:
     if isinstance(process, subprocess.Popen):
         return process.poll() is None
-    return process.is_alive()  # type: ignore[attr-defined, no-any-return]
+    return bool(process.is_alive())
 
 
 def _use(me: psutil.Process) -> tuple[int, float]:

@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 
 from data.archives.archive import Archive
 from data.held_file import HeldFile
-from data.radiograph import encode_png
+from data.radiograph import encode_radiograph
 from data.synthesis.phantom import make_phantom
 from detectors.evaluation.plots import COLORS, quiet, save_figure
 
@@ -77,7 +77,8 @@ class SlowPlace:
 def make_files() -> dict[str, bytes]:
     """Return phantoms of GDXray's size as PNG, by name."""
     size = (768, 572)
-    return {f"{k}.png": encode_png("", make_phantom("castings", 0, k, size=size).pixels) for k in range(FILES)}
+    phantoms = {f"{k}.png": make_phantom("castings", 0, k, size=size) for k in range(FILES)}
+    return {name: encode_radiograph(name, phantom.pixels) for name, phantom in phantoms.items()}
 
 
 def opened_worker(run: str, files: dict[str, bytes], storage: Storage, free: Any) -> Any:

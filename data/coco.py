@@ -22,7 +22,7 @@ from data.errors import InputError
 from data.files import write_json
 from data.records import Annotation, Category, ImageRecord, Result
 
-__all__ = ["CocoDataset", "merge_coco", "read_coco", "read_results", "write_coco", "write_results"]
+__all__ = ["CocoDataset", "coco_of", "merge_coco", "read_coco", "read_results", "write_coco", "write_results"]
 
 
 @dataclass
@@ -114,8 +114,11 @@ def read_coco(path: str | Path) -> CocoDataset:
     frame by no more than rounding (0.01 px) is trimmed to it. Ids, extra keys and segmentations stay as
     they are, but for empty polygons. Raises InputError with the first issue and the number of issues.
     """
-    path = Path(path)
-    content = load_coco(path)
+    return coco_of(load_coco(path), Path(path))
+
+
+def coco_of(content: dict[str, Any], path: Path) -> CocoDataset:
+    """Return the content of a COCO file, whose three lists are there, as a data set; see `read_coco`."""
     issues = [issue for issue in content_issues(content) if issue.severity == "error"]
     if issues:
         more = f" (the first of {len(issues)} issues; radiograph check-data lists them)" if len(issues) > 1 else ""

@@ -4,6 +4,7 @@ A radiograph is float32 [H, W] in [0, 1], value / (2**bit_depth - 1), larger is 
 Nothing is clipped or windowed unless a `GrayWindow` is given; a file that cannot be read so is an InputError.
 """
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,38 +136,37 @@ def image_record(image_id: int, path: Path, name: str) -> ImageRecord:
 
 
 def write_radiograph(path: str | Path, pixels: np.ndarray, bits: int = 8, window: FileWindow | None = None) -> None:
-    """Write float [H, W] in [0, 1] as gray PNG or TIFF (by suffix), atomically, rounded to `bits` bits.
+    """Write float [H, W] in [0, 1] as gray PNG or TIFF, atomically; see `encode_radiograph`."""
+    content = encode_radiograph(path, pixels, bits, window)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def encode_radiograph(name: str | Path, pixels: np.ndarray, bits: int = 8, window: FileWindow | None = None) -> bytes:
+    """Return float [H, W] in [0, 1] as the bytes of a gray PNG or TIFF (by the name's suffix), rounded to `bits` bits.
 
     PNG takes 8 or 16 bits; TIFF 8 to 16, where 9 to 15 lie in 16-bit samples with MaxSampleValue stating the
     depth. A `window` for the eye, such as that of the DICOM file that the pixels come from, is kept in a TIFF.
     Raises InputError for values outside [0, 1], NaN, another shape, suffix or depth, and a window for a PNG.
     """
-    path, pixels = Path(path), np.asarray(pixels)
-    is_png = path.suffix.lower() in PNG_SUFFIXES
-    if not is_png and path.suffix.lower() not in TIFF_SUFFIXES:
-        raise InputError(f"{path}: radiographs are written as .png, .tif or .tiff")
+    suffix, pixels = Path(name).suffix.lower(), np.asarray(pixels)
+    is_png = suffix in PNG_SUFFIXES
+    if not is_png and suffix not in TIFF_SUFFIXES:
+        raise InputError(f"{name}: radiographs are written as .png, .tif or .tiff")
     if bits not in ((8, 16) if is_png else range(8, 17)):
-        raise InputError(f"{path}: cannot hold {bits} bits; PNG takes 8 or 16, TIFF 8 to 16")
+        raise InputError(f"{name}: cannot hold {bits} bits; PNG takes 8 or 16, TIFF 8 to 16")
     if is_png and window is not None:
-        raise InputError(f"{path}: a PNG cannot hold a gray window; write a TIFF")
-    values = _levels(path, pixels, bits)
-    with atomic_path(path) as temporary:
-        if is_png:
-            temporary.write_bytes(imagecodecs.png_encode(values))
-        else:
-            tags = [("MaxSampleValue", "H", 1, 2**bits - 1, True)] if bits not in (8, 16) else []
-            tifffile.imwrite(
-                temporary, values, photometric="minisblack", compression="zlib", metadata=None, extratags=tags,
-                description=None if window is None else describe_window(window),
-            )  # fmt: skip
-
-
-def encode_png(name: str, pixels: np.ndarray, bits: int = 8) -> bytes:
-    """Return the bytes that `write_radiograph` writes for float [H, W] in [0, 1] as PNG of 8 or 16 bits.
-
-    Raises InputError, with `name`, for values outside [0, 1], NaN and another shape.
-    """
-    return bytes(imagecodecs.png_encode(_levels(name, pixels, bits)))
+        raise InputError(f"{name}: a PNG cannot hold a gray window; write a TIFF")
+    values = _levels(name, pixels, bits)
+    if is_png:
+        return bytes(imagecodecs.png_encode(values))
+    tags = [("MaxSampleValue", "H", 1, 2**bits - 1, True)] if bits not in (8, 16) else []
+    content = io.BytesIO()
+    tifffile.imwrite(
+        content, values, photometric="minisblack", compression="zlib", metadata=None, extratags=tags,
+        description=None if window is None else describe_window(window),
+    )  # fmt: skip
+    return content.getvalue()
 
 
 def _levels(name: str | Path, pixels: np.ndarray, bits: int) -> np.ndarray:

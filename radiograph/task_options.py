@@ -47,3 +47,17 @@ def training_tasks(workers: int | None, cluster: str | None) -> "Tasks | None":
 
     share_threads(workers)
     return ProcessTasks(workers)
+
+
+def shard_tasks(workers: int | None, cluster: str | None) -> "Tasks":
+    """Return the engine that writes shards: processes, one a core by default, or a cluster.
+
+    Raises ModuleNotFoundError where Ray is wanted and not installed.
+    """
+    if cluster is not None:
+        from detectors.archives.tasks import RayTasks
+
+        return RayTasks(cluster, workers)
+    from data.tasks import ProcessTasks
+
+    return ProcessTasks(workers)

@@ -1,7 +1,7 @@
-"""One list of a COCO file, record by record: a file of any size in memory that does not grow with it."""
+"""The lists of a COCO file, record by record: a file of any size in memory that does not grow with it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,20 +17,35 @@ def stream_records(path: Path, section: str) -> Iterator[dict[str, Any]]:
 
     A second list of that name is not looked for. Raises InputError for a file that is missing or no such JSON.
     """
+    for _, record in stream_sections(path, [section]):
+        yield record
+
+
+def stream_sections(path: Path, sections: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the records of lists of a COCO file with the name of their list, in the order of the file.
+
+    What comes after the last of these lists is not read. Raises InputError as `stream_records`.
+    """
+    wanted = [*sections]
     try:
         with path.open(encoding="utf-8-sig") as stream:
             text = _Text(path, stream)
             text.expect("{")
-            while (name := text.value()) != section:
+            while True:
+                name = text.value()
                 text.expect(":")
-                text.skip()
+                if name in wanted:
+                    wanted.remove(name)
+                    for record in text.items():
+                        if not isinstance(record, dict):
+                            raise InputError(f"{path}: {name!r} holds {str(record)[:40]!r}, which is no record")
+                        yield name, record
+                    if not wanted:
+                        return
+                else:
+                    text.skip()
                 if text.next_of(",}") == "}":
-                    raise InputError(f"{path}: not a COCO file: no list {section!r}")
-            text.expect(":")
-            for record in text.items():
-                if not isinstance(record, dict):
-                    raise InputError(f"{path}: {name!r} holds {str(record)[:40]!r}, which is no record")
-                yield record
+                    raise InputError(f"{path}: not a COCO file: no list {wanted[0]!r}")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

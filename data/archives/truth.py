@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from data.archives.parts import box_rows, part_path, write_part
 from data.archives.schema import GROUND_TRUTH
@@ -25,6 +26,16 @@ def write_truth(dataset: CocoDataset, out: str | Path, rows: int = ROWS) -> list
     whole and half pixels up to 8 million are exact, others rounded at the eighth digit. Raises InputError where two
     images have one file_name.
     """
+    batch, parts = truth_rows(dataset), []
+    for number, start in enumerate(range(0, max(batch.num_rows, 1), rows)):
+        parts.append(part_path(out, number))
+        write_part(parts[-1], batch.slice(start, rows))
+    write_classes(out, dataset.class_names)
+    return parts
+
+
+def truth_rows(dataset: CocoDataset) -> pa.RecordBatch:
+    """Return the boxes of a data set as rows of `GROUND_TRUTH`; see `write_truth`."""
     seen: dict[str, int] = {}
     for image in dataset.images:
         other = seen.setdefault(image["file_name"], image["id"])
@@ -33,15 +44,7 @@ def write_truth(dataset: CocoDataset, out: str | Path, rows: int = ROWS) -> list
                 f"{dataset.path or 'data set'}: images {other} and {image['id']} are both {image['file_name']}; "
                 "detections are joined to them by name, so give each its own"
             )
-    out = Path(out)
-    images = sorted(dataset.images, key=lambda image: image["id"])
-    parts = []
-    for number, start in enumerate(range(0, max(len(images), 1), rows)):
-        batch = box_rows(GROUND_TRUTH, [*_rows(dataset, images[start : start + rows])])
-        write_part(part_path(out, number), batch)
-        parts.append(part_path(out, number))
-    write_classes(out, dataset.class_names)
-    return parts
+    return box_rows(GROUND_TRUTH, [*_rows(dataset, sorted(dataset.images, key=lambda image: image["id"]))])
 
 
 def _rows(dataset: CocoDataset, images: Sequence[Any]) -> Iterator[dict[str, Any]]:

@@ -1,31 +1,22 @@
 """Phantoms in shards: radiographs and their ground truth as Parquet parts, for sets of any size."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
-import pyarrow as pa
 
-from data.archives.parts import box_rows, flat_boxes, part_path, read_part, write_part
-from data.archives.schema import GROUND_TRUTH, RADIOGRAPHS
 from data.archives.truth import TRUTH_FOLDER, write_classes
-from data.console import progress
 from data.errors import InputError
 from data.files import write_json
-from data.montage import write_sheet
-from data.radiograph import encode_png
+from data.radiograph import encode_radiograph
 from data.synthesis.output_folder import claimed
 from data.synthesis.phantom import PHANTOM_KINDS, check_arguments, family_of, make_phantom, present_style
+from data.synthesis.shards import MANIFEST, draw_examples, shard_counts, write_missing, write_rows
 from data.tasks import ProcessTasks, Tasks
 
-MARKER, MANIFEST, PICTURE = "phantoms.json", "shards.json", "montage.png"
-SHOWN = 16  # radiographs in the picture
-RADIOGRAPH_FOLDER = "radiographs"
-ROW_GROUP = 100  # radiographs that a reader has in memory at once
+MARKER = "phantoms.json"
 
 
 @dataclass(frozen=True)
@@ -89,68 +80,39 @@ def write_phantom_shards(kind: str, n: int, out: str | Path, seed: int, shards: 
         for number, (first, end) in enumerate(pairwise(edges))
     ]
     with claimed(out, MARKER, parameters):
-        missing = [shard for shard in work if not all(path.is_file() for path in _paths(shard))]
-        with progress() as bar:
-            task = bar.add_task(f"shards of {kind}", total=shards, completed=shards - len(missing))
-            for _ in (tasks or ProcessTasks(workers))(write_shard, missing):
-                bar.advance(task)
+        write_missing(write_shard, work, tasks or ProcessTasks(workers), kind)
         write_classes(out / TRUTH_FOLDER, ["defect"])
-        write_sheet(out / PICTURE, _examples(work[0]))
+        draw_examples(work[0])
         write_json(out / MANIFEST, {"phantoms": parameters, "families": _counts(work)}, indent=2)
     return out / MANIFEST
 
 
-def _paths(shard: Shard) -> tuple[Path, Path]:
-    """Return the paths of a shard's radiographs and of its truth."""
-    folders = (RADIOGRAPH_FOLDER, TRUTH_FOLDER)
-    radiographs, truth = (part_path(shard.out / folder, shard.number) for folder in folders)
-    return radiographs, truth
-
-
 def write_shard(shard: Shard) -> int:
     """Write one shard and return its number. Raises OSError as a full disk does."""
-    files, images, rows = [], [], []
+    images, rows = [], []
     for index in range(shard.first, shard.end):
         phantom = make_phantom(
             shard.kind, shard.seed, index, style=shard.style, family=shard.family, size=shard.size
         )  # fmt: skip
         height, width = phantom.pixels.shape
-        files.append(f"{shard.kind}/{index:09d}.png")
-        images.append(encode_png(files[-1], phantom.pixels, shard.bits))
+        name = f"{shard.kind}/{index:09d}.png"
+        images.append(encode_radiograph(name, phantom.pixels, shard.bits))
         count = len(phantom.boxes)
-        rows.append({"file": files[-1], "width": width, "height": height, "boxes": phantom.boxes,
+        rows.append({"file": name, "width": width, "height": height, "boxes": phantom.boxes,
                      "labels": np.ones(count, np.int16), "crowd": np.zeros(count, bool)})  # fmt: skip
-    radiographs, truth = _paths(shard)
-    write_part(truth, box_rows(GROUND_TRUTH, rows))
-    write_part(radiographs, pa.table([files, images], schema=RADIOGRAPHS), ROW_GROUP)
+    write_rows(shard, images, rows)
     return shard.number
-
-
-def _examples(shard: Shard) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield name, pixels and boxes of the first radiographs of a shard, as they can be read."""
-    radiographs, truth = _paths(shard)
-    rows = next(read_part(radiographs, RADIOGRAPHS, rows=SHOWN))
-    known = next(read_part(truth, GROUND_TRUTH, rows=SHOWN))
-    starts, boxes = flat_boxes(known)
-    for row, (name, image) in enumerate(zip(*(column.to_pylist() for column in rows.columns), strict=True)):
-        pixels = imagecodecs.png_decode(image).astype(np.float32) / (2**shard.bits - 1)
-        yield name, pixels, boxes[starts[row] : starts[row + 1]]
 
 
 def _counts(work: list[Shard]) -> dict[str, list[int]]:
     """Return radiographs, defects and defect-free radiographs of each family, in the order of their names."""
     counts: dict[str, list[int]] = {}
     for shard in work:
-        for index, defects in zip(range(shard.first, shard.end), _defects(shard), strict=True):
+        for index, defects in zip(range(shard.first, shard.end), shard_counts(shard), strict=True):
             row = counts.setdefault(shard.family or family_of(shard.kind, shard.seed, index), [0, 0, 0])
             for place, count in enumerate((1, defects, defects == 0)):
                 row[place] += int(count)
     return dict(sorted(counts.items()))
-
-
-def _defects(shard: Shard) -> Iterator[int]:
-    for batch in read_part(_paths(shard)[1], GROUND_TRUTH):
-        yield from np.diff(flat_boxes(batch)[0]).tolist()
 
 
 def count_shards(manifest: str | Path) -> list[tuple[str, int, int, int]]:

@@ -4,6 +4,7 @@ Ray's driver is a process of its own: what happens to Ray cannot end this one, w
 """
 
 import contextlib
+import importlib
 import importlib.util
 import multiprocessing
 import os
@@ -65,17 +66,20 @@ class RayCluster:
                 connection.send(window)
                 for _ in window:
                     yield _unpacked(connection.recv())
+            connection.close()  # Ray ends while the caller writes the rest; this process waits for it when it exits
+            return
         except (EOFError, OSError) as error:
             driver.join(GRACE)
             if not connected:
-                raise _no_answer(self.address, f"see {self.log}") from error
+                raise no_answer(self.address, f"see {self.log}") from error
             raise InputError(f"the cluster ended before the work was done (see {self.log}); {ADVICE}") from error
         finally:
-            connection.close()
-            driver.join(GRACE)
-            if driver.is_alive():
-                driver.kill()
-                driver.join()
+            if not connection.closed:
+                connection.close()
+                driver.join(GRACE)
+                if driver.is_alive():
+                    driver.kill()
+                    driver.join()
 
 
 class Actor:
@@ -110,11 +114,14 @@ def _drive(connection: Connection, job: Job, address: str, workers: int | None, 
         os.dup2(stream.fileno(), sys.stdout.fileno())
         os.dup2(stream.fileno(), sys.stderr.fileno())
     windows = _Windows(connection)
+    threading.Thread(
+        target=importlib.import_module, args=("ray.data",)
+    ).start()  # takes seconds, as the cluster's start
     try:
         try:
             start_ray(address, workers)
         except Exception as error:  # Ray's are of many kinds
-            raise _no_answer(address, first_line(error)) from error
+            raise no_answer(address, first_line(error)) from error
         connection.send(None)
         for window in windows:
             for result in _results(job, window, workers):
@@ -153,6 +160,7 @@ class _Windows:
             except (EOFError, OSError):
                 import ray
 
+                _end_within(GRACE)
                 with contextlib.suppress(BaseException):
                     ray.shutdown()
                 os._exit(0)
@@ -166,6 +174,13 @@ class _Windows:
                 self.ready.wait_for(lambda: bool(self.waiting))
                 window = self.waiting.pop()
             yield window
+
+
+def _end_within(seconds: float) -> None:
+    """End this process after some seconds, whatever it waits for."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def start_ray(address: str, workers: int | None) -> None:
@@ -202,7 +217,10 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
 
 
-def _no_answer(address: str, reason: str) -> InputError:
+def no_answer(address: str, reason: str) -> InputError:
+    """Return what is to be said of a cluster that cannot be used."""
+    if address == "local":
+        return InputError(f"no Ray cluster can be started on this machine ({reason}); leave --cluster out")
     return InputError(
         f"no Ray cluster answers at {address} ({reason}); start one with 'ray start --head', or give --cluster auto"
     )

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from data.errors import InputError
-from detectors.archives.cluster import ADVICE, first_line, start_ray
+from detectors.archives.cluster import ADVICE, first_line, no_answer, start_ray
 
 WINDOW = 4  # tasks a worker that Ray holds at once
 TRIES = 5  # of a task whose machine is lost
@@ -37,10 +37,7 @@ class RayTasks:
         try:
             start_ray(self.address, self.workers)
         except Exception as error:  # Ray's are of many kinds
-            raise InputError(
-                f"no Ray cluster answers at {self.address} ({first_line(error)}); start one with 'ray start --head', "
-                "or give --cluster auto"
-            ) from error
+            raise no_answer(self.address, first_line(error)) from error
         import ray
 
         try:

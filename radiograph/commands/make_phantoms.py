@@ -9,7 +9,7 @@ from rich.table import Table
 from data.console import console
 from data.errors import InputError
 from radiograph.command import PATH, Command, RenamedChoice, parse_size, renamed_option
-from radiograph.task_options import cluster_option
+from radiograph.task_options import cluster_option, shard_tasks
 
 # As in data.synthesis.phantom and data.volumes.ct_parts, whose import triples the time of --help; a test in
 # tests/radiograph compares them.
@@ -105,14 +105,9 @@ def main(
     if shards is not None:
         from data.synthesis.phantom_shards import count_shards, write_phantom_shards
 
-        tasks = None
-        if cluster is not None:
-            from detectors.archives.tasks import RayTasks
-
-            tasks = RayTasks(cluster, workers)
         manifest = write_phantom_shards(
             kind, count, out, seed, shards, bits=int(bits), style=style, family=family, size=dimensions,
-            workers=workers, tasks=tasks,
+            tasks=shard_tasks(workers, cluster),
         )  # fmt: skip
         _print_counts(manifest, count_shards(manifest))
         console.print(f"examples: {out / 'montage.png'}")

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.archives.coco_truth import write_coco_truth
 from data.archives.parts import part_paths
-from data.archives.truth import TRUTH_FOLDER, read_classes, write_truth
-from data.coco import read_coco
+from data.archives.truth import TRUTH_FOLDER, read_classes
 from data.console import console, progress
 from data.errors import InputError
 from data.files import write_json
@@ -34,8 +34,7 @@ def evaluate_archive(
 
     Args:
         detections: folder of parts (`data.archives.schema.DETECTIONS`), or that of a prediction with such a folder.
-        truth: folder of parts (`GROUND_TRUTH`), or that of a phantom set with such a folder, or a COCO file, which is
-            read into memory.
+        truth: folder of parts (`GROUND_TRUTH`), or that of a phantom set with such a folder, or a COCO file.
         out: a folder of its own.
         workers: processes; by default one a core. Their number does not change a digit.
         common: evaluate the radiographs that both sides have; else one that only one side has is an error.
@@ -59,8 +58,7 @@ def evaluate_archive(
             return read_metrics(out)
         work = out / _WORK
         if truth.is_file():
-            console.print(f"reading {truth} into memory")
-            known = write_truth(read_coco(truth), work / "truth")
+            known = write_coco_truth(truth, work / "truth", work / "records", ProcessTasks(workers))
             truth = work / "truth"
         classes = _common_classes(detections, truth)
         matches = _match(found, known, work, ProcessTasks(workers))

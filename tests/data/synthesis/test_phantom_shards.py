@@ -12,7 +12,7 @@ pytest.importorskip("pyarrow")
 from data.archives.parts import flat_boxes, part_path, read_part
 from data.archives.schema import GROUND_TRUTH, RADIOGRAPHS
 from data.errors import InputError
-from data.radiograph import encode_png, read_radiograph, write_radiograph
+from data.radiograph import encode_radiograph, read_radiograph, write_radiograph
 from data.synthesis import phantom_shards
 from data.synthesis.phantom import make_phantom
 from data.synthesis.phantom_shards import count_shards, write_phantom_shards
@@ -45,7 +45,7 @@ def test_shards_hold_the_phantoms_of_their_numbers(tmp_path: Path) -> None:
     assert [row[:3] for row in known] == [(name, *SIZE) for name in names]
     phantoms = [make_phantom("castings", 3, k, style="easy", size=SIZE) for k in range(7)]
     for phantom, row, truth in zip(phantoms, found, known, strict=True):
-        assert row["image"] == encode_png("", phantom.pixels)
+        assert row["image"] == encode_radiograph("0.png", phantom.pixels)
         np.testing.assert_array_equal(truth[3], phantom.boxes)
     counts = [len(phantom.boxes) for phantom in phantoms]
     assert rows[-1] == ("all", 7, sum(counts), counts.count(0))
@@ -56,10 +56,10 @@ def test_encoded_bytes_are_those_of_a_written_file(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).random((20, 30), np.float32)
     for bits in (8, 16):
         write_radiograph(tmp_path / "a.png", pixels, bits)
-        assert (tmp_path / "a.png").read_bytes() == encode_png("a", pixels, bits)
+        assert (tmp_path / "a.png").read_bytes() == encode_radiograph("a.png", pixels, bits)
     assert read_radiograph(tmp_path / "a.png").pixels.shape == (20, 30)
     with pytest.raises(InputError, match=r"b\.png: pixel values"):
-        encode_png("b.png", pixels + 1)
+        encode_radiograph("b.png", pixels + 1)
 
 
 def test_an_interrupted_set_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
