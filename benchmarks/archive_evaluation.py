@@ -4,8 +4,11 @@ The archive is written once, by its seed: 10 detections a radiograph on average,
 both sides in Parquet parts of 10,000 radiographs, the detections in another order than the truth.
 
     OMP_NUM_THREADS=1 python benchmarks/archive_evaluation.py FOLDER --images 1000000 --workers 2
+
+With --coco the truth is read from one COCO file, which is written from the parts first.
 """
 
+import json
 import shutil
 import threading
 import time
@@ -17,7 +20,7 @@ import click
 import numpy as np
 import psutil
 
-from data.archives.parts import box_rows, part_path, part_paths, write_part
+from data.archives.parts import box_rows, flat_boxes, flat_values, part_path, part_paths, read_part, write_part
 from data.archives.schema import DETECTIONS, GROUND_TRUTH
 from data.archives.truth import write_classes
 from data.coco import CocoDataset
@@ -88,6 +91,33 @@ def write_archive(folder: Path, images: int, seed: int) -> None:
         write_classes(folder / name, ["defect"])
 
 
+def write_coco_file(path: Path, truth: Path) -> None:
+    """Write the ground truth of parts as one COCO file, as it goes."""
+    with path.with_suffix(".part").open("w", encoding="utf-8") as file:
+        file.write('{"categories": [{"id": 1, "name": "defect"}], "images": [')
+        files = (name for part in part_paths(truth) for batch in read_part(part, GROUND_TRUTH, ["file"])
+                 for name in batch.column("file").to_pylist())  # fmt: skip
+        size = {"width": 2 * WIDTH, "height": 2 * HEIGHT}  # as the largest boxes leave the frame
+        for number, name in enumerate(files, start=1):
+            file.write((", " if number > 1 else "") + json.dumps({"id": number, "file_name": name, **size}))
+        file.write('], "annotations": [')
+        image = identity = 0
+        for part in part_paths(truth):
+            for batch in read_part(part, GROUND_TRUTH):
+                starts, boxes = flat_boxes(batch)
+                crowds = flat_values(batch, "crowd").tolist()
+                for row in range(batch.num_rows):
+                    image += 1
+                    inside = slice(starts[row], starts[row + 1])
+                    for box, crowd in zip(_xywh(boxes[inside]), crowds[inside], strict=True):
+                        identity += 1
+                        record = {"id": identity, "image_id": image, "category_id": 1, "bbox": box,
+                                  "area": box[2] * box[3], "iscrowd": int(crowd)}  # fmt: skip
+                        file.write((", " if identity > 1 else "") + json.dumps(record))
+        file.write("]}")
+    path.with_suffix(".part").rename(path)
+
+
 def in_memory(images: int, seed: int) -> tuple[CocoDataset, list[dict[str, Any]]]:
     """Return the same radiographs as COCO, with the numbers that the parts hold."""
     dataset = CocoDataset([], [], [{"id": 1, "name": "defect"}])
@@ -114,22 +144,27 @@ def _xywh(boxes: np.ndarray) -> Iterator[list[float]]:
 @click.option("--sample", default=20_000, show_default=True, help="Radiographs that are evaluated in memory, too.")
 @click.option("--workers", default=2, show_default=True)
 @click.option("--seed", default=0, show_default=True)
+@click.option("--coco", is_flag=True, help="Take the truth from a COCO file.")
 @click.option("--write-only", is_flag=True)
-def main(folder: Path, images: int, sample: int, workers: int, seed: int, write_only: bool) -> None:
+def main(folder: Path, images: int, sample: int, workers: int, seed: int, coco: bool, write_only: bool) -> None:
     for count in dict.fromkeys((sample, images)):
         archive = folder / str(count)
         if not (archive / "detections" / "classes.json").is_file():  # written last
             start = time.perf_counter()
             write_archive(archive, count, seed)
             console.print(f"wrote {count:,} radiographs in {time.perf_counter() - start:.0f} s")
+        truth = archive / ("truth.json" if coco else "truth")
+        if coco and not truth.is_file():
+            write_coco_file(truth, archive / "truth")
         if write_only:
             continue
         shutil.rmtree(archive / "evaluation", ignore_errors=True)
         start = time.perf_counter()
         with PeakMemory() as peak:
-            metrics = evaluate_archive(archive / "detections", archive / "truth", archive / "evaluation", workers)
+            metrics = evaluate_archive(archive / "detections", truth, archive / "evaluation", workers)
         seconds = time.perf_counter() - start
-        size = sum(part.stat().st_size for side in ("detections", "truth") for part in part_paths(archive / side))
+        files = [*part_paths(archive / "detections"), *([truth] if coco else part_paths(truth))]
+        size = sum(file.stat().st_size for file in files)
         console.print(
             f"{count:,} radiographs, {size / 1e6:.0f} MB: {seconds:.1f} s, {peak.gigabytes:.2f} GB, "
             f"AP at IoU 0.5 {metrics['ap50']!r}"
