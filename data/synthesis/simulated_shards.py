@@ -93,7 +93,9 @@ def write_simulated_shards(dataset: CocoDataset, image_dir: str | Path, out: str
     out, image_dir = Path(out), Path(image_dir)
     inputs = check_inputs(dataset, image_dir, out, (MARKER,), config, per_image, seed, bit_depth, None, GENERATOR)
     total = len(inputs.paths) * copies
-    if copies < 1 or not 1 <= shards <= total:
+    if copies < 1:
+        raise InputError(f"--copies {copies}: must be 1 or more")
+    if not 1 <= shards <= total:
         raise InputError(f"--shards {shards}: must be from 1 to the number of radiographs, {total}")
     parameters = {**inputs.parameters, "shards": shards, "copies": copies, "inputs": inputs.fingerprint}
     edges = [total * number // shards for number in range(shards + 1)]
