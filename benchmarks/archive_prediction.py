@@ -8,7 +8,7 @@
     python benchmarks/archive_prediction.py plot ray.json processes.json plain.json --out memory.png
     python benchmarks/archive_prediction.py compare shards --run EXPORTED --out both
 
-`plain` is the base line: so many processes that share nothing, each with its part of the shards, a model and a loop.
+`plain` is the baseline: so many processes that share nothing, each with its part of the shards, a model and a loop.
 `compare` runs Ray and it at the same time, in turns of some seconds in which all processes of the other one are
 stopped: a machine whose speed changes is as fast for one as for the other.
 """
