@@ -1,18 +1,19 @@
-"""The engine of a cluster: Ray Data, with models as actors, one on each core or GPU.
+"""The engine of a cluster: Ray, with models as actors, one on each core or GPU.
 
 Ray's driver is a process of its own: what happens to Ray cannot end this one, which alone writes the results.
 """
 
 import contextlib
-import importlib
 import importlib.util
 import multiprocessing
 import os
 import pickle
+import queue
 import signal
 import socket
 import sys
 import threading
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -23,9 +24,10 @@ from data.errors import InputError
 from detectors.archives.job import Job, Result, Unit
 from detectors.runtime.folder import is_exported
 
-WINDOW = 500  # units that Ray holds at once: 250,000 radiographs of parts of 500, whose names take some 20 MB
+WINDOW = 500  # units that the driver holds at once: 250,000 radiographs of parts of 500, whose names take some 20 MB
+AHEAD = 2  # units that an actor has, so that it need not wait for the next one
 OBJECT_STORE = 200 * 2**20  # bytes, of a cluster that is started here; units and results are small
-TRIES = 20  # of a unit whose actor ends
+TRIES = 20  # of a unit whose actor ends, and of actors that end before their first unit
 GRACE = 10.0  # seconds in which Ray may end by itself
 KNOCK = 5.0  # seconds in which a cluster must answer
 HEAD_TIMEOUT = 10  # seconds after which a node gives up on a head that is gone; Ray waits 60
@@ -62,10 +64,15 @@ class RayCluster:
         try:
             connection.send(None)  # so that the driver knows of this end before it listens
             connected = _unpacked(connection.recv()) is None
-            while window := [*islice(units, WINDOW)]:
-                connection.send(window)
-                for _ in window:
-                    yield _unpacked(connection.recv())
+            first = [*islice(units, WINDOW)]
+            connection.send(first)
+            waiting = len(first)
+            while waiting:
+                result = _unpacked(connection.recv())
+                following = [*islice(units, 1)]
+                connection.send(following)
+                waiting += len(following) - 1
+                yield result
             connection.close()  # Ray ends while the caller writes the rest; this process waits for it when it exits
             return
         except (EOFError, OSError) as error:
@@ -83,7 +90,7 @@ class RayCluster:
 
 
 class Actor:
-    """A model in a Ray actor: batches of one pickled unit in, batches of its pickled result out."""
+    """A model in a Ray actor."""
 
     def __init__(self, job: Job) -> None:
         from detectors.archives.worker import Worker
@@ -94,9 +101,12 @@ class Actor:
         except InputError as error:  # raised here, Ray would start the actor again and again
             self.fault = error
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return what became of the units of a batch, in the column `result`: a `Result` or an `InputError`."""
-        return {"result": [pickle.dumps(self._result(pickle.loads(unit))) for unit in batch["unit"]]}
+    def begin(self) -> None:
+        """Return as soon as the model is loaded."""
+
+    def work(self, unit: bytes) -> bytes:
+        """Return, pickled, what became of a pickled unit: a `Result`, or an `InputError` that ends the run."""
+        return pickle.dumps(self._result(pickle.loads(unit)))
 
     def _result(self, unit: Unit) -> Result | InputError:
         if self.fault is not None:
@@ -113,21 +123,17 @@ def _drive(connection: Connection, job: Job, address: str, workers: int | None, 
     with open(log, "ab", buffering=0) as stream:
         os.dup2(stream.fileno(), sys.stdout.fileno())
         os.dup2(stream.fileno(), sys.stderr.fileno())
-    windows = _Windows(connection)
-    threading.Thread(
-        target=importlib.import_module, args=("ray.data",)
-    ).start()  # takes seconds, as the cluster's start
+    arriving = _Arriving(connection)
     try:
         try:
             start_ray(address, workers)
         except Exception as error:  # Ray's are of many kinds
             raise no_answer(address, first_line(error)) from error
         connection.send(None)
-        for window in windows:
-            for result in _results(job, window, workers):
-                connection.send(result)
-                if isinstance(result, InputError):
-                    return
+        for result in _results(job, arriving, workers):
+            connection.send(result)
+            if isinstance(result, InputError):
+                return
     except InputError as error:
         connection.send(error)
     except (BrokenPipeError, ConnectionResetError):
@@ -142,13 +148,12 @@ def _drive(connection: Connection, job: Job, address: str, workers: int | None, 
             ray.shutdown()
 
 
-class _Windows:
-    """The units that come through a pipe, as lists. When its other end is closed this process ends."""
+class _Arriving:
+    """The lists of units that come through a pipe. When its other end is closed this process ends."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.ready = threading.Condition()
-        self.waiting: list[list[Unit]] = []
+        self.lists: queue.SimpleQueue[list[Unit]] = queue.SimpleQueue()
         connection.recv()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -156,7 +161,7 @@ class _Windows:
         """Take lists off the pipe; where who started this process is gone, nobody wants the rest."""
         while True:
             try:
-                window = self.connection.recv()
+                self.lists.put(self.connection.recv())
             except (EOFError, OSError):
                 import ray
 
@@ -164,16 +169,6 @@ class _Windows:
                 with contextlib.suppress(BaseException):
                     ray.shutdown()
                 os._exit(0)
-            with self.ready:
-                self.waiting.append(window)
-                self.ready.notify()
-
-    def __iter__(self) -> Iterator[list[Unit]]:
-        while True:
-            with self.ready:
-                self.ready.wait_for(lambda: bool(self.waiting))
-                window = self.waiting.pop()
-            yield window
 
 
 def _end_within(seconds: float) -> None:
@@ -188,7 +183,6 @@ def start_ray(address: str, workers: int | None) -> None:
 
     `address` as for `RayCluster`. Raises what Ray raises, which is of many kinds.
     """
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(HEAD_TIMEOUT))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -233,29 +227,90 @@ def _unpacked(found: Any) -> Any:
     return found
 
 
-def _results(job: Job, window: list[Unit], workers: int | None) -> Iterator[Result | InputError]:
-    """Yield the results of some units, each as soon as it is there."""
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
+class _Crew:
+    """Actors and the units that are theirs to do.
 
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
+    An actor that dies, or its machine, is replaced as soon as there is room for another; others take over its units.
+    """
+
+    def __init__(self, job: Job, count: int, gpu: bool) -> None:
+        import ray
+
+        self.job, self.count = job, count
+        self.remote: Any = ray.remote(Actor).options(num_cpus=0 if gpu else 1, num_gpus=1 if gpu else 0)
+        self.units: deque[Unit] = deque()
+        self.hired: set[Any] = set()
+        self.idle: deque[Any] = deque()  # an actor as many times as it can take units
+        self.running: dict[Any, tuple[Any, Unit | None]] = {}
+        self.deaths: Counter[int | None] = Counter()  # by unit; None for those before the first
+
+    def hand_out(self) -> None:
+        """Give units to actors that have room for them."""
+        while len(self.hired) < self.count:
+            actor = self.remote.remote(self.job)
+            self.hired.add(actor)
+            self.running[actor.begin.remote()] = actor, None
+        while self.idle and self.units:
+            actor, unit = self.idle.popleft(), self.units.popleft()
+            self.running[actor.work.remote(pickle.dumps(unit))] = actor, unit
+
+    def next_result(self) -> Result | InputError | None:
+        """Wait until an actor is done with something; return its result, None where it has just begun, or died.
+
+        Raises InputError where a unit ends its actors again and again, or actors end before their first one.
+        """
+        import ray
+
+        (done,), _ = ray.wait([*self.running], num_returns=1)
+        actor, unit = self.running.pop(done)
+        try:
+            answer = ray.get(done)
+        except ray.exceptions.RayActorError as error:
+            self._replace(actor, unit, error)
+            return None
+        self.idle += [actor] * AHEAD if unit is None else [actor]
+        return None if unit is None else _result(answer)
+
+    def _replace(self, actor: Any, unit: Unit | None, error: Exception) -> None:
+        import ray
+
+        number = None if unit is None else unit.number
+        self.deaths[number] += 1
+        if self.deaths[number] == TRIES:
+            what = "workers die as they begin" if unit is None else f"{unit}: the worker dies"
+            raise InputError(f"{what}, {TRIES} times ({first_line(error)}); {ADVICE}") from error
+        if unit is not None:
+            self.units.appendleft(unit)
+        self.idle = deque(other for other in self.idle if other is not actor)
+        self.hired.discard(actor)
+        ray.kill(actor)  # it may be out of reach alone, and would keep its core
+
+
+def _results(job: Job, arriving: _Arriving, workers: int | None) -> Iterator[Result | InputError]:
+    """Yield the results of all units, each as soon as it is there. Each result is answered by a list of further units.
+
+    Raises InputError for units that cannot be done.
+    """
+    import ray
+
+    first = arriving.lists.get()
     resources = ray.cluster_resources()
     gpus = 0 if is_exported(job.run) else int(resources.get("GPU", 0))
-    count = min(workers or gpus or int(resources.get("CPU", 1)), len(window))
-    units = ray.data.from_items([{"unit": pickle.dumps(unit)} for unit in window], override_num_blocks=len(window))
-    found = units.map_batches(
-        Actor,
-        fn_constructor_args=(job,),
-        batch_size=1,
-        compute=ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=2),
-        num_cpus=0 if gpus else 1,
-        num_gpus=1 if gpus else 0,
-        max_task_retries=TRIES,
-    )
-    batches: Any = found.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
-    for batch in batches:
-        yield from map(pickle.loads, batch.column("result").to_pylist())
+    crew = _Crew(job, min(workers or gpus or int(resources.get("CPU", 1)), len(first)), gpus > 0)
+    crew.units += first
+    while True:
+        crew.hand_out()
+        if crew.running:
+            result = crew.next_result()
+            if result is None:
+                continue
+            yield result
+        crew.units += arriving.lists.get()  # after the last one for ever: this process ends when the pipe is closed
+
+
+def _result(answer: bytes) -> Result | InputError:
+    found: Result | InputError = pickle.loads(answer)
+    return found
 
 
 def first_line(error: Exception) -> str:

@@ -44,7 +44,7 @@ def test_an_actor_and_the_command_die_and_the_bytes_are_those_of_one_process(mod
     killed = False
     while second.poll() is None and not killed:
         for process in psutil.Process(second.pid).children(recursive=True):
-            if not killed and "MapWorker" in process.name() + "".join(process.cmdline()[:1]):
+            if not killed and "ray::Actor" in process.name() + "".join(process.cmdline()[:1]):
                 process.send_signal(signal.SIGKILL)
                 killed = True
         time.sleep(0.05)
