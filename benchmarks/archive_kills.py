@@ -49,7 +49,7 @@ def find_victim(command: int, kind: str, rng: random.Random) -> psutil.Process |
         if kind == "driver":
             inner = [child for child in process.children() if "resource_tracker" not in " ".join(child.cmdline())]
             return rng.choice(inner) if inner else None
-        names = {"actor": "MapWorker"}
+        names = {"actor": "ray::Actor"}
         named = [p for p in process.children(recursive=True) if names.get(kind, kind) in " ".join(p.cmdline()[:1])]
         return rng.choice(named) if named else None
     except psutil.Error:
@@ -57,8 +57,9 @@ def find_victim(command: int, kind: str, rng: random.Random) -> psutil.Process |
 
 
 def parts(out: Path) -> dict[str, bytes]:
-    """Return the bytes of every part, and of the list of unreadable radiographs, by name."""
-    files = [*part_paths(out / "detections"), out / "unreadable.csv", out / "manifest.json"]
+    """Return the bytes of every part, and of the lists of unreadable and strange radiographs, by name."""
+    lists = [out / "unreadable.csv", out / "warnings.csv"]
+    files = [*part_paths(out / "detections"), *lists, out / "manifest.json"]
     return {path.name: path.read_bytes() for path in files}
 
 

@@ -36,7 +36,6 @@ class GrayNotes:
     def __init__(self, trained_on: tuple[float, float] | None = None) -> None:
         self._trained_on = trained_on
         self._found: dict[str, list[str]] = {}
-        self._ranges: list[tuple[float, float]] = []
         self.count = 0
         """Radiographs looked at."""
         self.slivers = 0
@@ -45,9 +44,6 @@ class GrayNotes:
     def add(self, path: str | Path, radiograph: Radiograph) -> None:
         """Look at a radiograph that was read through the run's window."""
         self.count += 1
-        some = _some(radiograph.pixels)
-        low, high = (float(value) for value in np.percentile(some, RANGE))
-        self._ranges.append((low, high))
         if radiograph.bit_depth > 8:
             used = used_levels(radiograph.levels)
             self._add_levels(path, radiograph, used)
@@ -60,11 +56,7 @@ class GrayNotes:
                     f"becomes gray value {becomes:.2f}; crop it, or mask it, if the model takes it for a defect",
                 )
         self._add_file_window(path, radiograph)
-        self._add_range(path, some)
-
-    def gray_range(self) -> tuple[float, float]:
-        """Return the least and greatest gray value of all radiographs looked at, extremes left out."""
-        return round(min(low for low, _ in self._ranges), 4), round(max(high for _, high in self._ranges), 4)
+        self._add_range(path, radiograph.pixels)
 
     def lines(self) -> list[str]:
         """Return one line for each kind of trouble."""
@@ -117,14 +109,15 @@ class GrayNotes:
                 "data.window.kind=file takes the header's",
             )
 
-    def _add_range(self, path: str | Path, some: np.ndarray) -> None:
+    def _add_range(self, path: str | Path, pixels: np.ndarray) -> None:
         """Note gray values that the model was not trained on."""
         if self._trained_on is None:
             return
         low, high = self._trained_on
+        some = _some(pixels)
         outside = float(((some < low - TRAINED_MARGIN) | (some > high + TRAINED_MARGIN)).mean())
         if outside > OUTSIDE:
-            least, most = self._ranges[-1]
+            least, most = _range(some)
             self._note(
                 "not trained on",
                 f"{path}: {_percent(outside)} of its gray values ({least:.3f} to {most:.3f}) lie outside of those "
@@ -132,9 +125,26 @@ class GrayNotes:
             )
 
 
-def look_at(files: Sequence[Path], window: GrayWindow | None, count: int = LOOKED_AT) -> GrayNotes:
+class RangeNotes(GrayNotes):
+    """The same, with the range of the gray values."""
+
+    def __init__(self, trained_on: tuple[float, float] | None = None) -> None:
+        super().__init__(trained_on)
+        self._ranges: list[tuple[float, float]] = []
+
+    def add(self, path: str | Path, radiograph: Radiograph) -> None:
+        """Look at a radiograph that was read through the run's window."""
+        super().add(path, radiograph)
+        self._ranges.append(_range(_some(radiograph.pixels)))
+
+    def gray_range(self) -> tuple[float, float]:
+        """Return the least and greatest gray value of all radiographs looked at, extremes left out."""
+        return round(min(low for low, _ in self._ranges), 4), round(max(high for _, high in self._ranges), 4)
+
+
+def look_at(files: Sequence[Path], window: GrayWindow | None, count: int = LOOKED_AT) -> RangeNotes:
     """Read up to `count` radiographs, evenly spread, and return the notes on them. Raises InputError."""
-    notes = GrayNotes(window.trained_on if window else None)
+    notes = RangeNotes(window.trained_on if window else None)
     for k in np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)):
         notes.add(files[k], read_radiograph(files[k], window=window))
     return notes
@@ -156,7 +166,7 @@ def print_notes(lines: Iterable[str]) -> None:
         print(f"warning: {' '.join(line.split())}", file=sys.stderr, flush=True)
 
 
-def choose_window(window: GrayWindow, files: Sequence[Path]) -> tuple[GrayWindow, GrayNotes]:
+def choose_window(window: GrayWindow, files: Sequence[Path]) -> tuple[GrayWindow, RangeNotes]:
     """Return the window that a run is to keep, and notes on its radiographs, of which there is at least one.
 
     `auto` becomes `fitted` where all radiographs looked at use a sliver of their scale, so that later ones are read
@@ -171,6 +181,11 @@ def _some(pixels: np.ndarray) -> np.ndarray:
     """Return about `SAMPLE` of the pixels, evenly spread."""
     step = max(1, int(np.sqrt(pixels.size / SAMPLE)))
     return pixels[::step, ::step]
+
+
+def _range(some: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(some, RANGE)
+    return float(low), float(high)
 
 
 def _overlap(low: float, high: float, other_low: float, other_high: float) -> float:

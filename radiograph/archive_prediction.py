@@ -54,6 +54,11 @@ def predict_one_archive(options: ArchiveOptions, paths: tuple[str, ...], part_si
     )
     if found.unreadable:
         console.print(f"{found.unreadable} could not be read: {options.out / 'unreadable.csv'}", style="yellow")
+    if found.warnings:
+        console.print(
+            f"{found.warnings} warnings about gray values and image quality: {options.out / 'warnings.csv'}",
+            style="yellow",
+        )
     console.print(f"wrote {options.out}")
 
 

@@ -38,4 +38,5 @@ the group in it and `rows` its radiographs. `fault` says why a radiograph can ne
 """
 
 UNREADABLE = pa.schema([("file", pa.string()), ("reason", pa.string())])
+WARNINGS = pa.schema([("file", pa.string()), ("warning", pa.string())])
 """Radiographs that could not be read, and why."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from data.archives.archive import list_archive
 from data.archives.parts import part_path, part_rows, read_part, write_part
-from data.archives.schema import DETECTIONS, LISTING, UNREADABLE
+from data.archives.schema import DETECTIONS, LISTING, UNREADABLE, WARNINGS
 from data.coco_check import load_json
 from data.errors import InputError
 from data.files import atomic_path, write_json
@@ -18,8 +18,10 @@ from data.locks import FolderLock
 from detectors.archives.job import Job, Result, Unit
 from detectors.runtime.folder import file_hash
 
-SETTINGS, LISTED, MANIFEST, UNREADABLE_LIST = "archive.json", "listing.json", "manifest.json", "unreadable.csv"
-DETECTIONS_FOLDER, LISTING_FOLDER, UNREADABLE_FOLDER = "detections", "listing", "unreadable"
+SETTINGS, LISTED, MANIFEST = "archive.json", "listing.json", "manifest.json"
+DETECTIONS_FOLDER, LISTING_FOLDER = "detections", "listing"
+LISTS = {"unreadable": UNREADABLE, "warnings": WARNINGS}
+"""Lists on radiographs: folders of their parts, and files NAME.csv of all."""
 FORMAT, VERSION = "radiograph-detectors archive", 1
 
 
@@ -114,28 +116,28 @@ class ArchiveFolder:
 
     def write(self, result: Result) -> None:
         """Write the part of a unit; its last file says that all of it is there. Raises OSError as a full disk does."""
-        path = part_path(self.out / UNREADABLE_FOLDER, result.number)
-        if result.unreadable:
-            names, reasons = zip(*result.unreadable, strict=True)
-            write_part(path, pa.table([names, reasons], schema=UNREADABLE))
-        else:
-            path.unlink(missing_ok=True)
+        for name, schema in LISTS.items():
+            path = part_path(self.out / name, result.number)
+            if rows := getattr(result, name):
+                write_part(path, pa.table([*zip(*rows, strict=True)], schema=schema))
+            else:
+                path.unlink(missing_ok=True)
         (self.out / MANIFEST).unlink(missing_ok=True)  # it is written when all parts are there
         write_part(part_path(self.out / DETECTIONS_FOLDER, result.number), result.detections)
 
-    def unreadable(self, number: int) -> Iterator[tuple[str, str]]:
-        """Yield the radiographs of a part that could not be read, and why."""
-        path = part_path(self.out / UNREADABLE_FOLDER, number)
+    def listed(self, name: str, number: int) -> Iterator[tuple[str, str]]:
+        """Yield the radiographs of a part that are on the list `unreadable` or `warnings`, and why."""
+        path = part_path(self.out / name, number)
         if path.is_file():
-            for batch in read_part(path, UNREADABLE):
-                yield from zip(batch.column("file").to_pylist(), batch.column("reason").to_pylist(), strict=True)
+            for batch in read_part(path, LISTS[name]):
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
     def detections(self, number: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a part."""
         return read_part(part_path(self.out / DETECTIONS_FOLDER, number), DETECTIONS)
 
     def finish(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Write the list of unreadable radiographs and, last, the manifest with `record`; return the manifest.
+        """Write the lists of all parts and, last, the manifest with `record`; return the manifest.
 
         A manifest that is there already, of parts that were all there, stays as it is.
         """
@@ -143,23 +145,31 @@ class ArchiveFolder:
         if path.is_file():
             manifest: dict[str, Any] = load_json(path)
             return manifest
-        parts = []
-        with (
-            atomic_path(self.out / UNREADABLE_LIST, durable=True) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as stream,
-        ):
-            table = csv.writer(stream)
-            table.writerow(["file", "reason"])
-            for number in range(self.parts):
-                faulty = [*self.unreadable(number)]
-                table.writerows(faulty)
-                parts.append(self._part(number, len(faulty)))
-        totals = {name: sum(part[name] for part in parts) for name in ("radiographs", "detections", "unreadable")}
+        counts = {name: self._write_list(name) for name in LISTS}
+        parts = [
+            self._part(number, {name: count[number] for name, count in counts.items()}) for number in range(self.parts)
+        ]
+        totals = {name: sum(part[name] for part in parts) for name in ("radiographs", "detections", *LISTS)}
         manifest = {"format": FORMAT, "version": VERSION, **record, **totals, "parts": parts}
         write_json(path, manifest, indent=1)
         return manifest
 
-    def _part(self, number: int, unreadable: int) -> dict[str, Any]:
+    def _write_list(self, name: str) -> list[int]:
+        """Write what is on a list in all parts into one file; return the number of lines of each part."""
+        counts = []
+        with (
+            atomic_path(self.out / f"{name}.csv", durable=True) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as stream,
+        ):
+            table = csv.writer(stream)
+            table.writerow(LISTS[name].names)
+            for number in range(self.parts):
+                rows = [*self.listed(name, number)]
+                table.writerows(rows)
+                counts.append(len(rows))
+        return counts
+
+    def _part(self, number: int, on_lists: dict[str, int]) -> dict[str, Any]:
         path = part_path(self.out / DETECTIONS_FOLDER, number)
         rows = found = 0
         for batch in read_part(path, DETECTIONS, ["scores"]):
@@ -167,7 +177,7 @@ class ArchiveFolder:
             found += len(batch.column("scores").flatten())
         name = path.relative_to(self.out).as_posix()
         return {
-            "file": name, "sha256": file_hash(path), "radiographs": rows, "detections": found, "unreadable": unreadable,
+            "file": name, "sha256": file_hash(path), "radiographs": rows, "detections": found, **on_lists,
         }  # fmt: skip
 
 

@@ -68,12 +68,14 @@ class Result:
         number: of the unit.
         detections: a batch of rows, see `data.archives.schema.DETECTIONS`.
         unreadable: names of radiographs that could not be read, and why.
+        warnings: names of radiographs whose gray values or quality are not what the model knows, and how.
 
     """
 
     number: int
     detections: Any
     unreadable: list[tuple[str, str]]
+    warnings: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Engine(Protocol):

@@ -1,6 +1,8 @@
 """What an archive's detections look like at a glance: how sure they are, and how many a radiograph has."""
 
+import importlib
 import importlib.util
+import threading
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,6 +14,13 @@ from detectors.archives.folder import ArchiveFolder
 PICTURE = "detections.png"
 SCORES = np.linspace(0, 1, 41)  # edges of the bars
 MOST_COUNTED = 10  # detections of a radiograph; more are one bar
+
+
+def import_ahead() -> None:
+    """Start to import Matplotlib, which takes a second, in a thread, while the model starts elsewhere."""
+    if importlib.util.find_spec("matplotlib") is not None:
+        plots = ("detectors.evaluation.plots",)
+        threading.Thread(target=importlib.import_module, args=plots, daemon=True).start()
 
 
 def draw_detections(folder: ArchiveFolder, threshold: float) -> None:

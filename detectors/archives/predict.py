@@ -7,7 +7,7 @@ from pathlib import Path
 from data.console import progress
 from detectors.archives.folder import ArchiveFolder
 from detectors.archives.job import Engine, Job, model_card
-from detectors.archives.picture import draw_detections
+from detectors.archives.picture import draw_detections, import_ahead
 from detectors.libraries import library_versions
 from detectors.version import __version__
 
@@ -22,6 +22,7 @@ class Summary:
     radiographs: int
     detections: int
     unreadable: int
+    warnings: int
     parts: int
     done_now: int
 
@@ -58,6 +59,7 @@ def predict_archive(
         done_now = 0
         try:
             if missing:
+                import_ahead()
                 for result in engine(job, map(folder.unit, missing)):
                     folder.write(result)
                     count = result.detections.num_rows + len(result.unreadable)
@@ -88,5 +90,5 @@ def predict_archive(
             from detectors.archives.coco import write_coco_files
 
             write_coco_files(folder, categories, shown)
-    counts = (manifest["radiographs"], manifest["detections"], manifest["unreadable"], len(manifest["parts"]))
-    return Summary(*counts, done_now)
+    counts = (manifest["radiographs"], manifest["detections"], manifest["unreadable"], manifest.get("warnings", 0))
+    return Summary(*counts, len(manifest["parts"]), done_now)

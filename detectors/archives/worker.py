@@ -13,8 +13,10 @@ from data.archives.parts import ROWS, box_rows, read_group
 from data.archives.places import LostError, Store
 from data.archives.schema import DETECTIONS, RADIOGRAPHS
 from data.errors import InputError
+from data.gray_notes import GrayNotes
 from data.gray_window import GrayWindow
 from data.held_file import AnyFile, HeldFile
+from data.image_quality.limits import QualityNotes, read_limits
 from data.limits import LIMIT_VARIABLE
 from data.radiograph import Radiograph
 from detectors.archives.job import Job, Result, Unit
@@ -41,12 +43,14 @@ class Worker:
         self.place = job.archive.place()
         self.remote = isinstance(self.place, Store | ListedPlace)
         window = GrayWindow(job.window) if job.window else None  # type: ignore[arg-type]
+        self.limits = read_limits(job.run)
         self.predictor, _ = open_predictor(job.run, window, job.bit_depth, job.max_detections, threads=1)
 
     def __call__(self, unit: Unit) -> Result:
         """Return what the model finds in a unit. Raises LostError where the archive is gone."""
         rows: list[dict[str, Any]] = []
         unreadable: list[tuple[str, str]] = []
+        warnings: list[tuple[str, str]] = []
         failed = 0
         for name, radiograph in self._radiographs(unit):
             if isinstance(radiograph, LostError):
@@ -65,9 +69,17 @@ class Worker:
             height, width = radiograph.pixels.shape
             kept = {key: found[key][best_first] for key in ("boxes", "scores", "labels")}
             rows.append({"file": name, "width": width, "height": height, **kept})
+            warnings += [(name, line) for line in self._warnings(name, radiograph)]
         if failed > 1 and not rows:
             raise InputError(f"{unreadable[-1][1]}, nor on the {failed - 1} before: not the radiographs are at fault")
-        return Result(unit.number, box_rows(DETECTIONS, rows), unreadable)
+        return Result(unit.number, box_rows(DETECTIONS, rows), unreadable, warnings)
+
+    def _warnings(self, name: str, radiograph: Radiograph) -> list[str]:
+        """Return what prediction would warn of, were it the only radiograph."""
+        notes, quality = GrayNotes(self.predictor.window.trained_on), QualityNotes(self.limits)
+        notes.add(name, radiograph)
+        quality.add(name, radiograph.pixels)
+        return notes.lines() + quality.lines()
 
     def _radiographs(self, unit: Unit) -> Iterator[Read]:
         """Yield the radiographs of a unit in order, or why one cannot be read."""

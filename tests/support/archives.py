@@ -35,5 +35,6 @@ def write_archive(folder: Path, count: int) -> Path:
 
 def parts_of(out: Path) -> dict[str, bytes]:
     """Return the bytes of all results that must not depend on how they came about."""
-    names = [*out.glob("detections/*"), *out.glob("unreadable/*"), out / "unreadable.csv", out / "manifest.json"]
+    lists = [*out.glob("unreadable/*"), *out.glob("warnings/*"), out / "unreadable.csv", out / "warnings.csv"]
+    names = [*out.glob("detections/*"), *lists, out / "manifest.json"]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in names}

@@ -1,5 +1,6 @@
 """Prediction on archives: the model's own answers, once for every radiograph, whatever happens on the way."""
 
+import csv
 import errno
 import hashlib
 import json
@@ -26,7 +27,9 @@ from data.archives.archive import find_archive
 from data.archives.parts import flat_boxes, flat_values, read_part
 from data.archives.schema import DETECTIONS
 from data.errors import InputError
+from data.image_quality.limits import QualityLimits, write_limits
 from data.locks import FolderLock
+from data.radiograph import write_radiograph
 from detectors.archives.folder import ArchiveFolder
 from detectors.archives.job import Job, Unit
 from detectors.archives.job import Result as UnitResult
@@ -225,6 +228,35 @@ def test_broken_radiographs_are_listed_with_their_reason(model: Path, tmp_path: 
     assert sorted(rows) == [f"good{k:03d}.png" for k in range(297)]
     assert len(lines) == 4
     assert all(line.startswith("bad") and len(line.split(",", 1)[1]) > 20 for line in lines[1:])
+
+
+def test_warnings_are_those_of_a_plain_prediction(model: Path, tmp_path: Path) -> None:
+    """Of six radiographs one uses a sliver of its 16 bits; one has more noise than the model was judged on."""
+    judged, archive, rng = tmp_path / "model", tmp_path / "archive", np.random.default_rng(0)
+    shutil.copytree(model, judged)
+    write_limits(judged, QualityLimits(None, 0.002, 1.0, 3))
+    flat = np.tile(np.linspace(0.2, 0.8, 160, dtype=np.float32), (120, 1))
+    for k in range(6):
+        noise = rng.normal(0, 0.02 if k == 4 else 0.0005, flat.shape).astype(np.float32)
+        write_radiograph(archive / f"{k}.png", (flat + noise) * (0.01 if k == 1 else 1), 16)
+    result = predict(judged, archive, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "2 warnings about gray values and image quality" in result.output
+    with (tmp_path / "out" / "warnings.csv").open(newline="") as stream:
+        (_, sliver), (_, noisy) = rows = [*csv.reader(stream)][1:]
+    assert [name for name, _ in rows] == ["1.png", "4.png"]
+    assert "% of the scale; the levels it uses counts" in sliver
+    assert "noise 0.0" in noisy
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["warnings"], [part["warnings"] for part in manifest["parts"]]) == (2, [1, 1])
+    plain = run_without([], "predict", "--run", str(judged), "--out", str(tmp_path / "plain"), str(archive))
+    said = [line.replace(f"warning: {archive}/", "") for line in plain.stderr.splitlines()]
+    assert said == [sliver, noisy]
+    before = parts_of(tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").unlink()
+    (tmp_path / "out" / "warnings.csv").unlink()
+    assert predict(judged, archive, tmp_path / "out").exit_code == 0
+    assert parts_of(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("failure", range(1, 10, 2))
