@@ -18,8 +18,8 @@ import numpy as np
 from data.console import console, progress
 from data.radiograph import find_radiographs, read_radiograph, write_radiograph
 from data.synthesis.phantom import make_phantom
-from detectors.decisions.familiarity import Watch, learn
-from detectors.runs.prediction import Predictor
+from detectors.decisions.familiarity import Watch, learn, watch
+from detectors.runtime.opening import open_predictor
 
 SIZE, PART, COPIES, TESTED, SPLITS = (384, 288), (21, 17), 100, 12, 20
 RATES = (0.05, 0.1)
@@ -33,13 +33,13 @@ def moved(pixels: np.ndarray, rng: np.random.Generator, noise: float = 0.008) ->
     return (laid + rng.normal(0, noise, laid.shape)).clip(0, 1).astype(np.float32)
 
 
-def features_of(watch: Watch, pictures: list[np.ndarray], folder: Path) -> np.ndarray:
+def features_of(detector: Watch, pictures: list[np.ndarray], folder: Path) -> np.ndarray:
     """Return the features of pictures as they are read from files."""
-    watch.features.clear()
+    features = []
     for pixels in pictures:
         write_radiograph(folder / "one.png", pixels, 8)
-        watch.find(read_radiograph(folder / "one.png"), with_map=False)
-    return np.array(watch.features)
+        features.append(detector.find(read_radiograph(folder / "one.png"), with_map=False).features)
+    return np.array(features)
 
 
 @click.command()
@@ -47,7 +47,7 @@ def features_of(watch: Watch, pictures: list[np.ndarray], folder: Path) -> np.nd
 @click.option("--learn", "known", type=click.Path(path_type=Path), help="Radiographs to learn from.")
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 def main(run: Path, known: Path | None, folders: tuple[Path, ...]) -> None:
-    watch, rng = Watch(Predictor(run)), np.random.default_rng(0)
+    detector, rng = watch(open_predictor(run)[0]), np.random.default_rng(0)
     if known is None:
         part = make_phantom("castings", *PART, size=SIZE).pixels
         own = [moved(part, rng) for _ in range(COPIES)]
@@ -68,7 +68,7 @@ def main(run: Path, known: Path | None, folders: tuple[Path, ...]) -> None:
     features = {}
     with tempfile.TemporaryDirectory() as scratch, progress(transient=True) as bar:
         for name in bar.track(list(sets)):
-            features[name] = features_of(watch, sets[name], Path(scratch))
+            features[name] = features_of(detector, sets[name], Path(scratch))
     learned = features["the same"]
     for rate in RATES:
         alarms: dict[str, list[float]] = {name: [] for name in features}

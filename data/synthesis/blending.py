@@ -14,9 +14,9 @@ from scipy.sparse import diags, eye, kron
 from scipy.sparse.linalg import splu
 
 from data.errors import InputError
+from data.noise_level import noise_level
 from data.patch_files import read_patches
 from data.synthesis.ellipsoid import Cavity
-from data.synthesis.superposition import noise_level
 
 CALM = 1.0  # pixels; the blur that keeps the patch's own noise out of the change
 FOOT = 0.1  # share of the peak below which a change is taken for background

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from data.coco import read_coco
+from data.noise_level import noise_level
 from data.synthesis.blending import change_cavity, read_changes
 from data.synthesis.casting_parts import texture
 from data.synthesis.ellipsoid import Cavity, Ellipsoids, Projection, project, random_rotations
@@ -17,7 +18,6 @@ from data.synthesis.superposition import (
     AttenuationModel,
     estimate_unsharpness,
     matching_noise,
-    noise_level,
     reach_of,
     window_of,
 )

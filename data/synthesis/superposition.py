@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from data.errors import InputError
+from data.noise_level import noise_level
 from data.synthesis.ellipsoid import Cavity
 from data.synthesis.gradient import gradient_magnitude
 
@@ -115,19 +116,6 @@ def estimate_unsharpness(pixels: np.ndarray) -> float:
     # Without the first, protecting blur, and without that of a difference over two pixels.
     variance = ratio**2 / (1 - ratio**2) - 0.25 - 1 / 3
     return float(np.clip(np.sqrt(max(float(np.quantile(variance, 0.1)), 0.0)), 0.4, 4.0))
-
-
-def noise_level(pixels: np.ndarray) -> float:
-    """Return the standard deviation of the noise of a patch `[H, W]`, from second differences, robustly.
-
-    Plane and gently bent backgrounds cancel. Patches smaller than 3 x 3 have level 0.
-    """
-    image = np.asarray(pixels, dtype=np.float32)
-    if min(image.shape) < 3:
-        return 0.0
-    across = image[:, :-2] - 2 * image[:, 1:-1] + image[:, 2:]
-    both = across[:-2] - 2 * across[1:-1] + across[2:]  # variance 36 times that of white noise
-    return float(np.median(np.abs(both)) / 0.6745 / 6)
 
 
 def matching_noise(patch: np.ndarray, gain: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,27 +7,26 @@ are few radiographs (Chen et al. 2010). The distance that raises the alarm comes
 """
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.files import atomic_path, write_json
+from data.noise_level import noise_level
 from data.radiograph import Radiograph
 from data.records import Category
-from data.synthesis.superposition import noise_level
-from detectors.runs.predict_files import Findings
-from detectors.runs.prediction import Predictor
+from detectors.runs.predict_files import FileDetector, Findings, ParallelDetector
+from detectors.runtime.predictor import ExportedPredictor
 
 LEAST_DEVIATION = 0.01  # of the mean, that a feature is taken to have
 FEWEST = 10  # radiographs that mean and covariance come from
 GRAY_QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+NO_BACKBONE = "this model has no backbone with features to learn; leave normal.npz out, or use a detector of boxes"
 ARRAYS = {"mean": 1, "scale": 1, "precision": 2, "threshold": 0, "rate": 0, "learned": 0, "held_out": 0}
 
 Floats = NDArray[np.float64]
@@ -135,65 +134,67 @@ def gray_features(pixels: np.ndarray) -> Floats:
 
 
 class Watch:
-    """A predictor that also says how unlike each radiograph is; used where `predict_files` takes a detector.
+    """A detector whose findings have the features of the whole radiograph; used where `predict_files` takes one.
 
-    Args:
-        predictor: of a run whose model has a backbone. Raises InputError for another one.
-        familiar: what was learned, None while learning.
-
-    `features` collects those of every radiograph, float64 [F] each, `distances` how unlike they are.
-
+    `detector` is one whose findings say what the model saw, such as an exported model of boxes.
     """
 
-    def __init__(self, predictor: Predictor, familiar: Familiar | None = None) -> None:
-        if not isinstance(getattr(getattr(predictor, "model", None), "backbone", None), torch.nn.Module):
-            raise InputError(
-                "this model has no backbone with features to learn; leave normal.npz out, or use a detector of boxes"
-            )
-        self.predictor, self.familiar = predictor, familiar
-        self.window = predictor.window
-        self.categories: list[Category] = predictor.categories
-        self.model = predictor.model
-        self.features: list[Floats] = []
-        self.distances: list[float] = []
+    def __init__(self, detector: FileDetector) -> None:
+        self.detector = detector
+        self.window = detector.window
+        self.categories: list[Category] = detector.categories
 
     def find(self, radiograph: Radiograph, with_map: bool = True) -> Findings:
-        """Return the detections in one radiograph, and note its features."""
-        with _watched(self.predictor.model) as seen:
-            found = self.predictor.find(radiograph, with_map)
-        self.features.append(np.concatenate([np.mean(seen, axis=0), gray_features(radiograph.pixels)]))
-        if self.familiar is not None:
-            self.distances.append(float(self.familiar.distance(self.features[-1][None])[0]))
-        return found
+        """Return the findings in one radiograph, its gray values among the features."""
+        found = self.detector.find(radiograph, with_map)
+        assert found.features is not None
+        return replace(found, features=np.concatenate([found.features, gray_features(radiograph.pixels)]))
 
 
-@contextmanager
-def _watched(model: Any) -> Iterator[list[Floats]]:
-    """Collect mean and deviation of every channel of the finest map that the backbone makes, float64 [2 C]."""
-    seen: list[Floats] = []
+class ParallelWatch(Watch):
+    """The same of a detector that works on several radiographs at once."""
 
-    def note(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        first = next(iter(output.values())) if isinstance(output, Mapping) else output
-        first = first[0] if isinstance(first, list | tuple) else first
-        values = first.detach().double().mean(dim=0)  # mirror images of the same radiograph
-        pooled = torch.cat([values.mean(dim=(1, 2)), values.std(dim=(1, 2))])
-        seen.append(pooled.cpu().numpy())
+    detector: ParallelDetector
 
-    handle = model.backbone.register_forward_hook(note)
-    try:
-        yield seen
-    finally:
-        handle.remove()
+    def prepare_for(self, count: int) -> int:
+        """Get ready for so many radiographs, and return how many threads may call `find` at the same time."""
+        return self.detector.prepare_for(count)
 
 
-def write_alarms(path: Path, watch: Watch, images: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Write `alarms.json` on the radiographs that a watch has seen, in their order; return which raised the alarm."""
-    familiar = watch.familiar
-    assert familiar is not None
-    alarms = [distance > familiar.threshold for distance in watch.distances]
-    rows = [
-        {"image_id": image["id"], "file_name": image["file_name"], "distance": distance, "alarm": alarm}
-        for image, distance, alarm in zip(images, watch.distances, alarms, strict=True)
-    ]
-    write_json(path, {"threshold": familiar.threshold, "rate": familiar.rate, "radiographs": rows}, indent=1)
-    return alarms
+def watch(predictor: Any) -> Watch:
+    """Return a watch over what detects with a run or an exported model.
+
+    Raises InputError for a model that does not detect boxes: it has no backbone with features.
+    """
+    if isinstance(predictor, ExportedPredictor):
+        if predictor.folder.form != "boxes":
+            raise InputError(f"{predictor.folder.path}: {NO_BACKBONE}")
+        return ParallelWatch(predictor)
+    from detectors.decisions.backbone_features import BackboneFeatures  # which needs PyTorch
+
+    return Watch(BackboneFeatures(predictor))
+
+
+class Alarms:
+    """Collects how unlike radiographs are, in the order in which it is told of the findings in them."""
+
+    def __init__(self, familiar: Familiar) -> None:
+        self.familiar = familiar
+        self.distances: list[float] = []
+
+    def add(self, found: Findings) -> None:
+        """Note one radiograph. Raises InputError where another detector has seen it."""
+        assert found.features is not None
+        self.distances.append(float(self.familiar.distance(found.features[None])[0]))
+
+    def write(self, path: Path, images: Sequence[Mapping[str, Any]]) -> list[bool]:
+        """Write `alarms.json` on these radiographs, in the same order; return which raised the alarm."""
+        alarms = [distance > self.familiar.threshold for distance in self.distances]
+        rows = [
+            {"image_id": image["id"], "file_name": image["file_name"], "distance": distance, "alarm": alarm}
+            for image, distance, alarm in zip(images, self.distances, alarms, strict=True)
+        ]
+        write_json(
+            path, {"threshold": self.familiar.threshold, "rate": self.familiar.rate, "radiographs": rows}, indent=1
+        )
+        return alarms

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detectors.boxes.center_net import MIRRORS, PRIOR_SIZE, CenterNet
 from detectors.boxes.center_net_layers import COARSEST, STRIDE
 from detectors.export.layers import Size, exported_encoding, length_of, pad_to_multiple, rescaled, size_of
+from detectors.map_features import map_features
 
 
 class CenterNetGraph(nn.Module):
@@ -21,8 +22,8 @@ class CenterNetGraph(nn.Module):
         self.encode = exported_encoding(model.backbone.encode)
         self.model.backbone.encode = nn.Identity()  # type: ignore[assignment]
 
-    def forward(self, image: Tensor, candidates: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return boxes [1, n, 4] in pixels within the radiograph, scores [1, n] and labels int64 [1, n].
+    def forward(self, image: Tensor, candidates: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return boxes [1, n, 4] in pixels within the radiograph, scores [1, n], labels int64 [1, n], features [2 C].
 
         Args:
             image: float32 [1, 1, H, W] in [0, 1].
@@ -37,7 +38,8 @@ class CenterNetGraph(nn.Module):
         channels = self.encode(pad_to_multiple(small, COARSEST))
         mirrors = MIRRORS[config.flip_test]
         views = [flipped(channels, axes) for axes, _ in mirrors]
-        heat, sides = self.model.maps(torch.cat(views) if len(views) > 1 else channels)
+        seen = self.model.backbone(torch.cat(views) if len(views) > 1 else channels)["0"]
+        heat, sides = self.model.heat(seen), self.model.sides(seen)
         heat = torch.sigmoid(heat)
         if len(mirrors) > 1:
             pairs = [(k, axes, list(order)) for k, (axes, order) in enumerate(mirrors)]
@@ -61,7 +63,8 @@ class CenterNetGraph(nn.Module):
         boxes = torch.stack([clamp(left, width), clamp(top, height), clamp(right, width), clamp(bottom, height)], dim=1)
         sizes = ((boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)).sqrt()
         scores = scores * (sizes / PRIOR_SIZE).clamp(max=1) ** config.size_prior
-        return boxes[None], scores, torch.div(places, rows * columns, rounding_mode="floor") + 1
+        labels = torch.div(places, rows * columns, rounding_mode="floor") + 1
+        return boxes[None], scores, labels, map_features(seen)
 
 
 def flipped(images: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,7 @@ from detectors.segmentation.weld_fcn import WeldFCN
 
 OPSET = 17
 OUTPUTS: dict[Form, list[str]] = {
-    "boxes": ["boxes", "scores", "labels"],
+    "boxes": ["boxes", "scores", "labels", "features"],
     "window_map": ["values"],
     "pixel_map": ["values"],
 }
@@ -180,7 +180,7 @@ def write_onnx(graph: Graph, path: Path) -> None:
         axes["image"] |= {2: "height", 3: "width"}
     outputs = OUTPUTS[graph.form]
     if graph.form == "boxes":
-        axes |= {name: {0: "batch", 1: "candidates"} if graph.fixed_size else {1: "candidates"} for name in outputs}
+        axes |= {name: {0: "batch", 1: "candidates"} if graph.fixed_size else {1: "candidates"} for name in outputs[:3]}
     elif graph.form == "window_map":
         axes["values"] = {0: "rows", 1: "columns"}
     else:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from detectors.boxes.ssd import SSD
 from detectors.export.center_net import clamp
 from detectors.export.layers import Size, exported_encoding, length_of, size_of
+from detectors.map_features import map_features
 
 
 class SSDGraph(nn.Module):
@@ -19,8 +20,8 @@ class SSDGraph(nn.Module):
         base = self.model.backbone.base
         base.input_encoding = exported_encoding(base.input_encoding)  # type: ignore[arg-type]
 
-    def forward(self, image: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return boxes [N, n, 4] in pixels within the tile, scores [N, n] and labels int64 [N, n].
+    def forward(self, image: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return boxes [N, n, 4] in pixels within the tile, scores [N, n], labels int64 [N, n] and features [2 C].
 
         Args:
             image: float32 [N, 1, H, W] in [0, 1].
@@ -41,7 +42,7 @@ class SSDGraph(nn.Module):
         height, width = size_of(image)
         x1, y1, x2, y2 = decoded.unbind(-1)
         edges = [clamp(x1, width), clamp(y1, height), clamp(x2, width), clamp(y2, height)]
-        return torch.stack(edges, dim=-1), best, places % classes + 1
+        return torch.stack(edges, dim=-1), best, places % classes + 1, map_features(maps[0])
 
     def _default_boxes(self, maps: list[Tensor]) -> Tensor:
         """Return every default box, float32 [P, 4], as `detectors.boxes.default_boxes` orders them."""

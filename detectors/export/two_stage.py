@@ -12,6 +12,7 @@ from detectors.boxes.rfcn import PositionSensitiveVotes, RFCNConfig
 from detectors.boxes.two_stage import TwoStageDetector
 from detectors.export.center_net import clamp
 from detectors.export.layers import Size, exported_encoding, length_of, pad_to_multiple, size_of
+from detectors.map_features import map_features
 
 LARGEST_LOG = math.log(1000 / 16)  # torchvision's bound of a box's growth
 LEAST_PROPOSAL = 1e-3  # pixels, as torchvision has it
@@ -37,8 +38,8 @@ class TwoStageGraph(nn.Module):
         proposals_before_nms: Tensor,
         scaled_height: Size = None,
         scaled_width: Size = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return boxes [1, n, 4] in pixels within the radiograph, scores [1, n] and labels int64 [1, n].
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return boxes [1, n, 4] in pixels within the radiograph, scores [1, n], labels int64 [1, n], features [2 C].
 
         Args:
             image: float32 [1, 1, H, W] in [0, 1].
@@ -66,7 +67,8 @@ class TwoStageGraph(nn.Module):
         x1, x2 = clamp(x1, columns) * across, clamp(x2, columns) * across
         y1, y2 = clamp(y1, rows) * down, clamp(y2, rows) * down
         labels = torch.arange(1, classes + 1).expand(length_of(scores, 0), classes)
-        return torch.stack([x1, y1, x2, y2], dim=-1).reshape(1, -1, 4), scores.reshape(1, -1), labels.reshape(1, -1)
+        boxes = torch.stack([x1, y1, x2, y2], dim=-1).reshape(1, -1, 4)
+        return boxes, scores.reshape(1, -1), labels.reshape(1, -1), map_features(maps[0])
 
     def _propose(self, maps: list[Tensor], rows: Size, columns: Size, most: Tensor, before: Tensor) -> Tensor:
         """Return the proposals, float32 [R, 4] in pixels of the scaled image."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from data.radiograph import find_radiographs, read_radiograph
 from data.synthesis.phantom import make_phantom
 from detectors.config.experiment import ExperimentConfig
 from detectors.config.window import gray_window
+from detectors.decisions.spoken import MISSES_FILE, NORMAL_FILE
 from detectors.export.graph import OPSET, Graph, build_graph, write_onnx
 from detectors.export.layers import encoding_names
 from detectors.export.parity import Parity, compare_answers
@@ -98,6 +100,11 @@ def export_run(
         card["parity"] = {"share": parity.share, **vars(parity)}
         write_card(folder, card)
         if int8 is None:
+            # What was learned of the run holds for its float32 model, and is no part of it: it may be learned anew. 8
+            # bits have scores and features of their own.
+            for name in (NORMAL_FILE, MISSES_FILE):
+                if run.is_dir() and (run / name).is_file():
+                    shutil.copyfile(run / name, folder / name)
             return Export(parity)
         outcome = quantize_exported(folder, encoding_names(graph.module), config, int8)
         write_card(folder, card | {"precision": "int8", "int8": outcome.as_fields()})

@@ -38,11 +38,14 @@ class Findings:
     Attributes:
         detections: `boxes` float32 [M, 4] in pixels, `scores` [M], `labels` [M].
         values: the defect probability of every pixel, float32 [H, W] in [0, 1]; None from models without a heat map.
+        features: what the model saw, mean and deviation of each channel of its finest map, float64 [2 C]; None where it
+            does not tell. See `detectors.decisions.familiarity`.
 
     """
 
     detections: dict[str, np.ndarray]
     values: np.ndarray | None = None
+    features: np.ndarray | None = None
 
 
 class FileDetector(Protocol):
@@ -73,6 +76,7 @@ def predict_files(
     overlays: bool = True,
     heat_maps: bool = True,
     limits: QualityLimits | None = None,
+    on_found: Callable[[Findings], object] = lambda found: None,
 ) -> tuple[list[dict], list[dict]]:
     """Detect in files and folders; write `detections.json`, `images.json` and pictures into `out`.
 
@@ -88,6 +92,7 @@ def predict_files(
         overlays: whether to draw.
         heat_maps: whether to keep and draw heat maps, where the model has them.
         limits: the image quality that the detector was judged on; a line warns of radiographs that are worse.
+        on_found: is told of the findings in each radiograph, in their order.
 
     Returns:
         The image records (id, file_name, width, height, pixel_size_mm where known) and the COCO results.
@@ -109,6 +114,7 @@ def predict_files(
         for index, (file, name, (radiograph, found)) in enumerate(zip(files, names, detected, strict=True), start=1):
             notes.add(file, radiograph)
             quality.add(file, radiograph.pixels)
+            on_found(found)
             images.append(_record(index, file, radiograph))
             results += coco_results(index, found.detections, predictor.categories)
             writer.submit(_write_pictures, radiograph, found, threshold, staged, name, overlays)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.caps import grown, raised
 from detectors.nms import nms
@@ -25,7 +26,7 @@ class BoxDecoder:
 
     Args:
         run: from images float32 [N, 1, H, W] and the numbers that the graph asks for to boxes [N, n, 4],
-            scores [N, n] and labels [N, n].
+            scores [N, n], labels [N, n] and features [2 C].
         decoding: of the card: `counts` (names and numbers for 768 x 572 pixels), `detections_per_image`,
             `grows_with_area`, `score_threshold`, `least_side`, `nms_iou`, `tile` with `size`, `stride`, `batch`, and
             where the model has them `scale` (`noise_limit`, `coarsest`) and `resize` (`min_size`, `max_size`).
@@ -44,8 +45,11 @@ class BoxDecoder:
         cap = self.decoding["detections_per_image"]
         return raised(grown(cap, height, width) if self.decoding["grows_with_area"] else cap, self.detections_asked_for)
 
-    def __call__(self, pixels: np.ndarray) -> Found:
-        """Return the detections of one radiograph float32 [H, W] in [0, 1], best first."""
+    def __call__(self, pixels: np.ndarray) -> tuple[Found, NDArray[np.float64]]:
+        """Return the detections of one radiograph float32 [H, W] in [0, 1], best first, and its features [2 C].
+
+        Those of a radiograph in tiles are the mean over its batches.
+        """
         tile = self.decoding["tile"]
         height, width = pixels.shape
         cap = self.detection_cap(height, width)
@@ -56,10 +60,10 @@ class BoxDecoder:
                 counts["scale"] = working_scale(pixels, **self.decoding["scale"])
             if self.decoding.get("resize"):
                 counts |= scaled_size(height, width, **self.decoding["resize"])
-            (found,) = self._candidates(pixels[None, None], counts)
-            return suppress(clip(found, height, width), self.decoding["nms_iou"], cap)
+            (found,), features = self._candidates(pixels[None, None], counts)
+            return suppress(clip(found, height, width), self.decoding["nms_iou"], cap), features
         counts = {name: max(n, self.detections_asked_for or 0) for name, n in self.decoding["counts"].items()}
-        parts = []
+        parts, seen = [], []
         size = tile["size"]
         padded = np.pad(pixels, ((0, max(0, size - height)), (0, max(0, size - width))), mode="edge")
         corners = [
@@ -68,7 +72,9 @@ class BoxDecoder:
         for first in range(0, len(corners), tile["batch"]):
             group = corners[first : first + tile["batch"]]
             tiles = np.stack([padded[y : y + size, x : x + size] for x, y in group])[:, None]
-            for (x, y), found in zip(group, self._candidates(tiles, counts), strict=True):
+            candidates, features = self._candidates(tiles, counts)
+            seen.append(features)
+            for (x, y), found in zip(group, candidates, strict=True):
                 inner = (x > 0, y > 0, x + size < width, y + size < height)
                 parts.append(_place(clip(found, size, size), x, y, inner, size))
         merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -76,15 +82,17 @@ class BoxDecoder:
         merged = take(merged, best)
         merged = take(merged, ~_gives_way(merged))
         del merged["cut"]
-        return suppress(clip(merged, height, width), self.decoding["nms_iou"], cap)
+        return suppress(clip(merged, height, width), self.decoding["nms_iou"], cap), np.mean(seen, axis=0)
 
-    def _candidates(self, images: np.ndarray, counts: Mapping[str, int]) -> Iterator[Found]:
-        """Yield what of each image's candidates scores enough and is no sliver."""
-        boxes, scores, labels = self.run(images, counts)
+    def _candidates(self, images: np.ndarray, counts: Mapping[str, int]) -> tuple[list[Found], NDArray[np.float64]]:
+        """Return what of each image's candidates scores enough and is no sliver, and the features of all of them."""
+        boxes, scores, labels, features = self.run(images, counts)
+        found = []
         for box, score, label in zip(boxes, scores, labels, strict=True):
             sides = (box[:, 2:] - box[:, :2]).min(axis=1, initial=np.inf)
             keep = np.logical_and(score > self.decoding["score_threshold"], sides >= self.decoding["least_side"])
-            yield {"boxes": box[keep], "scores": score[keep], "labels": label[keep]}
+            found.append({"boxes": box[keep], "scores": score[keep], "labels": label[keep]})
+        return found, features.astype(np.float64)
 
 
 def scaled_size(height: int, width: int, min_size: int, max_size: int) -> dict[str, int]:

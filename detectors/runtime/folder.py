@@ -14,7 +14,7 @@ from data.records import Category
 CARD = "model_card.json"
 GRAPH = "model.onnx"
 SUMS = "SHA256SUMS"
-VERSION = 1
+VERSION = 2
 """Of the folder's layout. It is raised when an older toolkit could not run what a newer one writes."""
 
 Form = Literal["boxes", "window_map", "pixel_map"]

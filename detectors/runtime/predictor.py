@@ -109,10 +109,10 @@ class ExportedPredictor:
 
     def in_pixels(self, pixels: NDArray[np.float32], with_map: bool = True) -> Findings:
         """Return what the model finds in gray values float32 [H, W] after the window."""
-        found = self.model(pixels)
-        if isinstance(found, tuple):
-            return Findings(found[0], found[1] if with_map else None)
-        return Findings(found)
+        found, seen = self.model(pixels)
+        if self.folder.form == "boxes":
+            return Findings(found, features=seen)
+        return Findings(found, seen if with_map else None)
 
     def _run(self, images: np.ndarray, counts: Mapping[str, int]) -> list[np.ndarray]:
         """Run the graph, unless it would take more memory than there is, in which case a process may just be killed."""

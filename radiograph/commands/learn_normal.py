@@ -10,7 +10,8 @@ from radiograph.command import PATH, Command, max_pixels_option
 
 
 @click.command(cls=Command)
-@click.option("--run", default=Path("casting"), type=PATH, metavar="RUN", help="A run, or packaged weights.")
+@click.option("--run", default=Path("casting"), type=PATH, metavar="RUN",
+              help="A run, an exported model of boxes, or packaged weights.")  # fmt: skip
 @click.option("--out", type=PATH, metavar="FILE", help="File to write; by default normal.npz in the run's folder.")
 @click.option("--false-alarms", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
               help="Share of such radiographs that may raise the alarm.")  # fmt: skip
@@ -26,19 +27,19 @@ def main(run: Path, out: Path | None, false_alarms: float, paths: tuple[Path, ..
 
     from data.console import progress
     from data.radiograph import find_radiographs
-    from detectors.decisions.familiarity import Watch, learn, write_familiar
+    from detectors.decisions.familiarity import learn, watch, write_familiar
     from detectors.decisions.spoken import NORMAL_FILE
-    from detectors.runs.prediction import Predictor
-    from detectors.runs.reading import read_sized
+    from detectors.runs.predict_files import detect_in_files
+    from detectors.runtime.opening import open_predictor
 
     if out is None and not run.is_dir():
         raise InputError(f"{run}: has no folder of its own; give --out FILE, and the same to predict as --normal")
-    watch = Watch(Predictor(run))
+    watched = watch(open_predictor(run)[0])
     files = find_radiographs(paths)
     with progress(transient=True) as bar:
-        for file in bar.track(files, description="looking"):
-            watch.find(read_sized(file, watch.window), with_map=False)
-    found = learn(np.array(watch.features), false_alarms)
+        seen = bar.track(detect_in_files(watched, files, with_map=False), total=len(files), description="looking")
+        features = [findings.features for _, findings in seen]
+    found = learn(np.array(features), false_alarms)
     path = out or run / NORMAL_FILE
     write_familiar(path, found)
     console.print(

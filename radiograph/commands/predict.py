@@ -108,18 +108,19 @@ def main(
     lowest = own_threshold if threshold is None else threshold
     own_normal = (run if run.is_dir() else run.parent) / NORMAL_FILE
     normal = own_normal if normal is None and own_normal.is_file() else normal
-    watch = None
-    if normal is not None:
-        from detectors.decisions.familiarity import Watch, read_familiar, write_alarms
-
-        watch = Watch(predictor, read_familiar(normal))
     files = [Path(path) for path in paths]
-    records, results = predict_files(watch or predictor, files, out, lowest, overlays, heat_maps, read_limits(run))
     alarms: list[bool] = []
-    if watch is None:
+    if normal is None:
+        records, results = predict_files(predictor, files, out, lowest, overlays, heat_maps, read_limits(run))
         (out / ALARMS_FILE).unlink(missing_ok=True)
     else:
-        alarms = write_alarms(out / ALARMS_FILE, watch, records)
+        from detectors.decisions.familiarity import Alarms, read_familiar, watch
+
+        unlikeness = Alarms(read_familiar(normal))
+        records, results = predict_files(
+            watch(predictor), files, out, lowest, overlays, heat_maps, read_limits(run), unlikeness.add
+        )
+        alarms = unlikeness.write(out / ALARMS_FILE, records)
     table = Table("radiograph", "defects", "highest score", title=f"score at least {lowest:.3f}")
     scores: dict[int, list[float]] = {image["id"]: [] for image in records}
     for result in results:

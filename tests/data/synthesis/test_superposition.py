@@ -8,7 +8,6 @@ from data.synthesis.superposition import (
     AttenuationModel,
     estimate_unsharpness,
     matching_noise,
-    noise_level,
     superimpose,
 )
 
@@ -101,13 +100,6 @@ def test_unsharpness_is_read_off_the_sharpest_edges(sigma):
     scene += np.random.default_rng(0).normal(0, 0.004, scene.shape).astype(np.float32)
     assert estimate_unsharpness(scene) == pytest.approx(sigma, rel=0.2)
     assert estimate_unsharpness(np.full((50, 50), 0.5, np.float32)) == 1.0
-
-
-def test_noise_level_overlooks_the_background():
-    rng = np.random.default_rng(0)
-    plane = np.linspace(0, 1, 80, dtype=np.float32)[None] * np.linspace(0.2, 1, 60, dtype=np.float32)[:, None]
-    assert noise_level(plane + rng.normal(0, 0.02, plane.shape)) == pytest.approx(0.02, rel=0.1)
-    assert noise_level(np.zeros((2, 9))) == 0
 
 
 def test_matching_noise_fills_up_what_quantum_noise_misses():

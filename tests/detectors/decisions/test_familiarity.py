@@ -6,11 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from exported_models import TINY_CENTER_NET, export_model, save_run
+from missing_packages import run_without
 
 from data.errors import InputError
 from data.radiograph import write_radiograph
 from data.synthesis.phantom import make_phantom
-from detectors.decisions.familiarity import learn, read_familiar, shrunk_covariance, write_familiar
+from detectors.boxes.center_net import CenterNetConfig
+from detectors.decisions.familiarity import learn, read_familiar, shrunk_covariance, watch, write_familiar
+from detectors.export.write import export_run
+from detectors.patches.xnet import XnetV2Config
+from detectors.runtime.predictor import ExportedPredictor
 from radiograph.commands.accept import main as accept
 from radiograph.commands.learn_normal import main as learn_normal
 from radiograph.commands.predict import main as predict
@@ -65,6 +71,39 @@ def test_files_are_read_back_or_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", **{**vars(found), "scale": np.zeros(3)})
     with pytest.raises(InputError, match="do not fit"):
         read_familiar(tmp_path / "other.npz")
+
+
+def test_exported_models_raise_the_alarm_without_torch(tmp_path: Path) -> None:
+    """Learned and raised with ONNX Runtime alone; and what was learned of the run itself goes with its export."""
+    save_run(tmp_path / "run", CenterNetConfig(**TINY_CENTER_NET))
+    for k in range(40):
+        pixels = make_phantom("castings", 1, k, style="easy", family="wheel", size=(96, 64)).pixels
+        write_radiograph(tmp_path / "own" / f"{k}.png", pixels, 8)
+    write_radiograph(tmp_path / "film.png", make_phantom("welds", 1, 0, size=(96, 64)).pixels, 8)
+    rate = ["--false-alarms", "0.1", str(tmp_path / "own")]
+    assert CliRunner().invoke(learn_normal, ["--run", str(tmp_path / "run"), *rate]).exit_code == 0
+    export_run(tmp_path / "run", tmp_path / "exported")
+    paths = [str(tmp_path / "film.png"), str(tmp_path / "own")]
+    rows = []
+    for again in (False, True):
+        if again:
+            learned = run_without(["torch", "cv2"], "learn-normal", "--run", str(tmp_path / "exported"), *rate)
+            assert learned.returncode == 0, learned.stderr
+        said = run_without(
+            ["torch", "cv2"], "predict", "--run", str(tmp_path / "exported"), "--out", str(tmp_path / "out"), *paths
+        )
+        assert said.returncode == 0, said.stderr
+        rows.append(json.loads((tmp_path / "out" / "alarms.json").read_text())["radiographs"])
+        assert Path(rows[-1][0]["file_name"]).name == "film.png"
+        assert rows[-1][0]["alarm"]
+        assert sum(row["alarm"] for row in rows[-1][1:]) < 12
+    assert [row["distance"] for row in rows[0]] == pytest.approx([row["distance"] for row in rows[1]], rel=0.2)
+
+
+def test_a_map_has_no_features_to_learn(tmp_path: Path) -> None:
+    export_model(tmp_path, XnetV2Config(), base="xnet_v2")
+    with pytest.raises(InputError, match="exported: this model has no backbone with features"):
+        watch(ExportedPredictor(tmp_path / "exported"))
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from detectors.boxes.center_net import CenterNetConfig
 from detectors.boxes.faster_rcnn import FasterRCNNConfig
 from detectors.boxes.rfcn import RFCNConfig
 from detectors.boxes.ssd import SSDConfig
+from detectors.decisions.backbone_features import watched
 from detectors.export import layers
 from detectors.export.graph import NOT_EXPORTED
 from detectors.export.parity import compare_answers
@@ -93,6 +94,16 @@ def check_parity(model: nn.Module, exported: ExportedPredictor, least: int) -> N
     assert parity.share > 0.98
 
 
+def check_features(model: nn.Module, exported: ExportedPredictor) -> None:
+    """Assert that an exported model tells what the hook on its model's backbone sees."""
+    for pixels in (phantom(96, 128), phantom(101, 67), noisy(97, 150)):
+        with torch.no_grad(), watched(model) as seen:
+            model([torch.from_numpy(pixels)[None]])
+        features = exported.in_pixels(pixels).features
+        assert features is not None
+        assert features == pytest.approx(np.mean(seen, axis=0), abs=2e-4, rel=2e-3)
+
+
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SECTIONS])
 def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> None:
     model = export_model(
@@ -100,6 +111,8 @@ def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> 
     )
     exported = ExportedPredictor(tmp_path / "exported")
     check_parity(model, exported, least=3 if name in MAPS else 20)
+    if name not in MAPS:
+        check_features(model, exported)
     card = json.loads((tmp_path / "exported" / "model_card.json").read_text())
     assert card["parity"]["share"] > 0.98
     assert card["multiply_adds"]["count"] > 0

@@ -67,8 +67,8 @@ def test_a_missing_file_is_refused(exported: Path) -> None:
 
 
 def test_another_version_is_refused(exported: Path) -> None:
-    change_card(exported, version=2)
-    assert "exported in version 2" in one_line(exported)
+    change_card(exported, version=1)
+    assert "exported in version 1" in one_line(exported)
 
 
 def test_a_foreign_card_is_refused(exported: Path) -> None:
