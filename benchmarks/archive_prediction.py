@@ -161,8 +161,7 @@ def plot(records: tuple[Path, ...], out: Path) -> None:
     for path in records:
         record = json.loads(path.read_text())
         times, sizes = np.array(record["memory"]).T
-        label = names[record["engine"]].format(record["workers"])
-        axes.plot(times, sizes / 2**20, label=f"{label}: {record['per_second']:.0f} radiographs/s")
+        axes.plot(times, sizes / 2**20, label=names[record["engine"]].format(record["workers"]))
     axes.set(xlabel="seconds", ylabel="resident memory of all processes, MB", ylim=(0, None))
     axes.legend(frameon=False)
     figure.savefig(out, dpi=110)
