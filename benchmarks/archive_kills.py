@@ -115,9 +115,8 @@ def main(archive: Path, run: Path, kills: int, seed: int, victims: tuple[str, ..
             for batch in read_part(path, DETECTIONS, ["file"])
         )
         check_each_once(folder / "whole", count)
-        console.print(
-            f"undisturbed: {count} radiographs in {len(part_paths(folder / 'whole' / 'detections'))} parts, {seconds:.0f} s"
-        )
+        number = len(part_paths(folder / "whole" / "detections"))
+        console.print(f"undisturbed: {count} radiographs in {number} parts, {seconds:.0f} s")
         while deaths < kills:
             folders += 1
             out, done = folder / f"killed-{folders}", False
