@@ -1,12 +1,13 @@
 """Static quantization of a graph to 8-bit integers: ranges from calibration, QDQ pairs around all but some layers.
 
-ONNX Runtime's scheme for x86: unsigned activations, signed weights with one scale a channel. What turns gray values
+ONNX Runtime's scheme for x86: unsigned activations, signed weights with one scale a channel; biases are corrected
+(`detectors.export.bias_correction`). What turns gray values
 into channels stays in float, and so do the first layers (their few input channels cost much to quantize and gain
 nothing) and the last ones before a choice among candidates (their output is the score itself).
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-Feeds = Mapping[str, np.ndarray]
+from detectors.export.bias_correction import BiasCorrection, Feeds
 
 LAYERS = ("Conv", "Gemm")
 CHOICES = ("TopK", "NonMaxSuppression")
@@ -52,6 +53,8 @@ class Quantizer:
             calibrator.collect_data(_Reader(feeds))
             self._ranges = calibrator.compute_data()
         self.ranked = self._by_noise(model, feeds[:2], scratch / "power.onnx")
+        inner = [name for name in self.layers if name not in self.edges]
+        self._correction = BiasCorrection(model, inner, feeds, scratch)
 
     def write(self, path: Path, kept: Iterable[str]) -> None:
         """Write the graph with all layers but the kept ones in 8 bits."""
@@ -64,7 +67,9 @@ class Quantizer:
                 [*chosen, *relus], [], [*LAYERS, "Relu"], {},
             )  # fmt: skip
             quantizer.quantize_model()
-            quantizer.model.save_model_to_file(str(path), False)
+        model = quantizer.model.model
+        self._correction.apply(model)
+        onnx.save(model, path)
 
     def _by_noise(self, model: ModelProto, feeds: Sequence[Feeds], path: Path) -> list[str]:
         """Return the layers that are no edges, those first that rounding puts most noise into.
