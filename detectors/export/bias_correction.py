@@ -36,7 +36,7 @@ class BiasCorrection:
         self.feeds = [feeds[k * len(feeds) // count] for k in range(count)]
         self.scratch = scratch
         named = {node.name: node for node in model.graph.node}
-        self.layers = [name for name in layers if len(named[name].input) == 3]
+        self.layers = [name for name in layers if len(named[name].input) == 3]  # before group norm there are no biases
         self.means = dict(zip(self.layers, self._means(model, [named[name] for name in self.layers]), strict=True))
 
     def apply(self, model: ModelProto) -> None:
@@ -57,6 +57,8 @@ class BiasCorrection:
 
     def _means(self, model: ModelProto, nodes: Sequence[NodeProto]) -> list[NDArray[np.float64]]:
         """Return the mean of every channel of the outputs of some layers, over all inputs and places."""
+        if not nodes:
+            return []
         probe = ModelProto()
         probe.CopyFrom(model)
         del probe.graph.output[:]  # what does not lead to these layers is not computed

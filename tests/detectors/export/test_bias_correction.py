@@ -15,7 +15,7 @@ LAYERS = ["first", "second", "third", "fourth", "last"]
 CHANNELS = [1, 6, 8, 8, 8, 3]
 
 
-def write_graph(path: Path) -> None:
+def write_graph(path: Path, biases: bool = True) -> None:
     """Write five convolutions, the weights of each of very different sizes, so that rounding moves their outputs."""
     rng = np.random.default_rng(0)
     nodes, tensors = [], []
@@ -25,12 +25,13 @@ def write_graph(path: Path) -> None:
             numpy_helper.from_array(weight.astype(np.float32), f"w{k}"),
             numpy_helper.from_array(rng.normal(0, 0.1, CHANNELS[k + 1]).astype(np.float32), f"b{k}"),
         ]
-        nodes.append(helper.make_node("Conv", [f"x{k}", f"w{k}", f"b{k}"], [f"y{k}"], name=name, pads=[1] * 4))
+        inputs = [f"x{k}", f"w{k}", f"b{k}"][: 3 if biases else 2]
+        nodes.append(helper.make_node("Conv", inputs, [f"y{k}"], name=name, pads=[1] * 4))
         nodes.append(helper.make_node("Relu", [f"y{k}"], [f"x{k + 1}"], name=f"relu{k}"))
     size = ["n", 1, "h", "w"]
-    inputs = [helper.make_tensor_value_info("x0", TensorProto.FLOAT, size)]
-    outputs = [helper.make_tensor_value_info(f"x{len(LAYERS)}", TensorProto.FLOAT, ["n", 3, "h", "w"])]
-    graph = helper.make_graph(nodes, "graph", inputs, outputs, tensors)
+    image = helper.make_tensor_value_info("x0", TensorProto.FLOAT, size)
+    last = helper.make_tensor_value_info(f"x{len(LAYERS)}", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    graph = helper.make_graph(nodes, "graph", [image], [last], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
@@ -68,3 +69,13 @@ def test_layers_in_float_keep_their_biases(tmp_path: Path) -> None:
     for name in ("b0", "b2", "b4"):
         np.testing.assert_array_equal(numpy_helper.to_array(tensors[name]), numpy_helper.to_array(before[name]))
     assert "b1" not in tensors
+
+
+def test_layers_without_biases_are_quantized_as_they_are(tmp_path: Path) -> None:
+    feeds = [{"x0": np.random.default_rng(1).random((1, 1, 24, 20), dtype=np.float32)}]
+    write_graph(tmp_path / "graph.onnx", biases=False)
+    quantizer = Quantizer(tmp_path / "graph.onnx", [], feeds, tmp_path)
+    quantizer.write(tmp_path / "rounded.onnx", quantizer.edges)
+    exact, rounded = (channel_means(tmp_path / name, feeds) for name in ("graph.onnx", "rounded.onnx"))
+    assert not np.array_equal(exact, rounded)
+    assert rounded == pytest.approx(exact, rel=0.2)
