@@ -40,12 +40,14 @@ def predict_one_archive(options: ArchiveOptions, paths: tuple[str, ...], part_si
     if normal is not None:
         raise InputError(f"--normal {normal}: alarms are not raised on archives; leave it out")
     from data.archives.archive import find_archive
+    from data.image_quality.limits import read_limits
     from detectors.archives.job import Job
     from detectors.archives.predict import predict_archive
 
     archive = find_archive(paths[0], options.images)
     run = options.run.absolute() if options.run.exists() else options.run
-    job = Job(archive, run, options.window, options.bit_depth, options.max_detections)
+    chosen = (options.window, options.bit_depth, options.max_detections)
+    job = Job(archive, run, *chosen, limits=read_limits(run))
     engine = _engine(options)
     found = predict_archive(job, options.out, engine, part_size, options.threshold, options.coco)
     console.print(

@@ -38,5 +38,7 @@ the group in it and `rows` its radiographs. `fault` says why a radiograph can ne
 """
 
 UNREADABLE = pa.schema([("file", pa.string()), ("reason", pa.string())])
-WARNINGS = pa.schema([("file", pa.string()), ("warning", pa.string())])
 """Radiographs that could not be read, and why."""
+
+WARNINGS = pa.schema([("file", pa.string()), ("warning", pa.string())])
+"""Radiographs whose gray values or image quality are not what the model knows, and how."""

@@ -27,7 +27,7 @@ from detectors.runtime.folder import is_exported
 WINDOW = 500  # units that the driver holds at once: 250,000 radiographs of parts of 500, whose names take some 20 MB
 AHEAD = 2  # units that an actor has, so that it need not wait for the next one
 OBJECT_STORE = 200 * 2**20  # bytes, of a cluster that is started here; units and results are small
-TRIES = 20  # of a unit whose actor ends, and of actors that end before their first unit
+TRIES = 20  # of a unit whose actor ends, and at least of actors that end one after the other before their first unit
 GRACE = 10.0  # seconds in which Ray may end by itself
 KNOCK = 5.0  # seconds in which a cluster must answer
 HEAD_TIMEOUT = 10  # seconds after which a node gives up on a head that is gone; Ray waits 60
@@ -62,20 +62,20 @@ class RayCluster:
         other.close()
         connected = False
         try:
-            connection.send(None)  # so that the driver knows of this end before it listens
-            connected = _unpacked(connection.recv()) is None
+            _send(connection, None)  # so that the driver knows of this end before it listens
+            connected = _receive(connection) is None
             first = [*islice(units, WINDOW)]
-            connection.send(first)
+            _send(connection, first)
             waiting = len(first)
             while waiting:
-                result = _unpacked(connection.recv())
+                result = _receive(connection)
                 following = [*islice(units, 1)]
-                connection.send(following)
+                _send(connection, following)
                 waiting += len(following) - 1
                 yield result
             connection.close()  # Ray ends while the caller writes the rest; this process waits for it when it exits
             return
-        except (EOFError, OSError) as error:
+        except _DriverLost as error:
             driver.join(GRACE)
             if not connected:
                 raise no_answer(self.address, f"see {self.log}") from error
@@ -220,8 +220,24 @@ def no_answer(address: str, reason: str) -> InputError:
     )
 
 
-def _unpacked(found: Any) -> Any:
-    """Return what came from the driver. Raises InputError where it is one."""
+class _DriverLost(Exception):  # noqa: N818  # it is no error of its own
+    """The driver has ended."""
+
+
+def _send(connection: Connection, value: Any) -> None:
+    """Give the driver something. Raises _DriverLost."""
+    try:
+        connection.send(value)
+    except OSError as error:
+        raise _DriverLost from error
+
+
+def _receive(connection: Connection) -> Any:
+    """Return what comes from the driver. Raises InputError where it is one, and _DriverLost."""
+    try:
+        found = connection.recv()
+    except (EOFError, OSError) as error:
+        raise _DriverLost from error
     if isinstance(found, InputError):
         raise found
     return found
@@ -265,9 +281,13 @@ class _Crew:
         actor, unit = self.running.pop(done)
         try:
             answer = ray.get(done)
-        except ray.exceptions.RayActorError as error:
+        except ray.exceptions.RayTaskError:  # a fault of this code, which would come again
+            raise
+        except ray.exceptions.RayError as error:  # the actor is gone, or its result is, or memory ran out
             self._replace(actor, unit, error)
             return None
+        if unit is None:
+            self.deaths[None] = 0
         self.idle += [actor] * AHEAD if unit is None else [actor]
         return None if unit is None else _result(answer)
 
@@ -276,9 +296,9 @@ class _Crew:
 
         number = None if unit is None else unit.number
         self.deaths[number] += 1
-        if self.deaths[number] == TRIES:
+        if self.deaths[number] == (max(TRIES, 2 * self.count) if unit is None else TRIES):
             what = "workers die as they begin" if unit is None else f"{unit}: the worker dies"
-            raise InputError(f"{what}, {TRIES} times ({first_line(error)}); {ADVICE}") from error
+            raise InputError(f"{what}, {self.deaths[number]} times ({first_line(error)}); {ADVICE}") from error
         if unit is not None:
             self.units.appendleft(unit)
         self.idle = deque(other for other in self.idle if other is not actor)

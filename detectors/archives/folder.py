@@ -22,7 +22,7 @@ SETTINGS, LISTED, MANIFEST = "archive.json", "listing.json", "manifest.json"
 DETECTIONS_FOLDER, LISTING_FOLDER = "detections", "listing"
 LISTS = {"unreadable": UNREADABLE, "warnings": WARNINGS}
 """Lists on radiographs: folders of their parts, and files NAME.csv of all."""
-FORMAT, VERSION = "radiograph-detectors archive", 1
+FORMAT, VERSION = "radiograph-detectors archive", 2
 
 
 class ArchiveFolder:

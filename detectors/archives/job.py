@@ -1,11 +1,12 @@
 """What is to be done: an archive, a model and its settings; and one unit of that work with its result."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from data.archives.archive import Archive
+from data.image_quality.limits import QualityLimits
 from data.limits import max_samples
 from data.records import Category
 from detectors.runtime.folder import SUMS, file_hash, is_exported, read_exported
@@ -23,6 +24,7 @@ class Job:
         bit_depth: bits of a stored gray level, where the files do not state them rightly.
         max_detections: raises the most detections of a radiograph.
         most_samples: the limit on pixels times channels of a radiograph.
+        limits: the image quality that the model was judged on, to warn of radiographs that are worse.
 
     """
 
@@ -32,6 +34,7 @@ class Job:
     bit_depth: int | None = None
     max_detections: int | None = None
     most_samples: int = field(default_factory=max_samples)
+    limits: QualityLimits | None = None
 
     def settings(self, part_size: int) -> dict[str, Any]:
         """Return all that the results depend on. Raises InputError where the model is missing."""
@@ -45,6 +48,7 @@ class Job:
             "bit_depth": self.bit_depth,
             "max_detections": self.max_detections,
             "max_pixels": self.most_samples,
+            "image_quality": None if self.limits is None else asdict(self.limits),
             "part_size": part_size,
         }
 

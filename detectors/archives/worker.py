@@ -16,7 +16,7 @@ from data.errors import InputError
 from data.gray_notes import GrayNotes
 from data.gray_window import GrayWindow
 from data.held_file import AnyFile, HeldFile
-from data.image_quality.limits import QualityNotes, read_limits
+from data.image_quality.limits import QualityNotes
 from data.limits import LIMIT_VARIABLE
 from data.radiograph import Radiograph
 from detectors.archives.job import Job, Result, Unit
@@ -43,7 +43,6 @@ class Worker:
         self.place = job.archive.place()
         self.remote = isinstance(self.place, Store | ListedPlace)
         window = GrayWindow(job.window) if job.window else None  # type: ignore[arg-type]
-        self.limits = read_limits(job.run)
         self.predictor, _ = open_predictor(job.run, window, job.bit_depth, job.max_detections, threads=1)
 
     def __call__(self, unit: Unit) -> Result:
@@ -76,7 +75,7 @@ class Worker:
 
     def _warnings(self, name: str, radiograph: Radiograph) -> list[str]:
         """Return what prediction would warn of, were it the only radiograph."""
-        notes, quality = GrayNotes(self.predictor.window.trained_on), QualityNotes(self.limits)
+        notes, quality = GrayNotes(self.predictor.window.trained_on), QualityNotes(self.job.limits)
         notes.add(name, radiograph)
         quality.add(name, radiograph.pixels)
         return notes.lines() + quality.lines()

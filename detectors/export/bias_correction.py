@@ -15,9 +15,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-MOST_INPUTS = 16
+INPUTS = (4, 16)
+"""Inputs of the graph that means are taken over, fewest and most."""
+RUNS = 400
+"""Of the graph up to some layer, about: with many layers there are fewer inputs."""
 
 Feeds = Mapping[str, np.ndarray]
+Means = NDArray[np.float64]
 
 
 class BiasCorrection:
@@ -26,17 +30,18 @@ class BiasCorrection:
     Args:
         model: the graph in float32.
         layers: names of the layers whose outputs count.
-        feeds: inputs of the graph; up to 16 of them are used, evenly spread.
+        feeds: inputs of the graph; some of them are used, evenly spread.
         scratch: a folder for files on the way.
 
     """
 
     def __init__(self, model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> None:
-        count = min(MOST_INPUTS, len(feeds))
-        self.feeds = [feeds[k * len(feeds) // count] for k in range(count)]
-        self.scratch = scratch
         named = {node.name: node for node in model.graph.node}
         self.layers = [name for name in layers if len(named[name].input) == 3]  # before group norm there are no biases
+        fewest, most = INPUTS
+        count = min(len(feeds), max(fewest, min(most, RUNS // max(len(self.layers), 1))))
+        self.feeds = [feeds[k * len(feeds) // count] for k in range(count)]
+        self.scratch = scratch
         self.means = dict(zip(self.layers, self._means(model, [named[name] for name in self.layers]), strict=True))
 
     def apply(self, model: ModelProto) -> None:
@@ -44,37 +49,50 @@ class BiasCorrection:
         named = {node.name: node for node in model.graph.node}
         producers = {name: node for node in model.graph.node for name in node.output}
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        limits = np.iinfo(np.int32)
         for layer in self.layers:
-            node = named[layer]
+            node, wanted = named[layer], self.means[layer]
             quantized = producers.get(node.input[2])  # int32, in steps that are those of inputs times weights
-            if quantized is None:
+            if quantized is None or wanted is None:
                 continue
             (mean,) = self._means(model, [node])
+            if mean is None:
+                continue
             stored, step = tensors[quantized.input[0]], numpy_helper.to_array(tensors[quantized.input[1]])
-            shifted = numpy_helper.to_array(stored) + np.rint((self.means[layer] - mean) / step).astype(np.int64)
-            limits = np.iinfo(np.int32)
-            stored.CopyFrom(numpy_helper.from_array(shifted.clip(limits.min, limits.max).astype(np.int32), stored.name))
+            shifted = numpy_helper.to_array(stored) + np.rint((wanted - mean) / step).astype(np.int64)
+            bias = shifted.clip(limits.min, limits.max).astype(np.int32)
+            stored.CopyFrom(numpy_helper.from_array(bias, stored.name))
 
-    def _means(self, model: ModelProto, nodes: Sequence[NodeProto]) -> list[NDArray[np.float64]]:
-        """Return the mean of every channel of the outputs of some layers, over all inputs and places."""
+    def _means(self, model: ModelProto, nodes: Sequence[NodeProto]) -> list[Means | None]:
+        """Return the mean of every channel of the outputs of some layers, over all inputs and places.
+
+        None for a layer that no input reaches, such as the head of a detector without proposals.
+        """
         if not nodes:
             return []
         probe = ModelProto()
         probe.CopyFrom(model)
         del probe.graph.output[:]  # what does not lead to these layers is not computed
-        for node in nodes:
-            probe.graph.output.append(helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None))
+        for k, node in enumerate(nodes):  # maps are summed up in the graph: all of them at once would fill the memory
+            axes = numpy_helper.from_array(np.array([0, 2, 3] if node.op_type == "Conv" else [0]), f"mean_axes_{k}")
+            probe.graph.initializer.append(axes)
+            probe.graph.node.append(
+                helper.make_node("ReduceSum", [node.output[0], axes.name], [f"mean_sum_{k}"], keepdims=0)
+            )
+            probe.graph.node.append(helper.make_node("Size", [node.output[0]], [f"mean_size_{k}"]))
+            probe.graph.output.append(helper.make_tensor_value_info(f"mean_sum_{k}", TensorProto.FLOAT, None))
+            probe.graph.output.append(helper.make_tensor_value_info(f"mean_size_{k}", TensorProto.INT64, []))
         path = self.scratch / "means.onnx"
         onnx.save(probe, path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        asked = {one.name for one in session.get_inputs()}
         sums: list[Any] = [0.0] * len(nodes)
         counts = [0] * len(nodes)
         for feed in self.feeds:
-            known = {name: value for name, value in feed.items() if name in {one.name for one in session.get_inputs()}}
-            for k, values in enumerate(session.run(None, known)):
-                places = tuple(axis for axis in range(values.ndim) if axis != 1)
-                sums[k] = sums[k] + values.sum(axis=places, dtype=np.float64)
-                counts[k] += values.size // values.shape[1]
-        return [total / max(count, 1) for total, count in zip(sums, counts, strict=True)]
+            found = session.run(None, {name: value for name, value in feed.items() if name in asked})
+            for k, (total, size) in enumerate(zip(found[::2], found[1::2], strict=True)):
+                sums[k] = sums[k] + np.asarray(total, np.float64)
+                counts[k] += int(size) // len(total)
+        return [total / count if count else None for total, count in zip(sums, counts, strict=True)]

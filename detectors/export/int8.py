@@ -1,9 +1,9 @@
 """Static quantization of a graph to 8-bit integers: ranges from calibration, QDQ pairs around all but some layers.
 
 ONNX Runtime's scheme for x86: unsigned activations, signed weights with one scale a channel; biases are corrected
-(`detectors.export.bias_correction`). What turns gray values
-into channels stays in float, and so do the first layers (their few input channels cost much to quantize and gain
-nothing) and the last ones before a choice among candidates (their output is the score itself).
+(`detectors.export.bias_correction`). What turns gray values into channels stays in float, and so do the first layers
+(their few input channels cost much to quantize and gain nothing) and the last ones before a choice among candidates
+(their output is the score itself).
 """
 
 import logging

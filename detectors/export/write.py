@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from data.console import console
 from data.errors import InputError
 from data.gray_window import GrayWindow
-from data.image_quality.limits import read_limits, write_limits
+from data.image_quality.limits import LIMITS_FILE, read_limits, write_limits
 from data.radiograph import find_radiographs, read_radiograph
 from data.synthesis.phantom import make_phantom
 from detectors.config.experiment import ExperimentConfig
@@ -34,6 +34,8 @@ from detectors.runtime.predictor import ExportedPredictor
 from detectors.runtime.session import Engine, bytes_per_pixel
 from detectors.version import __version__
 
+LEARNED = (NORMAL_FILE, MISSES_FILE)
+"""Files beside a run that say what it was qualified on."""
 PHANTOMS = 2
 PHANTOM_SIZE = (768, 572)
 LEAST_PARITY = 0.9
@@ -99,15 +101,20 @@ def export_run(
             raise InputError(f"{run}: the exported model does not answer as the run does ({parity}): it is not written")
         card["parity"] = {"share": parity.share, **vars(parity)}
         write_card(folder, card)
+        outcome = None
         if int8 is None:
             # What was learned of the run holds for its float32 model, and is no part of it: it may be learned anew. 8
             # bits have scores and features of their own.
-            for name in (NORMAL_FILE, MISSES_FILE):
-                if run.is_dir() and (run / name).is_file():
-                    shutil.copyfile(run / name, folder / name)
-            return Export(parity)
-        outcome = quantize_exported(folder, encoding_names(graph.module), config, int8)
-        write_card(folder, card | {"precision": "int8", "int8": outcome.as_fields()})
+            home = run if run.is_dir() else run.parent
+            for name in LEARNED:
+                if run.exists() and (home / name).is_file():  # packaged weights have a name alone
+                    shutil.copyfile(home / name, folder / name)
+        else:
+            outcome = quantize_exported(folder, encoding_names(graph.module), config, int8)
+            write_card(folder, card | {"precision": "int8", "int8": outcome.as_fields()})
+        written = {path.name for path in folder.iterdir()}
+    for name in {*LEARNED, LIMITS_FILE}.difference(written):  # of what was exported to this folder before
+        (out / name).unlink(missing_ok=True)
     return Export(parity, outcome)
 
 

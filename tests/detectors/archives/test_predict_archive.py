@@ -213,6 +213,15 @@ def test_other_settings_or_another_model_are_refused(
     assert parts_of(whole) == before
 
 
+def test_results_of_an_earlier_version_are_refused(model: Path, radiographs: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    settings = json.loads((out / "archive.json").read_text())
+    (out / "archive.json").write_text(json.dumps(settings | {"version": 1}))
+    check_one_line(predict(model, radiographs, out), "archive.json", "none of version 2", "choose another --out")
+    assert parts_of(out) == parts_of(whole)
+
+
 def test_broken_radiographs_are_listed_with_their_reason(model: Path, tmp_path: Path) -> None:
     """Of 300 radiographs three are hostile files; names that lead nowhere are listed, too."""
     archive, rng = tmp_path / "archive", np.random.default_rng(3)
@@ -257,6 +266,8 @@ def test_warnings_are_those_of_a_plain_prediction(model: Path, tmp_path: Path) -
     (tmp_path / "out" / "warnings.csv").unlink()
     assert predict(judged, archive, tmp_path / "out").exit_code == 0
     assert parts_of(tmp_path / "out") == before
+    write_limits(judged, QualityLimits(None, 0.03, 1.0, 3))
+    check_one_line(predict(judged, archive, tmp_path / "out"), "begun with image quality", "'noise': 0.002")
 
 
 @pytest.mark.parametrize("failure", range(1, 10, 2))

@@ -79,3 +79,16 @@ def test_layers_without_biases_are_quantized_as_they_are(tmp_path: Path) -> None
     exact, rounded = (channel_means(tmp_path / name, feeds) for name in ("graph.onnx", "rounded.onnx"))
     assert not np.array_equal(exact, rounded)
     assert rounded == pytest.approx(exact, rel=0.2)
+
+
+def test_layers_that_nothing_reaches_are_quantized_as_they_are(tmp_path: Path) -> None:
+    """The head of a detector sees nothing where there are no proposals."""
+    feeds = [{"x0": np.random.default_rng(1).random((1, 1, 24, 20), dtype=np.float32)}]
+    nothing = [{"x0": np.zeros((0, 1, 24, 20), np.float32)}]
+    write_graph(tmp_path / "graph.onnx")
+    quantizer = Quantizer(tmp_path / "graph.onnx", [], feeds, tmp_path)
+    quantizer.write(tmp_path / "corrected.onnx", quantizer.edges)
+    model = onnx.load(tmp_path / "corrected.onnx")
+    before = model.SerializeToString()
+    BiasCorrection(onnx.load(quantizer.path), LAYERS[1:-1], nothing, tmp_path).apply(model)
+    assert model.SerializeToString() == before

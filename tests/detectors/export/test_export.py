@@ -1,6 +1,7 @@
 """Exported models answer as the model does in PyTorch, at any size, and say what they cannot do."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from exported_models import TINY_CENTER_NET, export_model, save_run
 from torch import nn
 
 from data.errors import InputError
+from data.image_quality.limits import LIMITS_FILE, QualityLimits, read_limits, write_limits
 from data.synthesis.phantom import make_phantom
 from detectors.boxes import working_scale as reference
 from detectors.boxes.center_net import CenterNetConfig
@@ -21,9 +23,10 @@ from detectors.decisions.backbone_features import watched
 from detectors.export import layers
 from detectors.export.graph import NOT_EXPORTED
 from detectors.export.parity import compare_answers
-from detectors.export.write import export_run
+from detectors.export.write import LEARNED, export_run
 from detectors.gan.model import DCGANConfig
 from detectors.patches.xnet import XnetConfig, XnetV2Config
+from detectors.runtime.folder import read_exported
 from detectors.runtime.predictor import ExportedPredictor
 from detectors.runtime.working_scale import working_scale
 from detectors.schema import ModelSection
@@ -174,6 +177,26 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds something else"):
         export_run(tmp_path / "run", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_what_was_learned_of_a_run_goes_with_its_export(tmp_path: Path) -> None:
+    """Of the run or of its checkpoint; and nothing stays of what an earlier export to the folder had."""
+    run, out = tmp_path / "run", tmp_path / "exported"
+    save_run(run, CenterNetConfig(**TINY_CENTER_NET))
+    write_limits(run, QualityLimits(None, 0.002, 1.0, 3))
+    for name in LEARNED:
+        (run / name).write_text(f"what stands in {name}")
+    for source in (run, run / "best.ckpt"):
+        export_run(source, out)
+        assert [(out / name).read_text() for name in LEARNED] == [f"what stands in {name}" for name in LEARNED]
+        assert read_limits(out) == QualityLimits(None, 0.002, 1.0, 3)
+        shutil.rmtree(out)
+    export_run(run, out)
+    for name in (*LEARNED, LIMITS_FILE):
+        (run / name).unlink()
+    export_run(run, out)
+    assert not {*LEARNED, LIMITS_FILE} & {path.name for path in out.iterdir()}
+    read_exported(out)
 
 
 def test_parity_counts_what_has_a_partner() -> None:

@@ -45,11 +45,14 @@ def castings(folder: Path, count: int) -> Path:
 @pytest.mark.slow
 def test_int8_answers_like_float32_and_says_what_it_cost(tmp_path: Path) -> None:
     save_run(tmp_path / "run", CenterNetConfig(**TINY_CENTER_NET))
+    (tmp_path / "run" / "normal.npz").write_text("features of float32")
     json_file = castings(tmp_path / "data", 3)
     wish = Int8Wish([tmp_path / "data"], json_file)
     export_run(tmp_path / "run", tmp_path / "float")
+    assert (tmp_path / "float" / "normal.npz").is_file()
     outcome = export_run(tmp_path / "run", tmp_path / "int8", int8=wish).int8
     assert outcome is not None
+    assert not (tmp_path / "int8" / "normal.npz").exists()
     card = json.loads((tmp_path / "int8" / "model_card.json").read_text())
     assert card["precision"] == read_exported(tmp_path / "int8").precision == "int8"
     assert card["int8"]["before"].keys() == {"ap50", "ap30"}
