@@ -83,10 +83,11 @@ def make_files() -> dict[str, bytes]:
 
 def opened_worker(run: str, files: dict[str, bytes], storage: Storage, free: Any) -> Any:
     """Return the worker of an archive whose files lie in a store."""
+    from data.image_quality.limits import read_limits
     from detectors.archives.job import Job
     from detectors.archives.worker import Worker
 
-    worker = Worker(Job(Archive("tree", "."), Path(run)))
+    worker = Worker(Job(Archive("tree", "."), Path(run), limits=read_limits(Path(run))))
     worker.place, worker.remote = SlowPlace(files, storage, free), True  # type: ignore[assignment]
     return worker
 

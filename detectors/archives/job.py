@@ -24,7 +24,8 @@ class Job:
         bit_depth: bits of a stored gray level, where the files do not state them rightly.
         max_detections: raises the most detections of a radiograph.
         most_samples: the limit on pixels times channels of a radiograph.
-        limits: the image quality that the model was judged on, to warn of radiographs that are worse.
+        limits: the image quality that the model was judged on, to warn of radiographs that are worse; None: no such
+            warnings.
 
     """
 

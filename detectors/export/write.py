@@ -84,7 +84,8 @@ def export_run(
     window = gray_window(config.data)
     images = sample_radiographs(config, window, radiographs)
     answers, work = run_eager(model, images)
-    with staged_folder(out, last=SUMS) as folder:
+    learned_there = [name for name in LEARNED if (out / name).is_file()]
+    with staged_folder(out, last=SUMS, optional=(*LEARNED, LIMITS_FILE)) as folder:
         write_onnx(graph, folder / GRAPH)
         card = make_card(run, config, categories, graph, window, work)
         card["runtime"] = runtime
@@ -103,18 +104,18 @@ def export_run(
         write_card(folder, card)
         outcome = None
         if int8 is None:
-            # What was learned of the run holds for its float32 model, and is no part of it: it may be learned anew. 8
-            # bits have scores and features of their own.
-            home = run if run.is_dir() else run.parent
+            # What was learned of the run holds for its best weights in float32, and is no part of the model: it may be
+            # learned anew. 8 bits have scores and features of their own.
+            home = run.parent if run.name == "best.ckpt" else run
             for name in LEARNED:
-                if run.exists() and (home / name).is_file():  # packaged weights have a name alone
+                if (home / name).is_file():
                     shutil.copyfile(home / name, folder / name)
         else:
             outcome = quantize_exported(folder, encoding_names(graph.module), config, int8)
             write_card(folder, card | {"precision": "int8", "int8": outcome.as_fields()})
-        written = {path.name for path in folder.iterdir()}
-    for name in {*LEARNED, LIMITS_FILE}.difference(written):  # of what was exported to this folder before
-        (out / name).unlink(missing_ok=True)
+    gone = [name for name in learned_there if not (out / name).is_file()]
+    if gone:
+        console.print(f"removed {' and '.join(gone)} of the model that was there before", highlight=False)
     return Export(parity, outcome)
 
 

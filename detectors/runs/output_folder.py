@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,12 +18,13 @@ YOUNG = 2.0  # seconds, in which another process may not yet have locked the fol
 
 
 @contextmanager
-def staged_folder(out: Path, last: str) -> Iterator[Path]:
+def staged_folder(out: Path, last: str, optional: Collection[str] = ()) -> Iterator[Path]:
     """Yield an empty folder beside `out`; put its files into `out` when the block ends without an exception.
 
-    Files of `out` with other names stay. `last` is the file that says that all is there: it is removed first and
-    comes last, so that a process that is killed leaves no old one beside new files. What killed processes left beside
-    `out` is removed. Raises InputError where `out` is a file.
+    Files of `out` with other names stay, but for those of `optional`, which are removed where the new ones have no
+    such file. `last` is the file that says that all is there: it is removed first and comes last, so that a process
+    that is killed leaves no old one beside new files. What killed processes left beside `out` is removed. Raises
+    InputError where `out` is a file.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, where the folder of the results should be; choose another --out")
@@ -34,7 +35,7 @@ def staged_folder(out: Path, last: str) -> Iterator[Path]:
     lock = FolderLock(folder)
     try:
         yield folder
-        _move(folder, out, last)
+        _move(folder, out, last, optional)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
@@ -80,8 +81,8 @@ def _remove_stale(parent: Path, prefix: str) -> None:
         lock.release()
 
 
-def _move(folder: Path, out: Path, last: str) -> None:
-    """Put every file of a folder to its place in `out`, over what is there."""
+def _move(folder: Path, out: Path, last: str, optional: Collection[str]) -> None:
+    """Put every file of a folder to its place in `out`, over what is there, and remove optional files that it lacks."""
     mask = os.umask(0)
     os.umask(mask)
     folder.chmod(0o777 & ~mask)
@@ -93,6 +94,9 @@ def _move(folder: Path, out: Path, last: str) -> None:
         else:
             return
     (out / last).unlink(missing_ok=True)
+    for name in optional:
+        if not (folder / name).is_file():
+            (out / name).unlink(missing_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for file in sorted(files, key=lambda file: file == folder / last):
         target = out / file.relative_to(folder)

@@ -179,8 +179,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
-def test_what_was_learned_of_a_run_goes_with_its_export(tmp_path: Path) -> None:
-    """Of the run or of its checkpoint; and nothing stays of what an earlier export to the folder had."""
+def test_what_was_learned_of_a_run_goes_with_its_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the run or of its best checkpoint; and nothing stays of what an earlier export to the folder had."""
     run, out = tmp_path / "run", tmp_path / "exported"
     save_run(run, CenterNetConfig(**TINY_CENTER_NET))
     write_limits(run, QualityLimits(None, 0.002, 1.0, 3))
@@ -191,10 +191,15 @@ def test_what_was_learned_of_a_run_goes_with_its_export(tmp_path: Path) -> None:
         assert [(out / name).read_text() for name in LEARNED] == [f"what stands in {name}" for name in LEARNED]
         assert read_limits(out) == QualityLimits(None, 0.002, 1.0, 3)
         shutil.rmtree(out)
+    shutil.copyfile(run / "best.ckpt", run / "last.ckpt")
+    export_run(run / "last.ckpt", out)
+    assert not set(LEARNED) & {path.name for path in out.iterdir()}
     export_run(run, out)
+    capsys.readouterr()
     for name in (*LEARNED, LIMITS_FILE):
         (run / name).unlink()
     export_run(run, out)
+    assert f"removed {LEARNED[0]} and {LEARNED[1]}" in capsys.readouterr().out
     assert not {*LEARNED, LIMITS_FILE} & {path.name for path in out.iterdir()}
     read_exported(out)
 
