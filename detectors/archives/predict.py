@@ -90,5 +90,5 @@ def predict_archive(
             from detectors.archives.coco import write_coco_files
 
             write_coco_files(folder, categories, shown)
-    counts = (manifest["radiographs"], manifest["detections"], manifest["unreadable"], manifest.get("warnings", 0))
+    counts = (manifest["radiographs"], manifest["detections"], manifest["unreadable"], manifest["warnings"])
     return Summary(*counts, len(manifest["parts"]), done_now)
