@@ -43,6 +43,7 @@ from detectors.runtime.folder import CARD, GRAPH, is_exported
 from detectors.runtime.predictor import ExportedPredictor
 
 SIDE = 2048  # of the matrices
+LEAST_PARITY = 0.3  # weights may be random: then many scores are equal, and rounding decides which boxes are kept
 
 
 def peak(repeats: int = 5) -> float:
@@ -70,16 +71,17 @@ def random_run(name: str, radiograph: Path, folder: Path) -> Path:
     return run
 
 
-def in_8_bits(exported: Path, out: Path) -> Path:
-    """Return the same exported model in 8 bits, written on first use; its accuracy is not looked at."""
+def in_8_bits(run: Path, out: Path) -> Path:
+    """Return a run exported in 8 bits, written on first use; its accuracy is not looked at."""
     if not is_exported(out):
-        predictor = ExportedPredictor(exported)
-        phantoms = [make_phantom("castings", 1008, index, size=(768, 572)).pixels for index in range(2)]
-        feeds = record_feeds(predictor, phantoms)[:4]  # of detectors in tiles, the first ones
         with tempfile.TemporaryDirectory() as name:
-            quantizer = Quantizer(exported / GRAPH, ["input_encoding", "encode"], feeds, Path(name))
+            plain = Path(name) / "plain"
+            export_run(run, plain, least_parity=LEAST_PARITY, winograd=False)
+            phantoms = [make_phantom("castings", 1008, index, size=(768, 572)).pixels for index in range(2)]
+            feeds = record_feeds(ExportedPredictor(plain), phantoms)[:4]  # of detectors in tiles, the first ones
+            quantizer = Quantizer(plain / GRAPH, ["input_encoding", "encode"], feeds, Path(name))
             quantizer.write(Path(name) / GRAPH, quantizer.edges)
-            shutil.copytree(exported, out, dirs_exist_ok=True)
+            shutil.copytree(plain, out, dirs_exist_ok=True)
             shutil.copyfile(Path(name) / GRAPH, out / GRAPH)
         write_card(out, json.loads((out / CARD).read_text(encoding="utf-8")) | {"precision": "int8"})
     return out
@@ -89,10 +91,10 @@ def rows(run: Path, radiograph: Path, threads: int, repeats: int, folder: Path, 
     """Measure one run; export it into `folder` first where that has not been done."""
     exported = folder / "exported" / (run.name or "run")
     if not is_exported(exported):
-        print(export_run(run, exported, least_parity=0.5).parity)  # weights may be random
+        print(export_run(run, exported, least_parity=LEAST_PARITY).parity)
     torch.set_num_threads(threads)
     eager = Predictor(run)
-    folders = [exported, in_8_bits(exported, folder / "int8" / exported.name)] if int8 else [exported]
+    folders = [exported, in_8_bits(run, folder / "int8" / exported.name)] if int8 else [exported]
     fast = [ExportedPredictor(path, threads=threads) for path in folders]
     card = fast[0].folder.card
     name, count = card["run"]["name"], card["multiply_adds"]["count"]

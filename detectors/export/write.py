@@ -26,6 +26,7 @@ from detectors.export.graph import OPSET, Graph, build_graph, write_onnx
 from detectors.export.layers import encoding_names
 from detectors.export.parity import Parity, compare_answers
 from detectors.export.quantize import Int8Outcome, Int8Wish, quantize_exported
+from detectors.export.winograd import replace_convolutions
 from detectors.runs.checkpoint import load_model
 from detectors.runs.output_folder import staged_folder
 from detectors.runs.prediction import default_threshold
@@ -57,6 +58,7 @@ def export_run(
     int8: Int8Wish | None = None,
     runtime: Engine = "onnxruntime",
     least_parity: float = LEAST_PARITY,
+    winograd: bool = True,
 ) -> Export:
     """Export a run, a checkpoint or packaged weights to a folder.
 
@@ -67,6 +69,8 @@ def export_run(
         int8: how to quantize it after that; None for float32.
         runtime: what the exported model is compared in, and run by where it is installed.
         least_parity: share of detections that must agree; of random weights, whose scores lie close together, fewer do.
+        winograd: whether wide 3 x 3 convolutions are computed by Winograd's filtering. 8 bits and OpenVINO, which are
+            faster without, never are.
 
     Returns:
         How alike the two answer, and what 8 bits cost; the card has both, too.
@@ -81,6 +85,7 @@ def export_run(
         raise InputError(f"{out}: holds something else than an exported model; choose another --out")
     model, config, categories = load_model(run)
     graph = build_graph(model, config.model.name)
+    replaced = replace_convolutions(graph.module) if winograd and int8 is None and runtime == "onnxruntime" else 0
     window = gray_window(config.data)
     images = sample_radiographs(config, window, radiographs)
     answers, work = run_eager(model, images)
@@ -88,7 +93,7 @@ def export_run(
     with staged_folder(out, last=SUMS, optional=(*LEARNED, LIMITS_FILE)) as folder:
         write_onnx(graph, folder / GRAPH)
         card = make_card(run, config, categories, graph, window, work)
-        card["runtime"] = runtime
+        card |= {"runtime": runtime, "winograd_layers": replaced}
         limits = read_limits(run)
         if limits is not None:
             write_limits(folder, limits)

@@ -20,7 +20,7 @@ from detectors.boxes.faster_rcnn import FasterRCNNConfig
 from detectors.boxes.rfcn import RFCNConfig
 from detectors.boxes.ssd import SSDConfig
 from detectors.decisions.backbone_features import watched
-from detectors.export import layers
+from detectors.export import layers, winograd
 from detectors.export.graph import NOT_EXPORTED
 from detectors.export.parity import compare_answers
 from detectors.export.write import LEARNED, export_run
@@ -119,6 +119,20 @@ def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> 
     card = json.loads((tmp_path / "exported" / "model_card.json").read_text())
     assert card["parity"]["share"] > 0.98
     assert card["multiply_adds"]["count"] > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["rfcn", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn_c4", "ssd_tiles"))]
+)
+def test_models_whose_every_layer_is_computed_by_tiles_answer_alike(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "LEAST_CHANNELS", 0)
+    model = export_model(tmp_path, SECTIONS[name], classes=2)
+    assert json.loads((tmp_path / "exported" / "model_card.json").read_text())["winograd_layers"] > 3
+    check_parity(model, ExportedPredictor(tmp_path / "exported"), least=20)
+    export_run(tmp_path / "run", tmp_path / "plain", winograd=False)
+    assert json.loads((tmp_path / "plain" / "model_card.json").read_text())["winograd_layers"] == 0
 
 
 @pytest.mark.parametrize(

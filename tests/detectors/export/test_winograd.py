@@ -1,0 +1,74 @@
+"""Convolutions by Winograd's filtering give what convolutions give, and are used where they pay."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from detectors.export.winograd import (
+    INPUT,
+    KERNEL,
+    OUTPUT,
+    WinogradConvolution,
+    is_faster_by_tiles,
+    replace_convolutions,
+)
+
+
+def test_four_outputs_of_a_row_by_hand() -> None:
+    row, kernel = torch.tensor([1.0, 4.0, 9.0, 16.0, 25.0, 36.0]), torch.tensor([1.0, 0.0, -1.0])
+    found = OUTPUT @ ((KERNEL @ kernel) * (INPUT @ row))
+    assert found.tolist() == pytest.approx([-8, -12, -16, -20], abs=1e-4)  # 1 - 9, 4 - 16, ...
+
+
+@given(
+    size=st.tuples(st.integers(1, 3), st.integers(1, 13), st.integers(1, 13)),
+    channels=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    bias=st.booleans(),
+)
+def test_it_gives_what_the_convolution_gives(size: tuple[int, int, int], channels: tuple[int, int], bias: bool) -> None:
+    torch.manual_seed(0)
+    count, height, width = size
+    layer = nn.Conv2d(*channels, 3, padding=1, bias=bias)
+    features = torch.randn(count, channels[0], height, width)
+    assert torch.allclose(WinogradConvolution(layer)(features), layer(features), atol=1e-4)
+
+
+def test_a_graph_takes_any_size_and_holds_the_kernel_once(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer, path = nn.Conv2d(64, 48, 3, padding=1), tmp_path / "layer.onnx"
+    torch.onnx.export(
+        WinogradConvolution(layer).eval(), (torch.randn(1, 64, 9, 11),), str(path), dynamo=False, opset_version=17,
+        input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "n", 2: "h", 3: "w"}},
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for shape in ((1, 64, 9, 11), (3, 64, 4, 8), (2, 64, 17, 6)):
+        features = torch.randn(shape)
+        (found,) = session.run(None, {"x": features.numpy()})
+        np.testing.assert_allclose(found, layer(features).detach().numpy(), atol=1e-4)
+    assert path.stat().st_size < 1.2 * 4 * layer.weight.numel()
+
+
+@pytest.mark.parametrize(
+    ("layer", "faster"),
+    [
+        (nn.Conv2d(256, 256, 3, padding=1), True),
+        (nn.Conv2d(1024, 512, 3, padding=1), True),
+        (nn.Conv2d(128, 128, 3, padding=1), False),  # too narrow to gain
+        (nn.Conv2d(1024, 64, 3, padding=1), False),
+        (nn.Conv2d(256, 256, 3, padding=1, stride=2), False),
+        (nn.Conv2d(256, 256, 3, padding=2, dilation=2), False),
+        (nn.Conv2d(256, 256, 3), False),
+        (nn.Conv2d(512, 512, 3, padding=1, groups=2), False),
+        (nn.Conv2d(256, 256, 3, padding=1, padding_mode="reflect"), False),
+        (nn.Conv2d(512, 512, 1), False),
+    ],
+)
+def test_what_is_computed_by_tiles(layer: nn.Conv2d, faster: bool) -> None:
+    assert is_faster_by_tiles(layer) == faster
+    assert replace_convolutions(nn.Sequential(layer, nn.ReLU())) == int(faster)
