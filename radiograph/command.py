@@ -23,13 +23,13 @@ OPTIONAL_PACKAGES = {
             "accelerate", "albumentations", "cv2", "matplotlib", "pycocotools", "safetensors", "scipy", "skimage",
             "tensorboard", "torch", "torchvision", "xraydb",
         ),
-        "",
+        "train",
     ),
     "onnx": "export",
     "onnxruntime": "runtime",
     **dict.fromkeys(("fsspec", "pyarrow", "ray"), "cluster"),
 }  # fmt: skip
-"""Packages that only some commands need, and the extra that installs them; "" is the package without one."""
+"""Packages that only some commands need, and the extra that installs them."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -72,7 +72,7 @@ class Command(click.Command):
 
 def describe_missing(package: str) -> str:
     """Return what to install where a package is missing that only some commands need."""
-    extra = f"[{OPTIONAL_PACKAGES[package]}]" if OPTIONAL_PACKAGES[package] else ""
+    extra = f"[{OPTIONAL_PACKAGES[package]}]"
     others = ", or predict with an exported model (radiograph export)" if package == "torch" else ""
     return (
         f"this needs the package {package}, which is not installed: python -m pip install "

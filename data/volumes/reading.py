@@ -77,7 +77,7 @@ def _read_hdf5(path: Path) -> tuple[Any, VoxelSize | None]:
     try:
         import h5py
     except ImportError as error:
-        raise InputError(f"{path}: HDF5 needs h5py; install the extra: pip install 'radiograph[volumes]'") from error
+        raise InputError(f"{path}: HDF5 needs h5py: pip install 'radiograph-detectors[volumes]'") from error
     try:
         file = h5py.File(path, "r")
         found: list[Any] = []
@@ -100,7 +100,7 @@ def _read_zarr(path: Path) -> tuple[Any, VoxelSize | None]:
     try:
         import zarr
     except ImportError as error:
-        raise InputError(f"{path}: Zarr needs zarr; install the extra: pip install 'radiograph[volumes]'") from error
+        raise InputError(f"{path}: Zarr needs zarr: pip install 'radiograph-detectors[volumes]'") from error
     array: Any
     stated: object
     try:

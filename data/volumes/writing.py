@@ -107,7 +107,7 @@ def _write_hdf5(path: Path, values: Any, voxel_mm: VoxelSize | None) -> None:
     try:
         import h5py
     except ImportError as error:
-        raise InputError(f"{path}: HDF5 needs h5py; install the extra: pip install 'radiograph[volumes]'") from error
+        raise InputError(f"{path}: HDF5 needs h5py: pip install 'radiograph-detectors[volumes]'") from error
     # The temporary file is locked already.
     with atomic_path(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         dataset = file.create_dataset("volume", values.shape, values.dtype, chunks=True)
@@ -121,7 +121,7 @@ def _write_zarr(path: Path, values: Any, voxel_mm: VoxelSize | None) -> None:
     try:
         import zarr
     except ImportError as error:
-        raise InputError(f"{path}: Zarr needs zarr; install the extra: pip install 'radiograph[volumes]'") from error
+        raise InputError(f"{path}: Zarr needs zarr: pip install 'radiograph-detectors[volumes]'") from error
     with _new_folder(path) as folder:
         array = zarr.open_array(str(folder), mode="w", shape=values.shape, dtype=values.dtype)
         for number, slab in enumerate(slabs(values)):

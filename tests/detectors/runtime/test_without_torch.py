@@ -62,21 +62,33 @@ def test_predict_works_where_only_the_runtime_is_installed(section: ModelSection
         assert heat.std() > 0
 
 
+def test_packaged_weights_without_torch_answer_as_with_it(tmp_path: Path) -> None:
+    write_radiograph(tmp_path / "casting.png", make_phantom("castings", 1, 1, size=(200, 160)).pixels, 16)
+    answers = []
+    for missing, out in ((TRAINING, tmp_path / "light"), ([], tmp_path / "full")):
+        done = run_without(missing, "predict", "--no-overlays", "--out", str(out), str(tmp_path / "casting.png"))
+        assert done.returncode == 0, done.stderr
+        answers.append(json.loads((out / "detections.json").read_text()))
+    light, full = (np.array([[*found["bbox"], found["score"]] for found in answer]) for answer in answers)
+    assert len(full) > 10
+    assert light == pytest.approx(full, abs=1e-2)
+
+
 def test_a_run_without_torch_is_refused_in_one_line(tmp_path: Path) -> None:
     write_radiograph(tmp_path / "casting.png", np.full((40, 40), 0.5, np.float32))
-    done = predict(str(tmp_path / "casting.png"))
+    done = predict("--run", str(tmp_path / "best.ckpt"), str(tmp_path / "casting.png"))
     assert done.returncode == 2
     assert "error: this needs the package" in done.stderr
-    assert "pip install 'radiograph-detectors'" in done.stderr
+    assert "pip install 'radiograph-detectors[train]'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_the_requirements_of_the_runtime_are_some_of_all_and_hold_nothing_that_trains() -> None:
+def test_what_is_always_installed_and_what_runs_exported_models_hold_nothing_that_trains() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    everything = setup["options"]["install_requires"].split() + setup["options.extras_require"]["runtime"].split()
-    lines = (ROOT / "requirements-runtime.txt").read_text().splitlines()
-    needed = [line for line in lines if not line.startswith("#")]
-    assert set(needed) < set(everything)
+    extras = setup["options.extras_require"]
+    light = setup["options"]["install_requires"].split() + extras["runtime"].split()
+    assert "onnxruntime>=1.20" in light
     for package in ("torch", "scipy", "opencv-python-headless", "matplotlib"):
-        assert not any(line.startswith(package) for line in needed)
+        assert not any(line.startswith(package) for line in light)
+        assert any(line.startswith(package) for line in extras["train"].split())
