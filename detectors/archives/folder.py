@@ -54,6 +54,10 @@ class ArchiveFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not (self.out / LISTED).is_file() and not (self.out / DETECTIONS_FOLDER).exists():
+            # Nothing came of it, such as of an address with a slip: the next start may be another job.
+            shutil.rmtree(self.out / LISTING_FOLDER, ignore_errors=True)
+            (self.out / SETTINGS).unlink(missing_ok=True)
         self._lock.release()
 
     def _claim(self) -> None:

@@ -313,8 +313,14 @@ def test_options_that_do_not_go_together_are_refused(model: Path, radiographs: P
     check_one_line(predict(model, radiographs, tmp_path / "o", "--images", "x"), "is for a COCO file")
     check_one_line(predict(model, radiographs, tmp_path / "o", str(radiographs)), "2 were given")
     check_one_line(predict(model, radiographs, tmp_path / "o", "--normal", "n.json"), "--normal")
+
+
+def test_an_archive_that_cannot_be_listed_leaves_the_folder_to_another(
+    model: Path, radiographs: Path, tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     check_one_line(predict(model, tmp_path / "empty", tmp_path / "o"), "holds no radiographs")
+    assert predict(model, radiographs, tmp_path / "o").exit_code == 0
 
 
 @pytest.mark.parametrize(
