@@ -5,9 +5,10 @@
     python benchmarks/exported_models.py --cfg faster_rcnn_r101 --cfg rfcn_r101 --cfg ssd300_r101 --int8 --repeats 5
 
 A configuration gets random weights, and frozen norms the statistics of one radiograph, without which no proposal is
-finite. `--int8` adds the same graph in 8 bits, all but its first and last layers, calibrated on two phantoms: good for
-its time alone. Of patch classifiers the dense map is timed apart, too. `radiograph benchmark` takes exported folders,
-has every runtime and the throughput.
+finite. `--int8` adds the run in 8 bits (all layers but the first and the last, none by Winograd's filtering), and
+calibrates it on two phantoms: good for its time alone. Of patch classifiers the dense map is timed apart, too.
+`--folder` keeps exports for another time and takes what lies there as it is. `radiograph benchmark` takes exported
+folders, has every runtime and the throughput.
 
 Give it a machine that does nothing else. All take turns radiograph by radiograph, so that what disturbs one disturbs
 the others; read the ratio first. The peak is a plain product of matrices in NumPy, in the same process.

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,14 @@ class ArchiveFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not (self.out / LISTED).is_file() and not (self.out / DETECTIONS_FOLDER).exists():
-            # Nothing came of it, such as of an address with a slip: the next start may be another job.
-            shutil.rmtree(self.out / LISTING_FOLDER, ignore_errors=True)
-            (self.out / SETTINGS).unlink(missing_ok=True)
-        self._lock.release()
+        try:
+            if not (self.out / LISTED).is_file() and not (self.out / DETECTIONS_FOLDER).exists():
+                # Nothing came of it, such as of an address with a slip: the next start may be another job.
+                shutil.rmtree(self.out / LISTING_FOLDER, ignore_errors=True)
+                with suppress(OSError):  # which would hide what went wrong before
+                    (self.out / SETTINGS).unlink(missing_ok=True)
+        finally:
+            self._lock.release()
 
     def _claim(self) -> None:
         """Write the settings, or compare them with those that the folder was begun with."""

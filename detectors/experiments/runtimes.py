@@ -27,7 +27,7 @@ from detectors.evaluation.table import markdown_table
 from detectors.export.write import run_eager
 from detectors.runs.predict_files import FileDetector, detect_in_files
 from detectors.runs.prediction import Predictor
-from detectors.runtime.folder import is_exported
+from detectors.runtime.folder import is_exported, read_exported
 from detectors.runtime.predictor import ExportedPredictor
 from detectors.runtime.session import ENGINES
 
@@ -125,6 +125,8 @@ def open_subjects(run: Path, pixels: np.ndarray, threads: int) -> list[Subject]:
     there = [engine for engine in ENGINES if importlib.util.find_spec(engine) is not None]
     if not there:
         raise InputError(f"{run}: neither {' nor '.join(ENGINES)} is installed; python -m pip install {ENGINES[0]}")
+    if read_exported(run).card.get("winograd_layers"):  # OpenVINO is faster with the graph that is exported for it
+        there = there[:1]
     subjects = []
     for engine in there:
         exported = ExportedPredictor(run, engine=engine, threads=threads)

@@ -54,13 +54,12 @@ class WinogradConvolution(nn.Module):
         super().__init__()
         self.outputs, self.inputs = layer.weight.shape[:2]
         # The kernel is transformed by the runtime when it loads the graph, so that the file has 9 values, not 36.
-        self.register_buffer("weight", layer.weight.detach().permute(2, 3, 0, 1).reshape(9, -1))
+        self.weight = nn.Parameter(layer.weight.detach().permute(2, 3, 0, 1).reshape(9, -1), requires_grad=False)
         self.register_buffer("to_kernel", torch.kron(KERNEL, KERNEL))
         self.register_buffer("to_tiles", torch.kron(INPUT, INPUT).reshape(-1, 1, TAPS, TAPS))
         self.register_buffer("from_tiles", torch.kron(OUTPUT, OUTPUT))
         self.bias = layer.bias
 
-    weight: Tensor
     to_kernel: Tensor
     to_tiles: Tensor
     from_tiles: Tensor
@@ -70,7 +69,8 @@ class WinogradConvolution(nn.Module):
         height, width = size_of(features)
         count = length_of(features, 0)
         # One below the other, with a row of zeros between: the tiles of all images are then those of one.
-        below, right = TILE - height % TILE, -width % TILE
+        between = TILE * ((count > 1) & (height % TILE == 0)).long()
+        below, right = -height % TILE + between, -width % TILE
         stack = F.pad(features, [0, right, 0, below]).transpose(0, 1)
         rows, columns = height + below, width + right
         tiles = F.conv2d(stack.reshape(self.inputs, 1, count * rows, columns), self.to_tiles, stride=TILE, padding=1)
@@ -84,20 +84,20 @@ class WinogradConvolution(nn.Module):
 
 
 def replace_convolutions(module: nn.Module) -> int:
-    """Replace the convolutions of a module that are faster by tiles, in place. Returns how many those are."""
+    """Replace the convolutions of a module that gain by it, in place. Returns how many those are."""
     places = [
         (parent, name, layer)
         for parent in module.modules()
         for name, layer in parent.named_children()
-        if isinstance(layer, nn.Conv2d) and is_faster_by_tiles(layer)
+        if type(layer) is nn.Conv2d and gains(layer)  # a subclass may compute something else
     ]
     for parent, name, layer in places:
         setattr(parent, name, WinogradConvolution(layer))
     return len(places)
 
 
-def is_faster_by_tiles(layer: nn.Conv2d) -> bool:
-    """Return whether a convolution can be computed by tiles, and has the channels for that to be worth it."""
+def gains(layer: nn.Conv2d) -> bool:
+    """Return whether Winograd's filtering can compute a convolution, and that has the channels for it to be faster."""
     fits = (
         layer.kernel_size == (3, 3) and layer.stride == (1, 1) and layer.padding == (1, 1)
         and layer.dilation == (1, 1) and layer.groups == 1 and layer.padding_mode == "zeros"

@@ -69,8 +69,8 @@ def export_run(
         int8: how to quantize it after that; None for float32.
         runtime: what the exported model is compared in, and run by where it is installed.
         least_parity: share of detections that must agree; of random weights, whose scores lie close together, fewer do.
-        winograd: whether wide 3 x 3 convolutions are computed by Winograd's filtering. 8 bits and OpenVINO, which are
-            faster without, never are.
+        winograd: whether wide 3 x 3 convolutions are computed by Winograd's filtering. Never in 8 bits or for OpenVINO,
+            which are faster without, nor in patch classifiers.
 
     Returns:
         How alike the two answer, and what 8 bits cost; the card has both, too.
@@ -85,7 +85,9 @@ def export_run(
         raise InputError(f"{out}: holds something else than an exported model; choose another --out")
     model, config, categories = load_model(run)
     graph = build_graph(model, config.model.name)
-    replaced = replace_convolutions(graph.module) if winograd and int8 is None and runtime == "onnxruntime" else 0
+    # Patch classifiers slide over a radiograph: they dilate their convolutions themselves, and must see them.
+    winograd = winograd and int8 is None and runtime == "onnxruntime" and graph.form != "window_map"
+    replaced = replace_convolutions(graph.module) if winograd else 0
     window = gray_window(config.data)
     images = sample_radiographs(config, window, radiographs)
     answers, work = run_eager(model, images)

@@ -5,6 +5,7 @@ from typing import Any
 
 from data.gray_window import GrayWindow
 from detectors.runtime.folder import is_exported
+from detectors.runtime.packaged import runnable
 
 
 def open_predictor(
@@ -20,6 +21,7 @@ def open_predictor(
     that the process may use, and PyTorch keeps them for the rest of the process. PyTorch is imported for what is not
     exported alone. Raises InputError for anything else.
     """
+    run = runnable(run)
     if is_exported(run):
         from detectors.runtime.predictor import ExportedPredictor
 

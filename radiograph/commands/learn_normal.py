@@ -31,11 +31,10 @@ def main(run: Path, out: Path | None, false_alarms: float, paths: tuple[Path, ..
     from detectors.decisions.spoken import NORMAL_FILE
     from detectors.runs.predict_files import detect_in_files
     from detectors.runtime.opening import open_predictor
-    from detectors.runtime.packaged import runnable
 
     if out is None and not run.is_dir():
         raise InputError(f"{run}: has no folder of its own; give --out FILE, and the same to predict as --normal")
-    watched = watch(open_predictor(runnable(run))[0])
+    watched = watch(open_predictor(run)[0])
     files = find_radiographs(paths)
     with progress(transient=True) as bar:
         seen = bar.track(detect_in_files(watched, files, with_map=False), total=len(files), description="looking")

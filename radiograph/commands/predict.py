@@ -83,9 +83,7 @@ def main(
     writes Parquet parts and no pictures, in memory that does not grow with the archive.
     """
     from data.archives.archive import is_archive
-    from detectors.runtime.packaged import runnable
 
-    run = runnable(run)
     if (
         archive
         or coco

@@ -124,15 +124,24 @@ def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "name", ["rfcn", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn_c4", "ssd_tiles"))]
 )
-def test_models_whose_every_layer_is_computed_by_tiles_answer_alike(
+def test_models_whose_every_layer_is_filtered_by_winograd_answer_alike(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 0)
     model = export_model(tmp_path, SECTIONS[name], classes=2)
-    assert json.loads((tmp_path / "exported" / "model_card.json").read_text())["winograd_layers"] > 3
     check_parity(model, ExportedPredictor(tmp_path / "exported"), least=20)
     export_run(tmp_path / "run", tmp_path / "plain", winograd=False)
-    assert json.loads((tmp_path / "plain" / "model_card.json").read_text())["winograd_layers"] == 0
+    filtered, plain = (json.loads((tmp_path / n / "model_card.json").read_text()) for n in ("exported", "plain"))
+    assert filtered["winograd_layers"] > 3
+    assert plain["winograd_layers"] == 0
+    assert filtered["model"]["parameters"] == plain["model"]["parameters"]
+
+
+@pytest.mark.parametrize("name", ["xnet", "xnet_v2"])
+def test_patch_classifiers_keep_their_convolutions(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "LEAST_CHANNELS", 0)
+    model = export_model(tmp_path, SECTIONS[name], base=name)
+    check_parity(model, ExportedPredictor(tmp_path / "exported"), least=3)
 
 
 @pytest.mark.parametrize(

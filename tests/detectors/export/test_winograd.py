@@ -15,7 +15,7 @@ from detectors.export.winograd import (
     KERNEL,
     OUTPUT,
     WinogradConvolution,
-    is_faster_by_tiles,
+    gains,
     replace_convolutions,
 )
 
@@ -47,7 +47,7 @@ def test_a_graph_takes_any_size_and_holds_the_kernel_once(tmp_path: Path) -> Non
         input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "n", 2: "h", 3: "w"}},
     )  # fmt: skip
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for shape in ((1, 64, 9, 11), (3, 64, 4, 8), (2, 64, 17, 6)):
+    for shape in ((1, 64, 9, 11), (3, 64, 4, 8), (1, 64, 8, 8), (2, 64, 17, 6)):
         features = torch.randn(shape)
         (found,) = session.run(None, {"x": features.numpy()})
         np.testing.assert_allclose(found, layer(features).detach().numpy(), atol=1e-4)
@@ -69,6 +69,6 @@ def test_a_graph_takes_any_size_and_holds_the_kernel_once(tmp_path: Path) -> Non
         (nn.Conv2d(512, 512, 1), False),
     ],
 )
-def test_what_is_computed_by_tiles(layer: nn.Conv2d, faster: bool) -> None:
-    assert is_faster_by_tiles(layer) == faster
+def test_which_layers_gain(layer: nn.Conv2d, faster: bool) -> None:
+    assert gains(layer) == faster
     assert replace_convolutions(nn.Sequential(layer, nn.ReLU())) == int(faster)

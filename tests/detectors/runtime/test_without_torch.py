@@ -62,11 +62,12 @@ def test_predict_works_where_only_the_runtime_is_installed(section: ModelSection
         assert heat.std() > 0
 
 
-def test_packaged_weights_without_torch_answer_as_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [TRAINING, ["safetensors"]], ids=["training", "safetensors"])
+def test_packaged_weights_without_torch_answer_as_with_it(missing: list[str], tmp_path: Path) -> None:
     write_radiograph(tmp_path / "casting.png", make_phantom("castings", 1, 1, size=(200, 160)).pixels, 16)
     answers = []
-    for missing, out in ((TRAINING, tmp_path / "light"), ([], tmp_path / "full")):
-        done = run_without(missing, "predict", "--no-overlays", "--out", str(out), str(tmp_path / "casting.png"))
+    for absent, out in ((missing, tmp_path / "light"), ([], tmp_path / "full")):
+        done = run_without(absent, "predict", "--no-overlays", "--out", str(out), str(tmp_path / "casting.png"))
         assert done.returncode == 0, done.stderr
         answers.append(json.loads((out / "detections.json").read_text()))
     light, full = (np.array([[*found["bbox"], found["score"]] for found in answer]) for answer in answers)
