@@ -5,9 +5,15 @@ What it adds around them, one pass to 36 values of every tile and one back, grow
 with their square. So wide layers gain, and narrow ones would lose.
 """
 
+import copy
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_weights
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.ops import FrozenBatchNorm2d
 
 from detectors.export.layers import length_of, size_of
 
@@ -79,7 +85,7 @@ class WinogradConvolution(nn.Module):
         products = torch.matmul(kernel, tiles).reshape(TAPS**2, -1)
         found = torch.matmul(self.from_tiles, products).reshape(TILE**2, self.outputs, -1, columns // TILE)
         found = F.pixel_shuffle(found.transpose(0, 1), TILE).reshape(self.outputs, count, rows, columns)
-        found = found.transpose(0, 1)[:, :, :height, :width]
+        found = F.pad(found.transpose(0, 1), [0, width - columns, 0, height - rows])  # cut off below and to the right
         return found if self.bias is None else found + self.bias[:, None, None]
 
 
@@ -92,8 +98,26 @@ def replace_convolutions(module: nn.Module) -> int:
         if type(layer) is nn.Conv2d and gains(layer)  # a subclass may compute something else
     ]
     for parent, name, layer in places:
+        norm = name.replace("conv", "bn")
+        if isinstance(parent, BasicBlock | Bottleneck) and is_folded(getattr(parent, norm)):
+            # The runtime folds norms into convolutions, and sees none here.
+            layer = fold(layer, getattr(parent, norm))
+            setattr(parent, norm, nn.Identity())
         setattr(parent, name, WinogradConvolution(layer))
     return len(places)
+
+
+def is_folded(norm: nn.Module) -> bool:
+    """Return whether a norm is a factor and an offset for each channel, whatever comes in."""
+    return isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats)
+
+
+def fold(layer: nn.Conv2d, norm: Any) -> nn.Conv2d:
+    """Return a convolution that gives what this one and batch norm in evaluation give."""
+    folded = copy.deepcopy(layer)
+    statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    folded.weight, folded.bias = fuse_conv_bn_weights(layer.weight, layer.bias, *statistics)
+    return folded
 
 
 def gains(layer: nn.Conv2d) -> bool:

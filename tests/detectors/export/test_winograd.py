@@ -1,5 +1,6 @@
 """Convolutions by Winograd's filtering give what convolutions give, and are used where they pay."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torchvision.models.resnet import Bottleneck
+from torchvision.ops import FrozenBatchNorm2d
 
 from detectors.export.winograd import (
     INPUT,
@@ -72,3 +75,24 @@ def test_a_graph_takes_any_size_and_holds_the_kernel_once(tmp_path: Path) -> Non
 def test_which_layers_gain(layer: nn.Conv2d, faster: bool) -> None:
     assert gains(layer) == faster
     assert replace_convolutions(nn.Sequential(layer, nn.ReLU())) == int(faster)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, FrozenBatchNorm2d])
+def test_a_norm_behind_it_is_folded(norm: Callable[[int], nn.Module]) -> None:
+    torch.manual_seed(0)
+    block = Bottleneck(64, 192, norm_layer=norm, downsample=nn.Conv2d(64, 768, 1)).eval()
+    for name, values in block.state_dict().items():
+        if "bn" in name and values.is_floating_point():
+            values.uniform_(0.5, 1.5)
+    features = torch.randn(2, 64, 7, 9)
+    with torch.no_grad():
+        expected = block(features)
+        assert replace_convolutions(block) == 1
+        assert isinstance(block.bn2, nn.Identity)
+        assert torch.allclose(block(features), expected, atol=1e-3)
+
+
+def test_a_norm_of_each_image_is_kept() -> None:
+    block = Bottleneck(64, 192, norm_layer=lambda channels: nn.GroupNorm(8, channels), downsample=nn.Conv2d(64, 768, 1))
+    assert replace_convolutions(block) == 1
+    assert isinstance(block.bn2, nn.GroupNorm)
