@@ -20,12 +20,11 @@ from data.limits import LIMIT_VARIABLE, MAX_SAMPLES
 OPTIONAL_PACKAGES = {
     **dict.fromkeys(
         (
-            "accelerate", "albumentations", "cv2", "matplotlib", "pycocotools", "safetensors", "scipy", "skimage",
-            "tensorboard", "torch", "torchvision", "xraydb",
+            "accelerate", "albumentations", "cv2", "matplotlib", "onnx", "pycocotools", "safetensors", "scipy",
+            "skimage", "tensorboard", "torch", "torchvision", "xraydb",
         ),
         "train",
     ),
-    "onnx": "export",
     "onnxruntime": "runtime",
     **dict.fromkeys(("fsspec", "pyarrow", "ray"), "cluster"),
 }  # fmt: skip

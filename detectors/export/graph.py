@@ -1,5 +1,6 @@
 """What is exported of a model: a traceable module, its inputs, and what the runtime does after it."""
 
+import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -173,6 +174,7 @@ NOT_EXPORTED = {
 
 def write_onnx(graph: Graph, path: Path) -> None:
     """Write a graph as ONNX: batch norm folded, height and width free. Raises InputError where it cannot be traced."""
+    importlib.import_module("onnx")  # PyTorch's exporter needs it, and does not say what to install
     numbers = {name: torch.tensor(number) for name, number in graph.numbers.items()}
     image = torch.rand(2 if graph.fixed_size else 1, 1, *graph.size, generator=torch.Generator().manual_seed(0))
     axes = {"image": {0: "batch"} if graph.fixed_size or graph.form == "pixel_map" else {}}
@@ -195,7 +197,7 @@ def write_onnx(graph: Graph, path: Path) -> None:
             )  # fmt: skip
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise InputError(f"{path.parent}: the model cannot be exported to ONNX: {reason}") from error
+            raise InputError(f"the model cannot be exported to ONNX: {reason}") from error
 
 
 def as_fields(config: StrictModel) -> dict[str, Any]:

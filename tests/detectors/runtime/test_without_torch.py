@@ -84,6 +84,14 @@ def test_a_run_without_torch_is_refused_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_exporting_without_onnx_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = run_without(["onnx"], "export", "--run", "casting", "--out", str(tmp_path / "exported"))
+    assert done.returncode == 2
+    assert "error: this needs the package onnx" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "exported").exists()
+
+
 def test_what_is_always_installed_and_what_runs_exported_models_hold_nothing_that_trains() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
