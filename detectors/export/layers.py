@@ -1,7 +1,9 @@
 """Layers that give what the models' own give, written so that ONNX Runtime computes them quickly at any image size."""
 
 import math
-from typing import Any
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,8 @@ from detectors.boxes.center_net_layers import COARSE, DefectChannels
 LARGE = 1e30  # times this all but rounding errors are beyond -1 and 1
 BLOCK = 16  # pixels that become channels of a blur, so that it is a product of matrices
 
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 Size = Any
 """An int64 scalar that stands for a number of pixels or images; PyTorch's own types know numbers alone."""
@@ -48,7 +52,14 @@ def asinh(values: Tensor) -> Tensor:
     return (values * LARGE).clamp(-1, 1) * torch.log(size + torch.sqrt(size * size + 1))
 
 
-@torch.jit.script
+def scripted(function: Function) -> Function:
+    """Return a function whose branches a graph keeps. PyTorch would have other means used, which its exporter lacks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return torch.jit.script(function)
+
+
+@scripted
 def rescaled(images: Tensor, scale: Tensor) -> Tensor:
     """Return [1, 1, H, W] at a scale, an int64 scalar of twentieths up to 20, as `detectors.boxes.working_scale` does.
 
