@@ -147,18 +147,20 @@ def _gives_way(merged: Found) -> np.ndarray:
     for rows in _neighborhoods(boxes, cut):
         frame = np.concatenate([boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)])
         others = np.flatnonzero(((boxes[:, :2] < frame[2:]) & (boxes[:, 2:] > frame[:2])).all(axis=1))
-        low = np.maximum(boxes[rows, None, :2], boxes[None, others, :2])
-        high = np.minimum(boxes[rows, None, 2:], boxes[None, others, 2:])
-        fraction = np.maximum(high - low, 0).prod(axis=2) / areas[rows, None]
-        larger = cut[None, others] & (areas[None, others] > areas[rows, None]) & (fraction >= 0.75)
-        covers = (~cut[None, others] & (fraction >= 0.5)) | larger
-        alike = labels[rows, None] == labels[None, others]
-        sure = scores[None, others] >= 0.25 * scores[rows, None]
+        x1, y1, x2, y2 = boxes[rows].T[:, :, None]
+        left, top, right, bottom = boxes[others].T
+        wide = np.maximum(np.minimum(x2, right) - np.maximum(x1, left), 0)
+        high = np.maximum(np.minimum(y2, bottom) - np.maximum(y1, top), 0)
+        fraction = wide * high / areas[rows, None]
+        larger = cut[others] & (areas[others] > areas[rows, None]) & (fraction >= 0.75)
+        covers = (~cut[others] & (fraction >= 0.5)) | larger
+        alike = labels[rows, None] == labels[others]
+        sure = scores[others] >= 0.25 * scores[rows, None]
         lost[rows] = (covers & alike & sure).any(axis=1)
     return lost
 
 
-def _neighborhoods(boxes: np.ndarray, chosen: np.ndarray, side: int = 256, most: int = 500) -> Iterator[np.ndarray]:
+def _neighborhoods(boxes: np.ndarray, chosen: np.ndarray, side: int = 128, most: int = 500) -> Iterator[np.ndarray]:
     """Yield the numbers of the chosen boxes, those whose corners lie in one square of `side` pixels together."""
     rows = np.flatnonzero(chosen)
     squares = np.floor(boxes[rows, :2] / side)

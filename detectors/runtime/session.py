@@ -67,8 +67,10 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # its warnings are about its own choices
-        # Threads that spin while they wait would take the processor from those that read and write files.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads spin while they wait for the next operator, and stop after the last: what follows it, and what reads
+        # and writes files, has the processor for itself.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         # Work in ever smaller pieces: a thread that is late leaves less for the others to wait for.
         options.add_session_config_entry("session.dynamic_block_base", "4")
         try:

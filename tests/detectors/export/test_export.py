@@ -128,6 +128,7 @@ def test_models_whose_every_layer_is_filtered_by_winograd_answer_alike(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 0)
+    monkeypatch.setattr(winograd, "LEAST_IN_BLOCKS", 0)
     model = export_model(tmp_path, SECTIONS[name], classes=2)
     check_parity(model, ExportedPredictor(tmp_path / "exported"), least=20)
     export_run(tmp_path / "run", tmp_path / "plain", winograd=False)
@@ -140,6 +141,7 @@ def test_models_whose_every_layer_is_filtered_by_winograd_answer_alike(
 @pytest.mark.parametrize("name", ["xnet", "xnet_v2"])
 def test_patch_classifiers_keep_their_convolutions(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 0)
+    monkeypatch.setattr(winograd, "LEAST_IN_BLOCKS", 0)
     model = export_model(tmp_path, SECTIONS[name], base=name)
     check_parity(model, ExportedPredictor(tmp_path / "exported"), least=3)
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -17,8 +18,8 @@ from detectors.export.winograd import (
     INPUT,
     KERNEL,
     OUTPUT,
+    StackedConvolution,
     WinogradConvolution,
-    gains,
     replace_convolutions,
 )
 
@@ -40,13 +41,17 @@ def test_it_gives_what_the_convolution_gives(size: tuple[int, int, int], channel
     layer = nn.Conv2d(*channels, 3, padding=1, bias=bias)
     features = torch.randn(count, channels[0], height, width)
     assert torch.allclose(WinogradConvolution(layer)(features), layer(features), atol=1e-4)
+    assert torch.allclose(StackedConvolution(layer)(features), layer(features), atol=1e-4)
 
 
-def test_a_graph_takes_any_size_and_holds_the_kernel_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [WinogradConvolution, StackedConvolution])
+def test_a_graph_takes_any_size_and_holds_the_kernel_once(
+    tmp_path: Path, form: Callable[[nn.Conv2d], nn.Module]
+) -> None:
     torch.manual_seed(0)
-    layer, path = nn.Conv2d(64, 48, 3, padding=1), tmp_path / "layer.onnx"
+    layer, path = nn.Conv2d(64, 96, 3, padding=1), tmp_path / "layer.onnx"
     torch.onnx.export(
-        WinogradConvolution(layer).eval(), (torch.randn(1, 64, 9, 11),), str(path), dynamo=False, opset_version=17,
+        form(layer).eval(), (torch.randn(1, 64, 9, 11),), str(path), dynamo=False, opset_version=17,
         input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "n", 2: "h", 3: "w"}},
     )  # fmt: skip
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -62,7 +67,8 @@ def test_a_graph_takes_any_size_and_holds_the_kernel_once(tmp_path: Path) -> Non
     [
         (nn.Conv2d(256, 256, 3, padding=1), True),
         (nn.Conv2d(1024, 512, 3, padding=1), True),
-        (nn.Conv2d(128, 128, 3, padding=1), False),  # too narrow to gain
+        (nn.Conv2d(128, 128, 3, padding=1), True),
+        (nn.Conv2d(64, 128, 3, padding=1), False),  # too narrow to gain
         (nn.Conv2d(1024, 64, 3, padding=1), False),
         (nn.Conv2d(256, 256, 3, padding=1, stride=2), False),
         (nn.Conv2d(256, 256, 3, padding=2, dilation=2), False),
@@ -73,8 +79,12 @@ def test_a_graph_takes_any_size_and_holds_the_kernel_once(tmp_path: Path) -> Non
     ],
 )
 def test_which_layers_gain(layer: nn.Conv2d, faster: bool) -> None:
-    assert gains(layer) == faster
     assert replace_convolutions(nn.Sequential(layer, nn.ReLU())) == int(faster)
+
+
+@pytest.mark.parametrize(("width", "replaced"), [(128, 0), (192, 1)])
+def test_layers_of_residual_blocks_must_be_wider(width: int, replaced: int) -> None:
+    assert replace_convolutions(Bottleneck(4 * width, width)) == replaced
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, FrozenBatchNorm2d])
@@ -96,3 +106,11 @@ def test_a_norm_of_each_image_is_kept() -> None:
     block = Bottleneck(64, 192, norm_layer=lambda channels: nn.GroupNorm(8, channels), downsample=nn.Conv2d(64, 768, 1))
     assert replace_convolutions(block) == 1
     assert isinstance(block.bn2, nn.GroupNorm)
+
+
+def test_images_of_regions_are_stacked_and_maps_are_not() -> None:
+    layers = [nn.Conv2d(256, 256, 3, padding=1) for _ in range(2)]
+    heads = RoIHeads(layers[0], nn.Sequential(layers[1]), None, 0.5, 0.5, 512, 0.25, None, 0.05, 0.5, 100)
+    assert replace_convolutions(heads) == 2
+    assert isinstance(heads.box_roi_pool, WinogradConvolution)
+    assert isinstance(heads.box_head[0], StackedConvolution)
