@@ -9,7 +9,14 @@ from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from data.errors import InputError
 from detectors.export.layers import continue_border, exported_encoding, size_of
-from detectors.patches.dense import Lattice, cells_per_window, fuse_conv_bn, margin, slide_layers
+from detectors.patches.dense import (
+    Lattice,
+    cells_per_window,
+    fuse_conv_bn,
+    margin,
+    merge_convolutions,
+    slide_layers,
+)
 from detectors.patches.patch_classifier import WINDOW, PatchClassifier
 from detectors.segmentation.weld_fcn import WeldFCN
 
@@ -22,7 +29,8 @@ class WindowMapGraph(nn.Module):
         model = copy.deepcopy(model)
         self.stride = model.config.heat_stride
         self.encoding = exported_encoding(model.input_encoding)
-        self.layers = nn.ModuleList(fuse_conv_bn(model.layers))
+        # PyTorch runs the layers as they were trained; here, those that follow one another become one.
+        self.layers = nn.ModuleList(merge_convolutions(fuse_conv_bn(model.layers), self.stride))
         self.border = margin(self.layers, self.stride)
         self.head = nn.ModuleList(_as_convolutions(model.head, cells_per_window(self.layers, WINDOW)))
 

@@ -8,10 +8,13 @@ pixels apart, and a dilated one after that; nothing is shifted and run again.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeGuard
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -47,6 +50,64 @@ def fuse_conv_bn(layers: Iterable[nn.Module]) -> list[nn.Module]:
         else:
             folded.append(layer)
     return folded
+
+
+def merge_convolutions(layers: Iterable[nn.Module], stride: int) -> list[nn.Module]:
+    """Return layers with convolutions that follow one another as one, where that takes fewer products.
+
+    With nothing between them two convolutions are one, whose kernel is the one spread by the other. As `slide_layers`
+    applies them, without zeros around a map, that is exact but for rounding.
+
+    Args:
+        layers: in evaluation, batch norm taken in (`fuse_conv_bn`).
+        stride: pixels between the starts of neighboring windows.
+
+    """
+    merged: list[nn.Module] = []
+    before = after = Lattice(1, 1, stride)  # of the last of them
+    for layer in layers:
+        last = merged[-1] if merged else None
+        if _is_plain(last) and _is_plain(layer):
+            both = compose(last, layer)
+            if products_per_pixel(both, before) < products_per_pixel(last, before) + products_per_pixel(layer, after):
+                merged[-1], after = both, before.after(both)
+                continue
+        merged.append(layer)
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            before, after = after, after.after(layer)
+    return merged
+
+
+def products_per_pixel(layer: nn.Conv2d, lattice: Lattice) -> float:
+    """Return the products that a convolution takes for each pixel of the radiograph, by the lattice of its input."""
+    return layer.weight.numel() / lattice.after(layer).spacing ** 2
+
+
+def _is_plain(layer: nn.Module | None) -> TypeGuard[nn.Conv2d]:
+    return isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.dilation == (1, 1)
+
+
+def compose(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Return the convolution that gives what two give, one after the other."""
+    spread, size = _square(first.stride), _square(first.kernel_size)
+    taps = _square(second.kernel_size)
+    both = nn.Conv2d(
+        first.in_channels, second.out_channels, size + (taps - 1) * spread, spread * _square(second.stride),
+        padding=_square(_pixels(first)) + _square(_pixels(second)) * spread,
+    )  # fmt: skip
+    one, other = first.weight.detach().double(), second.weight.detach().double()
+    kernel = torch.zeros(both.weight.shape, dtype=torch.float64)
+    for y, x in itertools.product(range(taps), repeat=2):
+        part = torch.einsum("om,mihw->oihw", other[:, :, y, x], one)
+        kernel[:, :, y * spread : y * spread + size, x * spread : x * spread + size] += part
+    bias = torch.zeros(second.out_channels, dtype=torch.float64)
+    if first.bias is not None:
+        bias += other.sum(dim=(2, 3)) @ first.bias.detach().double()
+    if second.bias is not None:
+        bias += second.bias.detach().double()
+    assert both.bias is not None
+    both.weight.data, both.bias.data = kernel.to(first.weight.dtype), bias.to(first.weight.dtype)
+    return both
 
 
 def slide_layers(layers: Iterable[nn.Module], maps: Tensor, lattice: Lattice) -> tuple[Tensor, Lattice]:
