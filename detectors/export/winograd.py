@@ -17,10 +17,10 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from detectors.export.layers import length_of, size_of
+from detectors.export.operators import Crop, StridedSums
 
 TILE = 4
 TAPS = TILE + 2
-PADDING = 4  # pixels on either side: the last tile then starts within an image of any size
 # The three matrices of the transform at the points 0, 1, -1, 2, -2 and infinity.
 INPUT = torch.tensor(
     [
@@ -71,8 +71,7 @@ class WinogradConvolution(nn.Module):
         # The kernel is transformed by the runtime when it loads the graph, so that the file has 9 values, not 36.
         self.weight = nn.Parameter(layer.weight.detach().permute(2, 3, 0, 1).reshape(9, -1), requires_grad=False)
         self.register_buffer("to_kernel", torch.kron(KERNEL, KERNEL))
-        # Zeros before the taps, so that a tile starts with the pixel before it at any size with 4 pixels of padding.
-        self.register_buffer("to_tiles", F.pad(INPUT, [PADDING - 1, 0]))
+        self.register_buffer("to_tiles", INPUT.clone())
         self.register_buffer("from_tiles", OUTPUT.clone())
         # The product at the points 1 and 1 goes to each of the outputs once: so the bias needs no pass of its own.
         self.register_buffer("at_one", (torch.arange(TAPS**2) == TAPS + 1).float()[:, None])
@@ -85,7 +84,6 @@ class WinogradConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map float32 [N, inputs, H, W] to [N, outputs, H, W]."""
-        height, width = size_of(features)
         count = length_of(features, 0)
         columns = self._points(features, self.inputs, axis=3)
         tiles = self._points(columns, self.inputs * TAPS, axis=2)
@@ -98,16 +96,17 @@ class WinogradConvolution(nn.Module):
         width_of_tiles = TILE * length_of(products, 3)
         found = found.reshape(count, TILE, -1, width_of_tiles).transpose(1, 2)
         found = found.reshape(count, self.outputs, -1, width_of_tiles)
-        return found[:, :, :height, :width]
+        return Crop.apply(found, features)  # type: ignore[no-any-return]
 
     def _points(self, features: Tensor, channels: int, axis: int) -> Tensor:
         """Return the six values of each tile along an axis, [N, C, H, W] to [N, 6 C, H / 4, W] along axis 2, say."""
-        shape, stride, padding = [channels, 1, 1, 1], [1, 1], [0, 0]
-        shape[axis], stride[axis - 2], padding[axis - 2] = self.to_tiles.shape[1], TILE, PADDING
-        # As products, which are the runtime's to compute: the exporter would write them out if they were expanded.
+        shape = [channels, 1, 1, 1]
+        shape[axis] = TAPS
+        # A pixel before the first tile, and as many behind as the last one may need. Taps are products, which are the
+        # runtime's to compute: the exporter would write them out if they were expanded.
         ones = torch.ones(channels, 1)
         taps = [torch.matmul(ones, row).reshape(shape) for row in self.to_tiles.split(1)]
-        return torch.cat([F.conv2d(features, each, None, stride, padding, groups=channels) for each in taps], 1)
+        return torch.cat([StridedSums.apply(features, each, axis, TILE, (1, TILE)) for each in taps], 1)
 
 
 class StackedConvolution(nn.Module):

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+from click.testing import CliRunner, Result
 from exported_models import TINY_CENTER_NET, export_model
 
 from detectors.boxes.center_net import CenterNetConfig
+from radiograph.cli import main
+
+COUNT, PART = 23, 4  # radiographs of the archive that tests share, and of a part of what is found in it
 
 
 def export_tiny(folder: Path) -> Path:
@@ -38,3 +42,12 @@ def parts_of(out: Path) -> dict[str, bytes]:
     lists = [*out.glob("unreadable/*"), *out.glob("warnings/*"), out / "unreadable.csv", out / "warnings.csv"]
     names = [*out.glob("detections/*"), *lists, out / "manifest.json"]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in names}
+
+
+def predict(model: Path, archive: Path | str, out: Path, *more: object) -> Result:
+    """Run the command on an archive in this process."""
+    arguments = ["--run", model, "--archive", "--workers", 1, "--part-size", PART, "--out", out, archive, *more]
+    result = CliRunner().invoke(main, ["predict", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result

@@ -7,18 +7,13 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import encoded, parts_of, write_archive
-from click.testing import CliRunner, Result
+from archives import COUNT, PART, encoded, parts_of, predict, write_archive
+from click.testing import CliRunner
 from failures import check_one_line
 from missing_packages import run_without
 
@@ -26,7 +21,6 @@ from data import files
 from data.archives.archive import find_archive
 from data.archives.parts import flat_boxes, flat_values, read_part
 from data.archives.schema import DETECTIONS
-from data.errors import InputError
 from data.image_quality.limits import QualityLimits, write_limits
 from data.locks import FolderLock
 from data.radiograph import write_radiograph
@@ -41,30 +35,6 @@ from tests.hostile.images import good_files
 from tests.hostile.mutation import changed_bytes
 
 ROOT = Path(__file__).parents[3]
-COUNT, PART = 23, 4
-
-
-@pytest.fixture(scope="module")
-def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_archive(tmp_path_factory.mktemp("archive"), COUNT)
-
-
-@pytest.fixture(scope="module")
-def whole(model: Path, radiographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an undisturbed run leaves."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    result = predict(model, radiographs, out)
-    assert result.exit_code == 0, result.output
-    return out
-
-
-def predict(model: Path, archive: Path | str, out: Path, *more: object) -> Result:
-    """Run the command on an archive in this process."""
-    arguments = ["--run", model, "--archive", "--workers", 1, "--part-size", PART, "--out", out, archive, *more]
-    result = CliRunner().invoke(main, ["predict", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def rows_of(out: Path) -> dict[str, tuple[int, int, np.ndarray, np.ndarray, np.ndarray]]:
@@ -350,52 +320,3 @@ def test_small_predictions_need_none_of_it(model: Path, radiographs: Path, tmp_p
     done = run_without(["ray", "pyarrow", "fsspec"], *arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o" / "overlays").is_dir()
-
-
-@pytest.mark.slow
-def test_processes_that_die_are_replaced(model: Path, radiographs: Path, whole: Path, tmp_path: Path) -> None:
-    killed = []
-
-    def engine(job: Job, units: Iterator[Unit]) -> Iterator[UnitResult]:
-        for number, result in enumerate(Processes(2)(job, units)):
-            yield result
-            if number in (0, 3):
-                victim = active_children()[0]
-                os.kill(victim.pid, signal.SIGKILL)
-                killed.append(victim.pid)
-
-    predict_archive(Job(find_archive(str(radiographs)), model), tmp_path / "out", engine, PART)
-    assert len(killed) == 2
-    assert parts_of(tmp_path / "out") == parts_of(whole)
-    assert active_children() == []
-
-
-def test_a_unit_that_always_ends_its_process_is_named(model: Path, tmp_path: Path) -> None:
-    """Nothing can be unpacked here but by a process that ends at once."""
-    units = iter([Unit(0, [{"file": "x.png"}, {"file": "y.png"}]), Unit(1, [{"file": "z.png"}])])
-    job = Job(find_archive(str(tmp_path)), Deadly("x"))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"unit \d .*ended its process 3 times \(exit code 3\)"):
-        [*Processes(2)(job, units)]
-
-
-class Deadly(str):
-    """What ends the process that it is unpacked in."""
-
-    def __reduce__(self) -> tuple:
-        return os._exit, (3,)
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_it_goes_on(model: Path, radiographs: Path, whole: Path, tmp_path: Path) -> None:
-    arguments = ["--run", model, "--workers", 2, "--part-size", PART, "--out", tmp_path / "out", radiographs]
-    command = [sys.executable, "tools/predict.py", *map(str, arguments)]
-    rng, deaths = random.Random(1), 0
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.5, 2.5))
-        process.kill()
-        deaths += process.wait() < 0
-    assert deaths
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert parts_of(tmp_path / "out") == parts_of(whole)
