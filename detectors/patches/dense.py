@@ -88,7 +88,10 @@ def _is_plain(layer: nn.Module | None) -> TypeGuard[nn.Conv2d]:
 
 
 def compose(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """Return the convolution that gives what two give, one after the other."""
+    """Return the convolution that gives what two give, one after the other, where nothing is padded.
+
+    Kernels [M, C, k, k] and [O, M, l, l] become one [O, C, n, n], n = k + (l - 1) times the stride of the first.
+    """
     spread, size = _square(first.stride), _square(first.kernel_size)
     taps = _square(second.kernel_size)
     both = nn.Conv2d(

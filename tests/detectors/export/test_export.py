@@ -139,7 +139,7 @@ def test_models_whose_every_layer_is_filtered_by_winograd_answer_alike(
 
 
 @pytest.mark.parametrize("name", ["xnet", "xnet_v2"])
-def test_patch_classifiers_keep_their_convolutions(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patch_classifiers_are_not_filtered(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 0)
     monkeypatch.setattr(winograd, "LEAST_IN_BLOCKS", 0)
     model = export_model(tmp_path, SECTIONS[name], base=name)
