@@ -30,6 +30,8 @@ class TwoStageGraph(nn.Module):
         self.strides: list[int] = (
             [model.config.stride] if isinstance(model.config, RFCNConfig) else model.backbone.strides
         )
+        pool = self.model.roi_heads.box_roi_pool
+        self.dilation = undilate(pool.conv5) if isinstance(pool, PositionSensitiveVotes) else 1
 
     def forward(
         self,
@@ -103,7 +105,7 @@ class TwoStageGraph(nn.Module):
         """Return the features of the proposals, and the proposals in their order."""
         pool = self.model.roi_heads.box_roi_pool
         if isinstance(pool, PositionSensitiveVotes):
-            return votes(pool, maps[0], regions), regions
+            return votes(pool, maps[0], regions, self.dilation), regions
         assert isinstance(pool, MultiScaleRoIAlign)
         assert pool.scales is not None
         size = pool.output_size[0]
@@ -125,16 +127,49 @@ def align(features: Tensor, regions: Tensor, size: int, scale: float, sampling: 
     return roi_align(features, batched, (size, size), scale, sampling, aligned)
 
 
-def votes(pool: PositionSensitiveVotes, features: Tensor, regions: Tensor) -> Tensor:
-    """Return the average votes [R, K + 1 + 4]: ordinary crops of all maps, of which each bin reads its own."""
-    shared = pool.reduce(pool.conv5(features))
+def undilate(stage: nn.Module) -> int:
+    """Undo in place by how much the 3 x 3 convolutions of a stage are dilated, and return it.
+
+    Not before group norm, which would see the rows and columns of one image alone: then it returns 1.
+    """
+    dilation = 1
+    if any(isinstance(layer, nn.GroupNorm) for layer in stage.modules()):
+        return dilation
+    for layer in stage.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            dilation = layer.dilation[0]
+            layer.dilation = layer.padding = (1, 1)
+    return dilation
+
+
+def votes(pool: PositionSensitiveVotes, features: Tensor, regions: Tensor, dilation: int) -> Tensor:
+    """Return the average votes [R, K + 1 + 4]: ordinary crops of all maps, of which each bin reads its own.
+
+    A stage that was dilated sees every so many rows and columns as an image of its own, which makes its convolutions
+    plain ones, and those can be filtered. `pad_to_multiple` has made height and width multiples of the dilation.
+    """
+    shared = pool.reduce(pool.conv5(phases(features, dilation)))
     maps = torch.cat([pool.score(shared), pool.box(shared)], dim=1)
+    maps = joined(maps, dilation)
     bins = pool.pool.output_size
     assert isinstance(bins, int)
     crops = align(maps, regions, bins, pool.pool.spatial_scale, pool.pool.sampling_ratio, aligned=True)
     crops = crops.reshape(length_of(crops, 0), -1, bins * bins, bins * bins)  # [R, channels, own bin, bin]
     own = torch.eye(bins * bins)
     return (crops * own).sum(dim=(2, 3)) / bins**2
+
+
+def phases(features: Tensor, every: int) -> Tensor:
+    """Return the images of every so many rows and columns, [n n, C, H / n, W / n], of one map [1, C, H, W]."""
+    rows = [features[:, :, first::every] for first in range(every)]
+    return torch.cat([part[:, :, :, first::every] for part in rows for first in range(every)])
+
+
+def joined(parts: Tensor, every: int) -> Tensor:
+    """Return the map that `phases` took apart."""
+    height, width = size_of(parts)
+    cells = parts.reshape(every, every, -1, height, width).permute(2, 3, 0, 4, 1)
+    return cells.reshape(1, -1, height * every, width * every)
 
 
 def decode(codes: Tensor, boxes: Tensor, weights: tuple[float, float, float, float]) -> Tensor:

@@ -51,6 +51,9 @@ SECTIONS: dict[str, ModelSection] = {
     "rfcn": RFCNConfig(
         backbone="resnet18", width=0.125, stride=8, stage=4, reduction=16, min_size=None, crop_size=6, rpn=ANCHORS,
     ),
+    "rfcn_conv5": RFCNConfig(
+        backbone="resnet18", width=0.125, norm="batch", stride=8, reduction=16, min_size=None, crop_size=6, rpn=ANCHORS,
+    ),
     "ssd_tiles": SSDConfig(
         backbone="vgg16", width=0.0625, input="local_contrast", extra_channels=[8], tile=64, tile_stride=32,
         boxes=[{"sizes": [20]}, {"sizes": [40]}, {"sizes": [80]}], score_threshold=0.04, topk_candidates=50,
@@ -84,7 +87,7 @@ def noisy(height: int, width: int) -> np.ndarray:
     return (0.3 + 0.4 * phantom(height, width) + noise).clip(0, 1).astype(np.float32)
 
 
-QUICK = ("center_net", "faster_rcnn_fpn", "xnet")
+QUICK = ("center_net", "faster_rcnn_fpn", "rfcn_conv5", "xnet")
 
 
 def check_parity(model: nn.Module, exported: ExportedPredictor, least: int) -> None:
@@ -147,7 +150,8 @@ def test_patch_classifiers_are_not_filtered(name: str, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "name", ["center_net_flip", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn_fpn", "rfcn", "xnet"))]
+    "name",
+    ["center_net_flip", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn_fpn", "rfcn_conv5", "xnet"))],
 )
 def test_openvino_answers_alike(name: str, tmp_path: Path) -> None:
     classes, base = (1, name) if name in MAPS else (2, "center_net")
