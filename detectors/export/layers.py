@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.backbones.networks import LocalContrast, SoftContrast
+from detectors.backbones.networks import LocalContrast, RGBRepeat, SoftContrast
 from detectors.boxes.center_net_layers import COARSE, DefectChannels
 
 LARGE = 1e30  # times this all but rounding errors are beyond -1 and 1
@@ -202,6 +202,31 @@ class ExportedSoftContrast(nn.Module):
         """Map [N, 1, H, W] to the same shape."""
         smooth = self.blur(images)
         return torch.tanh((images - smooth) / (self.unit * smooth + self.unit * self.offset))
+
+
+class GrayAndOnes(nn.Module):
+    """What `RGBRepeat` gives, as two channels: its three differ by factors and offsets alone."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return [N, 2, H, W] of [N, 1, H, W]."""
+        return torch.cat([images, torch.ones_like(images)], dim=1)
+
+
+def export_input(network: nn.Module) -> None:
+    """Replace what turns gray values into channels, in place; `network` has it as `input_encoding`.
+
+    Three repeated channels become two, and the first convolution, which takes part of their factors and offsets, has a
+    third less to do. Ones are a channel, as the border of an image is zero behind the offsets.
+    """
+    encoding = network.input_encoding
+    if not isinstance(encoding, RGBRepeat):
+        network.input_encoding = exported_encoding(encoding)  # type: ignore[arg-type]
+        return
+    network.input_encoding = GrayAndOnes()
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    gray, ones = first.weight / encoding.std, first.weight * -encoding.mean / encoding.std
+    first.weight = nn.Parameter(torch.stack([gray.sum(1), ones.sum(1)], dim=1).detach())
+    first.in_channels = 2
 
 
 def exported_encoding(encoding: nn.Module) -> nn.Module:

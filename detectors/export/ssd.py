@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from detectors.boxes.ssd import SSD
 from detectors.export.center_net import clamp
-from detectors.export.layers import Size, exported_encoding, length_of, size_of
+from detectors.export.layers import Size, export_input, length_of, size_of
 from detectors.map_features import map_features
 
 
@@ -17,8 +17,7 @@ class SSDGraph(nn.Module):
     def __init__(self, model: SSD) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        base = self.model.backbone.base
-        base.input_encoding = exported_encoding(base.input_encoding)  # type: ignore[arg-type]
+        export_input(self.model.backbone.base)
 
     def forward(self, image: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return boxes [N, n, 4] in pixels within the tile, scores [N, n], labels int64 [N, n] and features [2 C].

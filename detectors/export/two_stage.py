@@ -11,7 +11,7 @@ from torchvision.ops import MultiScaleRoIAlign, nms, roi_align
 from detectors.boxes.rfcn import PositionSensitiveVotes, RFCNConfig
 from detectors.boxes.two_stage import TwoStageDetector
 from detectors.export.center_net import clamp
-from detectors.export.layers import Size, exported_encoding, length_of, pad_to_multiple, size_of
+from detectors.export.layers import Size, export_input, length_of, pad_to_multiple, size_of
 from detectors.map_features import map_features
 
 LARGEST_LOG = math.log(1000 / 16)  # torchvision's bound of a box's growth
@@ -25,7 +25,7 @@ class TwoStageGraph(nn.Module):
     def __init__(self, model: TwoStageDetector) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        self.model.backbone.input_encoding = exported_encoding(model.backbone.input_encoding)  # type: ignore[arg-type]
+        export_input(self.model.backbone)
         # R-FCN's one map can be finer than that of the network that it is made of.
         self.strides: list[int] = (
             [model.config.stride] if isinstance(model.config, RFCNConfig) else model.backbone.strides

@@ -94,7 +94,7 @@ def export_run(
     learned_there = [name for name in LEARNED if (out / name).is_file()]
     with staged_folder(out, last=SUMS, optional=(*LEARNED, LIMITS_FILE)) as folder:
         write_onnx(graph, folder / GRAPH)
-        card = make_card(run, config, categories, graph, window, work)
+        card = make_card(run, model, config, categories, graph, window, work)
         card |= {"runtime": runtime, "winograd_layers": replaced}
         limits = read_limits(run)
         if limits is not None:
@@ -152,14 +152,20 @@ def probe_size(graph: Graph) -> tuple[int, int]:
 
 
 def make_card(
-    run: Path, config: ExperimentConfig, categories: Sequence[Any], graph: Graph, window: GrayWindow, work: int
+    run: Path,
+    model: nn.Module,
+    config: ExperimentConfig,
+    categories: Sequence[Any],
+    graph: Graph,
+    window: GrayWindow,
+    work: int,
 ) -> dict[str, Any]:
     """Return the card of an exported model: what prediction needs, and what a reader wants to know."""
     return {
         "format": "radiograph-detectors exported model",
         "version": VERSION,
         "toolkit": __version__,
-        "model": {"name": config.model.name, "parameters": sum(p.numel() for p in graph.module.parameters())},
+        "model": {"name": config.model.name, "parameters": sum(p.numel() for p in model.parameters())},
         "run": {"name": config.name, "from": run.name},
         "form": graph.form,
         "precision": "float32",
