@@ -205,7 +205,7 @@ class ExportedSoftContrast(nn.Module):
 
 
 class GrayAndOnes(nn.Module):
-    """What `RGBRepeat` gives, as two channels: its three differ by factors and offsets alone."""
+    """What replaces `RGBRepeat`, whose three channels differ by factors and offsets alone."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return [N, 2, H, W] of [N, 1, H, W]."""
@@ -215,8 +215,8 @@ class GrayAndOnes(nn.Module):
 def export_input(network: nn.Module) -> None:
     """Replace what turns gray values into channels, in place; `network` has it as `input_encoding`.
 
-    Three repeated channels become two, and the first convolution, which takes part of their factors and offsets, has a
-    third less to do. Ones are a channel, as the border of an image is zero behind the offsets.
+    Three repeated channels become two, so that the first convolution, which takes over their factors and offsets, has a
+    third less to do. The offsets are a channel of ones and no bias, since convolutions see zeros beyond the border.
     """
     encoding = network.input_encoding
     if not isinstance(encoding, RGBRepeat):
