@@ -44,10 +44,8 @@ from detectors.runs.prediction import Predictor
 from detectors.runtime.folder import CARD, GRAPH, is_exported
 from detectors.runtime.predictor import ExportedPredictor
 
-SIDE = 2048  # of the matrices
 LEAST_PARITY = 0.3  # weights may be random: then many scores are equal, and rounding decides which boxes are kept
-
-
+SIDE = 2048  # of the matrices
 ONES = np.ones((SIDE, SIDE), np.float32)
 PAUSE = 0.1  # seconds, in which NumPy's threads stop waiting for more
 

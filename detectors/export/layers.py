@@ -213,7 +213,7 @@ class GrayAndOnes(nn.Module):
 
 
 def export_input(network: nn.Module) -> None:
-    """Replace what turns gray values into channels, in place; `network` has it as `input_encoding`.
+    """Replace what turns gray values into channels, in place; `network` has it as `input_encoding`, used once.
 
     Three repeated channels become two, so that the first convolution, which takes over their factors and offsets, has a
     third less to do. The offsets are a channel of ones and no bias, since convolutions see zeros beyond the border.

@@ -128,9 +128,9 @@ def align(features: Tensor, regions: Tensor, size: int, scale: float, sampling: 
 
 
 def undilate(stage: nn.Module) -> int:
-    """Undo in place by how much the 3 x 3 convolutions of a stage are dilated, and return it.
+    """Make the 3 x 3 convolutions of a stage plain ones, in place, and return by how much they were dilated.
 
-    Not before group norm, which would see the rows and columns of one image alone: then it returns 1.
+    A stage with group norm stays as it is, and 1 is returned: of every other row and column the statistics are others.
     """
     dilation = 1
     if any(isinstance(layer, nn.GroupNorm) for layer in stage.modules()):
@@ -145,6 +145,7 @@ def undilate(stage: nn.Module) -> int:
 def votes(pool: PositionSensitiveVotes, features: Tensor, regions: Tensor, dilation: int) -> Tensor:
     """Return the average votes [R, K + 1 + 4]: ordinary crops of all maps, of which each bin reads its own.
 
+    `features` is float32 [1, C, H, W], `regions` are boxes [R, 4] in pixels, `dilation` is what `undilate` returned.
     A stage that was dilated sees every so many rows and columns as an image of its own, which makes its convolutions
     plain ones, and those can be filtered. `pad_to_multiple` has made height and width multiples of the dilation.
     """
@@ -166,7 +167,7 @@ def phases(features: Tensor, every: int) -> Tensor:
 
 
 def joined(parts: Tensor, every: int) -> Tensor:
-    """Return the map that `phases` took apart."""
+    """Return the map [1, C, H, W] that `phases` took apart, of [n n, C, H / n, W / n]."""
     height, width = size_of(parts)
     cells = parts.reshape(every, every, -1, height, width).permute(2, 3, 0, 4, 1)
     return cells.reshape(1, -1, height * every, width * every)
