@@ -5,22 +5,21 @@ correction (Nagel et al. 2021, A White Paper on Neural Network Quantization, sec
 calibration inputs, layer after layer with the layers before it corrected already, and takes it off the bias.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+from detectors.export.probes import Feeds, measured
 
 INPUTS = (4, 16)
 """Inputs of the graph that means are taken over, fewest and most."""
 RUNS = 400
 """Of the graph up to some layer, about: with many layers there are fewer inputs."""
 
-Feeds = Mapping[str, np.ndarray]
 Means = NDArray[np.float64]
 
 
@@ -70,28 +69,18 @@ class BiasCorrection:
         """
         if not nodes:
             return []
-        probe = ModelProto()
-        probe.CopyFrom(model)
-        del probe.graph.output[:]  # what does not lead to these layers is not computed
+        added, outputs = [], []
         for k, node in enumerate(nodes):  # maps are summed up in the graph: all of them at once would fill the memory
-            axes = numpy_helper.from_array(np.array([0, 2, 3] if node.op_type == "Conv" else [0]), f"mean_axes_{k}")
-            probe.graph.initializer.append(axes)
-            probe.graph.node.append(
-                helper.make_node("ReduceSum", [node.output[0], axes.name], [f"mean_sum_{k}"], keepdims=0)
+            axes = [0, 2, 3] if node.op_type == "Conv" else [0]
+            added.append(helper.make_node("Constant", [], [f"mean_axes_{k}"], value_ints=axes))
+            added.append(
+                helper.make_node("ReduceSum", [node.output[0], f"mean_axes_{k}"], [f"mean_sum_{k}"], keepdims=0)
             )
-            probe.graph.node.append(helper.make_node("Size", [node.output[0]], [f"mean_size_{k}"]))
-            probe.graph.output.append(helper.make_tensor_value_info(f"mean_sum_{k}", TensorProto.FLOAT, None))
-            probe.graph.output.append(helper.make_tensor_value_info(f"mean_size_{k}", TensorProto.INT64, []))
-        path = self.scratch / "means.onnx"
-        onnx.save(probe, path)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        asked = {one.name for one in session.get_inputs()}
+            added.append(helper.make_node("Size", [node.output[0]], [f"mean_size_{k}"]))
+            outputs += [f"mean_sum_{k}", f"mean_size_{k}"]
         sums: list[Any] = [0.0] * len(nodes)
         counts = [0] * len(nodes)
-        for feed in self.feeds:
-            found = session.run(None, {name: value for name, value in feed.items() if name in asked})
+        for found in measured(model, added, outputs, self.feeds, self.scratch):
             for k, (total, size) in enumerate(zip(found[::2], found[1::2], strict=True)):
                 sums[k] = sums[k] + np.asarray(total, np.float64)
                 counts[k] += int(size) // len(total)

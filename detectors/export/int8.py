@@ -1,30 +1,38 @@
 """Static quantization of a graph to 8-bit integers: ranges from calibration, QDQ pairs around all but some layers.
 
-ONNX Runtime's scheme for x86: unsigned activations, signed weights with one scale a channel; biases are corrected
-(`detectors.export.bias_correction`). What turns gray values into channels stays in float, and so do the first layers
-(their few input channels cost much to quantize and gain nothing) and the last ones before a choice among candidates
-(their output is the score itself).
+ONNX Runtime's scheme for x86: unsigned activations, signed weights with one scale a channel. Channels are evened out
+before (`detectors.export.channel_ranges`), biases corrected after (`detectors.export.bias_correction`). What turns gray
+values into channels stays in float, and so do the first layers (their few input channels cost much to quantize and gain
+nothing), the last ones before a choice among candidates (their output is the score itself) and, where they are cheap,
+those that only the last ones read: nothing evens out what rounding does to their output.
 """
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
+from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from detectors.export.bias_correction import BiasCorrection, Feeds
+from detectors.export.bias_correction import BiasCorrection
+from detectors.export.channel_ranges import even_out
+from detectors.export.probes import Feeds, measured
 
 LAYERS = ("Conv", "Gemm")
 CHOICES = ("TopK", "NonMaxSuppression")
 """What chooses among candidates: layers before it are last layers, though others come behind it."""
 LEVELS = 255
+HEADROOM = 1.1
+"""Of ranges, times those of calibration: what is beyond them is cut off, and the strongest defects go first."""
+MOST_LATE = 0.125
+"""Most multiply-adds, as a share of all layers', of those before the last that stay in float."""
 
 
 class Quantizer:
@@ -43,7 +51,13 @@ class Quantizer:
         _fold(graph, self.path)
         model = onnx.load(self.path)
         self.layers = [n.name for n in model.graph.node if _has_weights(n, model) and not _inside(n, encodings)]
+        even_out(model, self.layers, feeds, scratch)
+        onnx.save(model, self.path)
         self.edges = edge_layers(model, self.layers)
+        late = late_layers(model, self.layers, self.edges)
+        products = _products(model, self.layers, feeds[:1], scratch)
+        if sum(products[name] for name in late) <= MOST_LATE * sum(products.values()):
+            self.edges += late
         self._relus = _following_relus(model, self.layers)
         with _quiet():
             types = [*LAYERS, "Relu"]
@@ -51,8 +65,12 @@ class Quantizer:
                 self.path, types, str(scratch / "calibration.onnx"), calibrate_method=CalibrationMethod.MinMax
             )
             calibrator.collect_data(_Reader(feeds))
-            self._ranges = calibrator.compute_data()
-        self.ranked = self._by_noise(model, feeds[:2], scratch / "power.onnx")
+            found = calibrator.compute_data()
+        self._ranges = TensorsData(
+            CalibrationMethod.MinMax,
+            {name: tuple(np.float32(np.min(end) * HEADROOM) for end in found[name].range_value) for name in found},
+        )
+        self.ranked = self._by_noise(model, feeds[:2], scratch)
         inner = [name for name in self.layers if name not in self.edges]
         self._correction = BiasCorrection(model, inner, feeds, scratch)
 
@@ -71,7 +89,7 @@ class Quantizer:
         self._correction.apply(model)
         onnx.save(model, path)
 
-    def _by_noise(self, model: ModelProto, feeds: Sequence[Feeds], path: Path) -> list[str]:
+    def _by_noise(self, model: ModelProto, feeds: Sequence[Feeds], scratch: Path) -> list[str]:
         """Return the layers that are no edges, those first that rounding puts most noise into.
 
         Rounding to steps adds a variance of a twelfth of the step's square to inputs and weights alike; what counts is
@@ -80,7 +98,7 @@ class Quantizer:
         nodes = {node.name: node for node in model.graph.node}
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         inner = [name for name in self.layers if name not in self.edges]
-        power = _mean_squares(model, sorted({nodes[name].input[0] for name in inner}), feeds, path)
+        power = _mean_squares(model, sorted({nodes[name].input[0] for name in inner}), feeds, scratch)
         noise = {}
         for name in inner:
             source, weight = nodes[name].input[0], weights[nodes[name].input[1]]
@@ -116,6 +134,22 @@ def edge_layers(model: ModelProto, layers: Sequence[str]) -> list[str]:
     ]
 
 
+def late_layers(model: ModelProto, layers: Sequence[str], edges: Sequence[str]) -> list[str]:
+    """Return those layers behind which only last ones come next."""
+    chosen, last = set(layers), set(edges)
+    following: dict[str, set[str]] = {}  # layers that come next, by tensor
+    late = []
+    for node in reversed(model.graph.node):
+        nexts = set().union(*(following.get(name, set()) for name in node.output))
+        if node.name in chosen:
+            if nexts and nexts <= last and node.name not in last:
+                late.append(node.name)
+            nexts = {node.name}
+        for name in node.input[:1] if node.op_type == "RoiAlign" or node.name in chosen else node.input:
+            following.setdefault(name, set()).update(nexts)
+    return late[::-1]
+
+
 def _fold(graph: Path, path: Path) -> None:
     """Write the graph with constants folded, and norms into the layers before them."""
     options = onnxruntime.SessionOptions()
@@ -144,19 +178,25 @@ def _following_relus(model: ModelProto, layers: Sequence[str]) -> dict[str, str]
     return {name: nodes[0].name for name, nodes in following.items() if [n.op_type for n in nodes] == ["Relu"]}
 
 
-def _mean_squares(model: ModelProto, tensors: Sequence[str], feeds: Sequence[Feeds], path: Path) -> dict[str, float]:
+def _mean_squares(model: ModelProto, tensors: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> dict[str, float]:
     """Return the mean square of tensors of a graph, over some inputs."""
-    probe = ModelProto()
-    probe.CopyFrom(model)
-    for index, name in enumerate(tensors):
-        probe.graph.node.append(helper.make_node("Mul", [name, name], [f"square_{index}"]))
-        probe.graph.node.append(helper.make_node("ReduceMean", [f"square_{index}"], [f"power_{index}"], keepdims=0))
-        probe.graph.output.append(helper.make_tensor_value_info(f"power_{index}", onnx.TensorProto.FLOAT, []))
-    onnx.save(probe, path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [f"power_{index}" for index in range(len(tensors))]
-    found: Any = np.mean([session.run(names, dict(feed)) for feed in feeds], axis=0)
-    return dict(zip(tensors, found.tolist(), strict=True))
+    nodes = []
+    for k, name in enumerate(tensors):
+        nodes.append(helper.make_node("Mul", [name, name], [f"square_{k}"]))
+        nodes.append(helper.make_node("ReduceMean", [f"square_{k}"], [f"power_{k}"], keepdims=0))
+    found = list(measured(model, nodes, [f"power_{k}" for k in range(len(tensors))], feeds, scratch))
+    return dict(zip(tensors, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def _products(model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> dict[str, int]:
+    """Return the multiply-adds of layers, over some inputs."""
+    named = {node.name: node for node in model.graph.node}
+    weights = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    nodes = [helper.make_node("Size", [named[name].output[0]], [f"size_{k}"]) for k, name in enumerate(layers)]
+    found = list(measured(model, nodes, [f"size_{k}" for k in range(len(layers))], feeds, scratch))
+    sizes = np.sum(found, axis=0).tolist()
+    each = [math.prod(weights[named[name].input[1]][1:]) for name in layers]
+    return {name: size * products for name, size, products in zip(layers, sizes, each, strict=True)}
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # which has no types

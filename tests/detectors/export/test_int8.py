@@ -19,7 +19,7 @@ from detectors.boxes.center_net import CenterNetConfig
 from detectors.config.files import read_config
 from detectors.export import quantize
 from detectors.export.accuracy import SEED, Accuracy, Labeled, labeled_file, labeled_phantoms
-from detectors.export.int8 import edge_layers
+from detectors.export.int8 import edge_layers, late_layers
 from detectors.export.quantize import Int8Wish, calibration_radiographs
 from detectors.export.write import export_run
 from detectors.runtime.folder import GRAPH, read_exported
@@ -91,8 +91,9 @@ def test_layers_that_cost_accuracy_stay_in_float32(tmp_path: Path, monkeypatch: 
         tmp_path / "run", tmp_path / "int8", int8=Int8Wish([tmp_path / "data"], castings(tmp_path / "data", 3))
     ).int8
     assert outcome is not None
-    edges = [name for name in outcome.kept if "stem.0" in name or name.startswith(("/heat", "/sides"))]
-    assert len(edges) == 3
+    ends = ("/heat", "/sides", "/backbone/head/head.1")
+    edges = [name for name in outcome.kept if "stem.0" in name or name.startswith(ends)]
+    assert len(edges) == 4
     inner = outcome.layers - len(edges)
     assert len(outcome.kept) - len(edges) == -(-inner // 8)  # an eighth of them, the second that is tried
 
@@ -112,6 +113,26 @@ def test_edges_are_the_first_layers_and_the_last_before_a_choice() -> None:
     model = helper.make_model(helper.make_graph(nodes, "graph", [value], []))
     names = [node.name for node in nodes if node.op_type == "Conv"]
     assert edge_layers(model, names) == ["first", "scores", "boxes", "last"]
+
+
+def test_late_layers_are_those_that_only_last_ones_read() -> None:
+    def node(operator: str, name: str, sources: list[str], out: str) -> onnx.NodeProto:
+        return helper.make_node(operator, sources, [out], name=name)
+
+    nodes = [
+        node("Conv", "first", ["image", "w"], "a"), node("Conv", "trunk", ["a", "w"], "b"),
+        node("Conv", "tower", ["b", "w"], "c"), node("Relu", "relu", ["c"], "d"),
+        node("Conv", "scores", ["d", "w"], "e"), node("Conv", "boxes", ["d", "w"], "f"),
+        node("Conv", "side", ["b", "w"], "g"), node("Add", "sum", ["g", "d"], "h"),
+        node("Conv", "more", ["h", "w"], "i"),
+    ]  # fmt: skip
+    value = helper.make_tensor_value_info("image", TensorProto.FLOAT, None)
+    model = helper.make_model(helper.make_graph(nodes, "graph", [value], []))
+    names = [one.name for one in nodes if one.op_type == "Conv"]
+    edges = edge_layers(model, names)
+    assert edges == ["first", "scores", "boxes", "more"]
+    assert late_layers(model, names, edges) == ["tower", "side"]
+    assert late_layers(model, names, ["first", "scores", "boxes"]) == []  # of the tower "more" is no last layer
 
 
 def test_phantoms_of_the_runs_own_kind_measure_it() -> None:
