@@ -92,22 +92,30 @@ class Quantizer:
     def _by_noise(self, model: ModelProto, feeds: Sequence[Feeds], scratch: Path) -> list[str]:
         """Return the layers that are no edges, those first that rounding puts most noise into.
 
-        Rounding to steps adds a variance of a twelfth of the step's square to inputs and weights alike; what counts is
-        its share of their mean square.
+        Rounding to steps adds a variance of a twelfth of the step's square to inputs, weights and outputs alike; what
+        counts is its share of their mean square. Outputs that another layer reads are counted there.
         """
         nodes = {node.name: node for node in model.graph.node}
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         inner = [name for name in self.layers if name not in self.edges]
-        power = _mean_squares(model, sorted({nodes[name].input[0] for name in inner}), feeds, scratch)
+        inputs = {nodes[name].input[0] for name in inner}
+        outputs = {name: nodes[self._relus.get(name, name)].output[0] for name in inner}
+        power = _mean_squares(model, sorted(inputs | set(outputs.values())), feeds, scratch)
+
+        def of_tensor(tensor: str) -> float:
+            low, high = (float(np.min(value)) for value in self._ranges[tensor].range_value[:2])
+            step = (max(high, 0.0) - min(low, 0.0)) / LEVELS
+            return step**2 / 12 / max(power[tensor], 1e-30)
+
         noise = {}
         for name in inner:
-            source, weight = nodes[name].input[0], weights[nodes[name].input[1]]
-            low, high = (float(np.min(value)) for value in self._ranges[source].range_value[:2])
-            step = (max(high, 0.0) - min(low, 0.0)) / LEVELS
+            weight = weights[nodes[name].input[1]]
             channels = weight.reshape(len(weight), -1)
             steps = 2 * np.abs(channels).max(axis=1) / LEVELS
-            of_weights = (steps**2).mean() / 12 / max(float((channels**2).mean()), 1e-30)
-            noise[name] = step**2 / 12 / max(power[source], 1e-30) + of_weights
+            of_weights = float((steps**2).mean()) / 12 / max(float((channels**2).mean()), 1e-30)
+            noise[name] = of_tensor(nodes[name].input[0]) + of_weights
+            if outputs[name] not in inputs:
+                noise[name] += of_tensor(outputs[name])
         return sorted(inner, key=lambda name: -noise[name])
 
 

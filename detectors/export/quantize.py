@@ -128,14 +128,19 @@ def quantize_exported(folder: Path, encodings: Sequence[str], config: Experiment
 def calibration_radiographs(
     config: ExperimentConfig, window: GrayWindow, paths: Sequence[Path]
 ) -> tuple[list[np.ndarray], str]:
-    """Return gray values float32 [H, W] to calibrate on, and what they are: some of the named files, or phantoms."""
+    """Return gray values float32 [H, W] to calibrate on, and what they are: phantoms, and some of the named files.
+
+    Phantoms take part in any case: named radiographs may be free of defects, whose values are the widest.
+    """
+    phantoms, description = simulate(config, SEED, PHANTOMS)
+    images = [phantom.pixels for phantom, _ in phantoms]
     if not paths:
-        phantoms, description = simulate(config, SEED, PHANTOMS)
-        return [phantom.pixels for phantom, _ in phantoms], description
+        return images, description
     files = find_radiographs(paths)
     chosen = [files[k * len(files) // MOST_CALIBRATION] for k in range(MOST_CALIBRATION)]
     chosen = files if len(files) <= MOST_CALIBRATION else chosen
-    return [read_radiograph(file, window=window).pixels for file in chosen], f"{len(chosen)} radiographs"
+    images += [read_radiograph(file, window=window).pixels for file in chosen]
+    return images, f"{description} and {len(chosen)} radiographs"
 
 
 class _Recorder:

@@ -25,8 +25,8 @@ from radiograph.command import PATH, Command, max_pixels_option
 @click.option("--int8", is_flag=True, help="Quantize the layers to 8-bit integers, as many as accuracy allows.")
 @click.option(
     "--calibration", multiple=True, type=PATH, metavar="PATH",
-    help="Radiographs or folders of them that --int8 takes the ranges of values from; simulated ones by default. May "
-    "be repeated.",
+    help="Radiographs or folders of them that --int8 takes the ranges of values from, beside simulated ones. May be "
+    "repeated.",
 )  # fmt: skip
 @click.option(
     "--data",
