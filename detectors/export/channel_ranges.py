@@ -37,7 +37,7 @@ def even_out(model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], s
         scratch: a folder for files on the way.
 
     """
-    convolutions = [node for node in model.graph.node if node.name in set(layers) and _can_scale(node)]
+    convolutions = _convolutions(model, layers)
     _separate_biases(model, convolutions)
     groups = _groups(model, convolutions)
     widths = _widths(model, convolutions, groups, feeds, scratch)
@@ -62,17 +62,35 @@ def even_out(model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], s
             tensors[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
 
 
-def _can_scale(node: NodeProto) -> bool:
-    return node.op_type == "Conv" and all(a.i == 1 for a in node.attribute if a.name == "group")
+def _convolutions(model: ModelProto, layers: Sequence[str]) -> list[NodeProto]:
+    """Return the layers that can be scaled: convolutions without groups whose weights nothing else reads."""
+    chosen = set(layers)
+    found = [
+        node
+        for node in model.graph.node
+        if node.name in chosen and node.op_type == "Conv" and all(a.i == 1 for a in node.attribute if a.name == "group")
+    ]
+    read = _read_by_others(model, found)
+    return [node for node in found if node.input[1] not in read]
+
+
+def _read_by_others(model: ModelProto, convolutions: Sequence[NodeProto]) -> set[str]:
+    """Return what is read by other nodes than some convolutions, or as something else than weights and biases."""
+    chosen = {node.name for node in convolutions}
+    read = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        read.update(_read_inside(node))
+        read.update(node.input[:1] if node.name in chosen else node.input)
+    return read
 
 
 def _separate_biases(model: ModelProto, convolutions: Sequence[NodeProto]) -> None:
-    """Give layers with weights of their own a bias of their own: ONNX Runtime merges equal ones, such as zeros."""
+    """Give layers with weights of their own a bias of their own: ONNX Runtime merges equal tensors, such as zeros."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    owners: dict[str, str] = {}  # weights by their bias
+    owners = dict.fromkeys(_read_by_others(model, convolutions), "")  # weights by their bias
     for node in convolutions:
         if len(node.input) == 3 and owners.setdefault(node.input[2], node.input[1]) != node.input[1]:
-            name = f"{node.input[1]}_bias"
+            name = f"{node.input[1]}_{node.input[2]}"
             if name not in tensors:
                 value = numpy_helper.to_array(tensors[node.input[2]])
                 tensors[name] = numpy_helper.from_array(value, name)

@@ -126,6 +126,25 @@ def test_maps_that_go_through_one_layer_are_scaled_alike(tmp_path: Path) -> None
     assert unevenness(after) < unevenness(before) / 5
 
 
+def test_equal_biases_that_became_one_tensor_are_scaled_apart(tmp_path: Path) -> None:
+    nodes = [conv("a", "image", "x"), relu("x", "y"), conv("b", "y", "z"), relu("z", "u"), conv("c", "u", "out")]
+    model = graph(nodes, ["out"])
+    model.graph.node[2].input[2] = "a.b"
+    model.graph.node.append(helper.make_node("Neg", ["a.b"], ["too"]))
+    model.graph.output.extend([helper.make_tensor_value_info("too", TensorProto.FLOAT, None)])
+    after = evened(model, tmp_path)
+    for name in ("y", "u"):
+        (wide,), (even,) = run(model, [name]), run(after, [name])
+        assert unevenness(even) < unevenness(wide) / 5
+
+
+def test_weights_that_others_read_stay(tmp_path: Path) -> None:
+    model = graph([conv("a", "image", "x"), relu("x", "y"), conv("b", "y", "out")], ["out"])
+    model.graph.node.append(helper.make_node("Neg", ["b.w"], ["too"]))
+    model.graph.output.extend([helper.make_tensor_value_info("too", TensorProto.FLOAT, None)])
+    assert evened(model, tmp_path).graph.initializer == model.graph.initializer
+
+
 def branch(operator: str) -> onnx.GraphProto:
     """Return a branch that reads a tensor from around it."""
     return helper.make_graph([helper.make_node(operator, ["y"], ["e"])], operator, [], [onnx.ValueInfoProto(name="e")])
