@@ -43,7 +43,8 @@ def even_out(model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], s
     widths = _widths(model, convolutions, groups, feeds, scratch)
     scales: dict[str, Scales] = {}
     for tensor, width in widths.items():
-        share = np.maximum(width / max(float(width.max()), 1e-30), LEAST).astype(np.float32)
+        widest = float(width.max())
+        share = np.maximum(width / widest if widest else 1.0, LEAST).astype(np.float32)
         group = groups[tensor]
         scales[group] = np.maximum(scales[group], share) if group in scales else share
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -64,11 +65,16 @@ def even_out(model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], s
 
 def _convolutions(model: ModelProto, layers: Sequence[str]) -> list[NodeProto]:
     """Return the layers that can be scaled: convolutions without groups whose weights nothing else reads."""
-    chosen = set(layers)
+    chosen = set(layers) - {""}
+    dimensions = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
     found = [
         node
         for node in model.graph.node
-        if node.name in chosen and node.op_type == "Conv" and all(a.i == 1 for a in node.attribute if a.name == "group")
+        if node.op_type == "Conv"
+        and node.name in chosen
+        and all(name in dimensions for name in node.input[1:])
+        and dimensions[node.input[1]] == 4
+        and all(attribute.i == 1 for attribute in node.attribute if attribute.name == "group")
     ]
     read = _read_by_others(model, found)
     return [node for node in found if node.input[1] not in read]
@@ -128,7 +134,7 @@ def _groups(model: ModelProto, convolutions: Sequence[NodeProto]) -> dict[str, s
             carrying = node.input[: PASSING[node.op_type]]
             for name in carrying:
                 parents[find(name)] = find(node.output[0])
-            fixed.update(node.output[1:])
+            fixed.update([*node.input[len(carrying) :], *node.output[1:]])
         elif node.op_type != "Shape":
             fixed.update([*node.input, *node.output])
     bound = {find(name) for name in fixed if name in parents}

@@ -4,12 +4,12 @@ ONNX Runtime's scheme for x86: unsigned activations, signed weights with one sca
 before (`detectors.export.channel_ranges`), biases corrected after (`detectors.export.bias_correction`). What turns gray
 values into channels stays in float, and so do the first layers (their few input channels cost much to quantize and gain
 nothing), the last ones before a choice among candidates (their output is the score itself) and, where they are cheap,
-those that only the last ones read: nothing evens out what rounding does to their output.
+those that only the last ones read: no later layer averages what rounding does to their output.
 """
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
-from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from detectors.export.bias_correction import BiasCorrection
@@ -56,7 +56,8 @@ class Quantizer:
         self.edges = edge_layers(model, self.layers)
         late = late_layers(model, self.layers, self.edges)
         products = _products(model, self.layers, feeds[:1], scratch)
-        if sum(products[name] for name in late) <= MOST_LATE * sum(products.values()):
+        some_left = len(self.edges) + len(late) < len(self.layers)
+        if some_left and sum(products[name] for name in late) <= MOST_LATE * sum(products.values()):
             self.edges += late
         self._relus = _following_relus(model, self.layers)
         with _quiet():
@@ -68,7 +69,7 @@ class Quantizer:
             found = calibrator.compute_data()
         self._ranges = TensorsData(
             CalibrationMethod.MinMax,
-            {name: tuple(np.float32(np.min(end) * HEADROOM) for end in found[name].range_value) for name in found},
+            {name: tuple(np.float32(end * HEADROOM) for end in _ends(found[name])) for name in found},
         )
         self.ranked = self._by_noise(model, feeds[:2], scratch)
         inner = [name for name in self.layers if name not in self.edges]
@@ -93,7 +94,7 @@ class Quantizer:
         """Return the layers that are no edges, those first that rounding puts most noise into.
 
         Rounding to steps adds a variance of a twelfth of the step's square to inputs, weights and outputs alike; what
-        counts is its share of their mean square. Outputs that another layer reads are counted there.
+        counts is its share of their mean square. Outputs that another inner layer reads are counted there.
         """
         nodes = {node.name: node for node in model.graph.node}
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -103,7 +104,7 @@ class Quantizer:
         power = _mean_squares(model, sorted(inputs | set(outputs.values())), feeds, scratch)
 
         def of_tensor(tensor: str) -> float:
-            low, high = (float(np.min(value)) for value in self._ranges[tensor].range_value[:2])
+            low, high = _ends(self._ranges[tensor])
             step = (max(high, 0.0) - min(low, 0.0)) / LEVELS
             return step**2 / 12 / max(power[tensor], 1e-30)
 
@@ -203,8 +204,20 @@ def _products(model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], 
     nodes = [helper.make_node("Size", [named[name].output[0]], [f"size_{k}"]) for k, name in enumerate(layers)]
     found = list(measured(model, nodes, [f"size_{k}" for k in range(len(layers))], feeds, scratch))
     sizes = np.sum(found, axis=0).tolist()
-    each = [math.prod(weights[named[name].input[1]][1:]) for name in layers]
+    each = [math.prod(weights[named[name].input[1]]) // _outputs(named[name], weights) for name in layers]
     return {name: size * products for name, size, products in zip(layers, sizes, each, strict=True)}
+
+
+def _outputs(node: NodeProto, weights: Mapping[str, Sequence[int]]) -> int:
+    """Return the output channels of a layer."""
+    transposed = node.op_type == "Conv" or any(a.name == "transB" and a.i for a in node.attribute)
+    return weights[node.input[1]][0 if transposed else 1]
+
+
+def _ends(tensor: TensorData) -> tuple[float, float]:
+    """Return the smallest and the largest value that calibration saw."""
+    low, high = tensor.range_value[:2]
+    return float(np.min(low)), float(np.max(high))
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # which has no types

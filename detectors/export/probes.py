@@ -24,6 +24,9 @@ def measured(
         scratch: a folder for the file that is run.
 
     """
+    if not outputs:
+        yield from ([] for _ in feeds)
+        return
     probe = ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]

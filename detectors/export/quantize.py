@@ -33,7 +33,7 @@ TIMED = 5
 
 @dataclass(frozen=True)
 class Int8Wish:
-    """What 8 bits are calibrated on and measured with; without paths, simulated radiographs."""
+    """What 8 bits are calibrated on, beside simulated radiographs, and what they are measured with."""
 
     calibration: Sequence[Path] = ()
     json_file: Path | None = None
@@ -128,19 +128,17 @@ def quantize_exported(folder: Path, encodings: Sequence[str], config: Experiment
 def calibration_radiographs(
     config: ExperimentConfig, window: GrayWindow, paths: Sequence[Path]
 ) -> tuple[list[np.ndarray], str]:
-    """Return gray values float32 [H, W] to calibrate on, and what they are: phantoms, and some of the named files.
+    """Return gray values float32 [H, W] to calibrate on, and what they are: some of the named files, and phantoms.
 
     Phantoms take part in any case: named radiographs may be free of defects, whose values are the widest.
     """
-    phantoms, description = simulate(config, SEED, PHANTOMS)
-    images = [phantom.pixels for phantom, _ in phantoms]
-    if not paths:
-        return images, description
-    files = find_radiographs(paths)
-    chosen = [files[k * len(files) // MOST_CALIBRATION] for k in range(MOST_CALIBRATION)]
+    files = find_radiographs(paths) if paths else []
+    chosen = [files[k * len(files) // MOST_CALIBRATION] for k in range(MOST_CALIBRATION)] if files else []
     chosen = files if len(files) <= MOST_CALIBRATION else chosen
-    images += [read_radiograph(file, window=window).pixels for file in chosen]
-    return images, f"{description} and {len(chosen)} radiographs"
+    named = [read_radiograph(file, window=window).pixels for file in chosen]
+    phantoms, description = simulate(config, SEED, PHANTOMS)
+    known = f"{len(named)} radiographs and {description}" if named else description
+    return named + [phantom.pixels for phantom, _ in phantoms], known
 
 
 class _Recorder:

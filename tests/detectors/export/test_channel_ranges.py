@@ -215,6 +215,28 @@ def test_ranges_reach_beyond_those_of_calibration(tmp_path: Path) -> None:
     assert 255 * float(step) == pytest.approx(1.1 * widest, rel=1e-3)
 
 
+def test_a_cheap_middle_is_quantized_and_nothing_where_there_is_no_middle(tmp_path: Path) -> None:
+    nodes = [conv("a", "image", "x"), relu("x", "y"), conv("b", "y", "z"), relu("z", "u"), conv("c", "u", "out")]
+    model = graph(nodes, ["out"])
+    cheap = next(tensor for tensor in model.graph.initializer if tensor.name == "b.w")
+    cheap.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(cheap)[:, :, :1, :1].copy(), "b.w"))
+    del model.graph.node[2].attribute[:]
+    onnx.save(model, tmp_path / "graph.onnx")
+    assert Quantizer(tmp_path / "graph.onnx", [], FEEDS, tmp_path).ranked == ["b"]
+    onnx.save(graph([conv("a", "image", "x"), relu("x", "y"), conv("b", "y", "out")], ["out"]), tmp_path / "two.onnx")
+    assert Quantizer(tmp_path / "two.onnx", [], FEEDS, tmp_path).ranked == []
+
+
+def test_late_layers_stay_in_float_where_they_are_cheap(tmp_path: Path) -> None:
+    nodes = [conv("a", "image", "x0")]
+    for k in range(8):
+        nodes += [relu(f"x{k}", f"y{k}"), conv(f"b{k}", f"y{k}", f"x{k + 1}")]
+    nodes += [relu("x8", "y8"), conv("z", "y8", "out")]
+    model = graph(nodes, ["out"])  # nine tenths of the products lie before the late layer
+    onnx.save(model, tmp_path / "graph.onnx")
+    assert Quantizer(tmp_path / "graph.onnx", [], FEEDS, tmp_path).edges == ["a", "z", "b7"]
+
+
 ANCHORS = {"anchor_sizes": [[12, 24, 48]], "proposals": 40, "proposals_before_nms": 100}
 SECTIONS: dict[str, ModelSection] = {
     "faster_rcnn": FasterRCNNConfig(
