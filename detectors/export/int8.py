@@ -69,7 +69,7 @@ class Quantizer:
             found = calibrator.compute_data()
         self._ranges = TensorsData(
             CalibrationMethod.MinMax,
-            {name: tuple(np.float32(end * HEADROOM) for end in _ends(found[name])) for name in found},
+            {name: tuple(np.float32(end) * np.float32(HEADROOM) for end in _ends(found[name])) for name in found},
         )
         self.ranked = self._by_noise(model, feeds[:2], scratch)
         inner = [name for name in self.layers if name not in self.edges]
