@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from detectors.export.layer_order import following_relus
 from detectors.export.probes import Feeds, measured
 
 PASSING = {
@@ -25,6 +26,7 @@ LEAST = 0.02
 """Least range of a channel, as a share of the widest one's: channels that stay dark are not blown up."""
 
 Scales = NDArray[np.float32]
+"""One value for each channel of a tensor [C]."""
 
 
 def even_out(model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> None:
@@ -162,19 +164,15 @@ def _widths(
     feeds: Sequence[Feeds],
     scratch: Path,
 ) -> dict[str, Scales]:
-    """Return the largest absolute value of every channel, for the tensors that rounding applies to.
+    """Return the largest absolute value of every channel [C], for the tensors [N, C, H, W] that rounding applies to.
 
     Those are inputs of convolutions, and outputs, behind a ReLU where only that reads them. Groups with tensors of
     different numbers of channels are left out.
     """
-    readers: dict[str, list[NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    relus = following_relus(model, [node.name for node in convolutions])
     rounded: dict[str, None] = {}
     for node in convolutions:
-        behind = readers.get(node.output[0], [])
-        last = behind[0].output[0] if [one.op_type for one in behind] == ["Relu"] else node.output[0]
+        last = relus.get(node.name, node).output[0]
         rounded |= dict.fromkeys(name for name in (node.input[0], last) if name in groups)
     if not rounded:
         return {}

@@ -23,11 +23,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from detectors.export.bias_correction import BiasCorrection
 from detectors.export.channel_ranges import even_out
+from detectors.export.layer_order import edge_layers, following_relus, late_layers
 from detectors.export.probes import Feeds, measured
 
 LAYERS = ("Conv", "Gemm")
-CHOICES = ("TopK", "NonMaxSuppression")
-"""What chooses among candidates: layers before it are last layers, though others come behind it."""
 LEVELS = 255
 HEADROOM = 1.1
 """Of ranges, times those of calibration: what is beyond them is cut off, and the strongest defects go first."""
@@ -44,6 +43,11 @@ class Quantizer:
         feeds: inputs of the graph for calibration, at least one.
         scratch: a folder for files on the way.
 
+    Attributes:
+        layers: names of all that could be quantized.
+        edges: of them, those that stay in float in any case: first, last and cheap late ones.
+        ranked: the others, those first that rounding puts most noise into.
+
     """
 
     def __init__(self, graph: Path, encodings: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> None:
@@ -59,7 +63,7 @@ class Quantizer:
         some_left = len(self.edges) + len(late) < len(self.layers)
         if some_left and sum(products[name] for name in late) <= MOST_LATE * sum(products.values()):
             self.edges += late
-        self._relus = _following_relus(model, self.layers)
+        self._relus = following_relus(model, self.layers)
         with _quiet():
             types = [*LAYERS, "Relu"]
             calibrator = create_calibrator(
@@ -79,7 +83,7 @@ class Quantizer:
         """Write the graph with all layers but the kept ones in 8 bits."""
         kept = set(kept)
         chosen = [name for name in self.layers if name not in kept]
-        relus = [self._relus[name] for name in chosen if name in self._relus]
+        relus = [self._relus[name].name for name in chosen if name in self._relus]
         with _quiet():
             quantizer = QDQQuantizer(
                 onnx.load(self.path), True, False, QuantType.QInt8, QuantType.QUInt8, self._ranges,
@@ -100,7 +104,7 @@ class Quantizer:
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         inner = [name for name in self.layers if name not in self.edges]
         inputs = {nodes[name].input[0] for name in inner}
-        outputs = {name: nodes[self._relus.get(name, name)].output[0] for name in inner}
+        outputs = {name: self._relus.get(name, nodes[name]).output[0] for name in inner}
         power = _mean_squares(model, sorted(inputs | set(outputs.values())), feeds, scratch)
 
         def of_tensor(tensor: str) -> float:
@@ -120,45 +124,6 @@ class Quantizer:
         return sorted(inner, key=lambda name: -noise[name])
 
 
-def edge_layers(model: ModelProto, layers: Sequence[str]) -> list[str]:
-    """Return those layers that have no other before them, or none behind them up to a choice among candidates."""
-    chosen = set(layers)
-    before: dict[str, bool] = {}  # tensors: whether a layer lies before them
-    for node in model.graph.node:
-        fed = node.name in chosen or any(before.get(name, False) for name in node.input)
-        before.update(dict.fromkeys(node.output, fed))
-    behind: dict[str, bool] = {}
-    for node in reversed(model.graph.node):
-        leads = node.name in chosen or any(behind.get(name, False) for name in node.output)
-        if node.op_type in CHOICES:
-            continue
-        sources = node.input[:1] if node.op_type == "RoiAlign" else node.input  # not where it cuts, but what
-        for name in sources:
-            behind[name] = behind.get(name, False) or leads
-    nodes = {node.name: node for node in model.graph.node}
-    return [
-        name
-        for name in layers
-        if not before.get(nodes[name].input[0], False) or not any(behind.get(out, False) for out in nodes[name].output)
-    ]
-
-
-def late_layers(model: ModelProto, layers: Sequence[str], edges: Sequence[str]) -> list[str]:
-    """Return those layers behind which only last ones come next."""
-    chosen, last = set(layers), set(edges)
-    following: dict[str, set[str]] = {}  # layers that come next, by tensor
-    late = []
-    for node in reversed(model.graph.node):
-        nexts = set().union(*(following.get(name, set()) for name in node.output))
-        if node.name in chosen:
-            if nexts and nexts <= last and node.name not in last:
-                late.append(node.name)
-            nexts = {node.name}
-        for name in node.input[:1] if node.op_type == "RoiAlign" or node.name in chosen else node.input:
-            following.setdefault(name, set()).update(nexts)
-    return late[::-1]
-
-
 def _fold(graph: Path, path: Path) -> None:
     """Write the graph with constants folded, and norms into the layers before them."""
     options = onnxruntime.SessionOptions()
@@ -174,17 +139,6 @@ def _has_weights(node: NodeProto, model: ModelProto) -> bool:
 
 def _inside(node: NodeProto, modules: Sequence[str]) -> bool:
     return any(f"/{name}/" in node.name for name in modules)
-
-
-def _following_relus(model: ModelProto, layers: Sequence[str]) -> dict[str, str]:
-    """Return the ReLU that alone reads a layer's output, by the layer; quantized with it, it costs nothing."""
-    chosen = set(layers)
-    readers: dict[str, list[NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    following = {node.name: readers.get(node.output[0], []) for node in model.graph.node if node.name in chosen}
-    return {name: nodes[0].name for name, nodes in following.items() if [n.op_type for n in nodes] == ["Relu"]}
 
 
 def _mean_squares(model: ModelProto, tensors: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> dict[str, float]:

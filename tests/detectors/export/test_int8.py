@@ -19,7 +19,7 @@ from detectors.boxes.center_net import CenterNetConfig
 from detectors.config.files import read_config
 from detectors.export import quantize
 from detectors.export.accuracy import SEED, Accuracy, Labeled, labeled_file, labeled_phantoms
-from detectors.export.int8 import edge_layers, late_layers
+from detectors.export.layer_order import edge_layers, late_layers
 from detectors.export.quantize import Int8Wish, calibration_radiographs
 from detectors.export.write import export_run
 from detectors.runtime.folder import GRAPH, read_exported
