@@ -155,7 +155,8 @@ def votes(pool: PositionSensitiveVotes, features: Tensor, regions: Tensor, dilat
     bins = pool.pool.output_size
     assert isinstance(bins, int)
     crops = align(maps, regions, bins, pool.pool.spatial_scale, pool.pool.sampling_ratio, aligned=True)
-    crops = crops.reshape(length_of(crops, 0), -1, bins * bins, bins * bins)  # [R, channels, own bin, bin]
+    channels = (pool.score.out_channels + pool.box.out_channels) // bins**2  # not -1: there may be no regions
+    crops = crops.reshape(length_of(crops, 0), channels, bins * bins, bins * bins)  # [R, channels, own bin, bin]
     own = torch.eye(bins * bins)
     return (crops * own).sum(dim=(2, 3)) / bins**2
 

@@ -26,6 +26,7 @@ from detectors.export.parity import compare_answers
 from detectors.export.write import LEARNED, export_run
 from detectors.gan.model import DCGANConfig
 from detectors.patches.xnet import XnetConfig, XnetV2Config
+from detectors.runs.checkpoint import load_model, save_checkpoint
 from detectors.runtime.folder import read_exported
 from detectors.runtime.predictor import ExportedPredictor
 from detectors.runtime.working_scale import working_scale
@@ -122,6 +123,20 @@ def test_exported_models_answer_alike_at_any_size(name: str, tmp_path: Path) -> 
     card = json.loads((tmp_path / "exported" / "model_card.json").read_text())
     assert card["parity"]["share"] > 0.98
     assert card["multiply_adds"]["count"] > 0
+
+
+@pytest.mark.parametrize("name", ["rfcn", pytest.param("faster_rcnn_fpn", marks=pytest.mark.slow)])
+def test_without_any_proposal_nothing_is_found(name: str, tmp_path: Path) -> None:
+    model = save_run(tmp_path / "run", SECTIONS[name])
+    with torch.no_grad():
+        codes = model.rpn.head.bbox_pred
+        codes.weight.zero_()
+        codes.bias.view(-1, 4)[:] = torch.tensor([0.0, 0.0, -60.0, -60.0])  # far smaller than any box may be
+    _, config, categories = load_model(tmp_path / "run")
+    save_checkpoint(tmp_path / "run" / "best.ckpt", model, config, categories, 1, {})
+    export_run(tmp_path / "run", tmp_path / "exported")
+    for size in SIZES:
+        assert ExportedPredictor(tmp_path / "exported")(phantom(*size))["boxes"].shape == (0, 4)
 
 
 @pytest.mark.parametrize(
