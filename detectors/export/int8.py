@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -27,7 +27,6 @@ from detectors.export.layer_order import edge_layers, following_relus, late_laye
 from detectors.export.probes import Feeds, measured
 
 LAYERS = ("Conv", "Gemm")
-LEVELS = 255
 HEADROOM = 1.1
 """Of ranges, times those of calibration: what is beyond them is cut off, and the strongest defects go first."""
 MOST_LATE = 0.125
@@ -44,9 +43,10 @@ class Quantizer:
         scratch: a folder for files on the way.
 
     Attributes:
-        layers: names of all that could be quantized.
+        layers: names of all that could be quantized, in the order of the graph.
         edges: of them, those that stay in float in any case: first, last and cheap late ones.
-        ranked: the others, those first that rounding puts most noise into.
+        inner: the others.
+        products: multiply-adds of each layer, for the first of the inputs.
 
     """
 
@@ -59,10 +59,11 @@ class Quantizer:
         onnx.save(model, self.path)
         self.edges = edge_layers(model, self.layers)
         late = late_layers(model, self.layers, self.edges)
-        products = _products(model, self.layers, feeds[:1], scratch)
+        self.products = _products(model, self.layers, feeds[:1], scratch)
         some_left = len(self.edges) + len(late) < len(self.layers)
-        if some_left and sum(products[name] for name in late) <= MOST_LATE * sum(products.values()):
+        if some_left and sum(self.products[name] for name in late) <= MOST_LATE * sum(self.products.values()):
             self.edges += late
+        self.inner = [name for name in self.layers if name not in self.edges]
         self._relus = following_relus(model, self.layers)
         with _quiet():
             types = [*LAYERS, "Relu"]
@@ -75,12 +76,10 @@ class Quantizer:
             CalibrationMethod.MinMax,
             {name: tuple(np.float32(end) * np.float32(HEADROOM) for end in _ends(found[name])) for name in found},
         )
-        self.ranked = self._by_noise(model, feeds[:2], scratch)
-        inner = [name for name in self.layers if name not in self.edges]
-        self._correction = BiasCorrection(model, inner, feeds, scratch)
+        self._correction = BiasCorrection(model, self.inner, feeds, scratch)
 
-    def write(self, path: Path, kept: Iterable[str]) -> None:
-        """Write the graph with all layers but the kept ones in 8 bits."""
+    def write(self, path: Path, kept: Iterable[str], corrected: bool = True) -> None:
+        """Write the graph with all layers but the kept ones in 8 bits, with biases corrected or as they are."""
         kept = set(kept)
         chosen = [name for name in self.layers if name not in kept]
         relus = [self._relus[name].name for name in chosen if name in self._relus]
@@ -91,37 +90,9 @@ class Quantizer:
             )  # fmt: skip
             quantizer.quantize_model()
         model = quantizer.model.model
-        self._correction.apply(model)
+        if corrected:
+            self._correction.apply(model)
         onnx.save(model, path)
-
-    def _by_noise(self, model: ModelProto, feeds: Sequence[Feeds], scratch: Path) -> list[str]:
-        """Return the layers that are no edges, those first that rounding puts most noise into.
-
-        Rounding to steps adds a variance of a twelfth of the step's square to inputs, weights and outputs alike; what
-        counts is its share of their mean square. Outputs that another inner layer reads are counted there.
-        """
-        nodes = {node.name: node for node in model.graph.node}
-        weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        inner = [name for name in self.layers if name not in self.edges]
-        inputs = {nodes[name].input[0] for name in inner}
-        outputs = {name: self._relus.get(name, nodes[name]).output[0] for name in inner}
-        power = _mean_squares(model, sorted(inputs | set(outputs.values())), feeds, scratch)
-
-        def of_tensor(tensor: str) -> float:
-            low, high = _ends(self._ranges[tensor])
-            step = (max(high, 0.0) - min(low, 0.0)) / LEVELS
-            return step**2 / 12 / max(power[tensor], 1e-30)
-
-        noise = {}
-        for name in inner:
-            weight = weights[nodes[name].input[1]]
-            channels = weight.reshape(len(weight), -1)
-            steps = 2 * np.abs(channels).max(axis=1) / LEVELS
-            of_weights = float((steps**2).mean()) / 12 / max(float((channels**2).mean()), 1e-30)
-            noise[name] = of_tensor(nodes[name].input[0]) + of_weights
-            if outputs[name] not in inputs:
-                noise[name] += of_tensor(outputs[name])
-        return sorted(inner, key=lambda name: -noise[name])
 
 
 def _fold(graph: Path, path: Path) -> None:
@@ -139,16 +110,6 @@ def _has_weights(node: NodeProto, model: ModelProto) -> bool:
 
 def _inside(node: NodeProto, modules: Sequence[str]) -> bool:
     return any(f"/{name}/" in node.name for name in modules)
-
-
-def _mean_squares(model: ModelProto, tensors: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> dict[str, float]:
-    """Return the mean square of tensors of a graph, over some inputs."""
-    nodes = []
-    for k, name in enumerate(tensors):
-        nodes.append(helper.make_node("Mul", [name, name], [f"square_{k}"]))
-        nodes.append(helper.make_node("ReduceMean", [f"square_{k}"], [f"power_{k}"], keepdims=0))
-    found = list(measured(model, nodes, [f"power_{k}" for k in range(len(tensors))], feeds, scratch))
-    return dict(zip(tensors, np.mean(found, axis=0).tolist(), strict=True))
 
 
 def _products(model: ModelProto, layers: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> dict[str, int]:

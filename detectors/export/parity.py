@@ -57,9 +57,13 @@ def _differences(one: Boxes, other: Boxes) -> Iterator[float]:
     """Yield the difference of scores for each detection that has one of its label and place in the other answer."""
     for box, score, label in zip(one["boxes"], one["scores"], one["labels"], strict=True):
         some = other["labels"] == label
-        boxes, scores = other["boxes"][some], other["scores"][some]
-        shared = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None).prod(axis=1)
-        union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - shared
-        same = shared >= SAME_IOU * union
+        same = overlaps(box, other["boxes"][some]) >= SAME_IOU
         if same.any():
-            yield float(np.abs(scores[same] - score).min())
+            yield float(np.abs(other["scores"][some][same] - score).min())
+
+
+def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return the IoU [M] of a box [4] and each of some boxes [M, 4]; 1 for two without area."""
+    shared = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None).prod(axis=1)
+    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - shared
+    return np.divide(shared, union, out=np.ones_like(shared), where=union > 0)

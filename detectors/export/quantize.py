@@ -1,6 +1,5 @@
 """An exported model in 8-bit integers: as many of its layers as accuracy allows."""
 
-import math
 import shutil
 import statistics
 import tempfile
@@ -16,7 +15,9 @@ from data.errors import InputError
 from data.gray_window import GrayWindow
 from data.radiograph import find_radiographs, read_radiograph
 from detectors.config.experiment import ExperimentConfig
-from detectors.export.accuracy import Accuracy, labeled_file, labeled_phantoms, simulate
+from detectors.export.accuracy import Accuracy, Labeled, labeled_file, labeled_phantoms, simulate
+from detectors.export.box_shift import box_shift
+from detectors.runtime.boxes import Found
 from detectors.runtime.folder import GRAPH, write_sums
 from detectors.runtime.predictor import ExportedPredictor
 from detectors.runtime.session import Session
@@ -24,7 +25,10 @@ from detectors.runtime.session import Session
 MOST_LOSS = 0.005
 """Of average precision, that 8 bits may cost."""
 SHARES = (0.0, 0.125, 0.25, 0.5)
-"""Of the inner layers, those that are kept in float, tried in turn."""
+"""Of the inner layers' multiply-adds, those that stay in float, tried in turn."""
+MOST_SHIFT = 0.0075
+"""Of boxes, `detectors.export.box_shift`, that 8 bits may cost while no more than a quarter is in float."""
+MOST_FOR_SHIFT = 0.25
 MOST_CALIBRATION = 64
 PHANTOMS = 48
 SEED = 1008
@@ -51,6 +55,7 @@ class Int8Outcome:
         calibrated_on: those of the ranges.
         layers: with weights, input channels left out.
         kept: names of those that are still in float32.
+        box_shift: how far boxes lie from those in float32, the median of 1 - IoU.
         time_ratio: of 8 bits to float32, one radiograph, on the machine that exported.
 
     """
@@ -61,6 +66,7 @@ class Int8Outcome:
     calibrated_on: str
     layers: int
     kept: Sequence[str]
+    box_shift: float
     time_ratio: float
 
     def as_fields(self) -> dict[str, Any]:
@@ -71,7 +77,8 @@ class Int8Outcome:
         return (
             f"INT8, calibrated on {self.calibrated_on}: {self.layers - len(self.kept)} of {self.layers} layers in 8 "
             f"bits, {self.time_ratio:.2f} of the time of float32 here\n"
-            f"before: {self.before}\nafter:  {self.after} ({self.measured_on})"
+            f"before: {self.before}\nafter:  {self.after} ({self.measured_on}); "
+            f"boxes of before and after: IoU {1 - self.box_shift:.3f} (median)"
         )
 
 
@@ -89,6 +96,7 @@ def quantize_exported(folder: Path, encodings: Sequence[str], config: Experiment
 
     """
     from detectors.export.int8 import Quantizer  # which needs the package onnx
+    from detectors.export.layer_ranking import first_layers, rank_layers
 
     exported = ExportedPredictor(folder)
     labeled = (
@@ -98,31 +106,46 @@ def quantize_exported(folder: Path, encodings: Sequence[str], config: Experiment
     )
     images, calibrated_on = calibration_radiographs(config, exported.window, wish.calibration)
     feeds = record_feeds(exported, images)
-    before = labeled.accuracy(lambda pixels: exported.in_pixels(pixels).detections)
+    before, own_boxes = _measure(exported, labeled)
     with tempfile.TemporaryDirectory() as name:
-        quantizer = Quantizer(folder / GRAPH, encodings, feeds, Path(name))
-        if not quantizer.ranked:
+        scratch = Path(name)
+        quantizer = Quantizer(folder / GRAPH, encodings, feeds, scratch)
+        if not quantizer.inner:
             raise InputError(
                 f"{config.name}: has no layers between the first and the last to quantize; leave out --int8"
             )
+        groups: list[list[str]] = []
         best: Accuracy | None = None
         for share in SHARES:
-            kept = [*quantizer.edges, *quantizer.ranked[: math.ceil(share * len(quantizer.ranked))]]
-            quantizer.write(Path(name) / GRAPH, kept)
-            shutil.copyfile(Path(name) / GRAPH, folder / GRAPH)
+            groups = groups or (rank_layers(quantizer, exported, images, scratch) if share else [])
+            kept = [*quantizer.edges, *first_layers(groups, quantizer.products, share)]
+            quantizer.write(scratch / GRAPH, kept)
+            shutil.copyfile(scratch / GRAPH, folder / GRAPH)
             write_sums(folder)
             quantized = ExportedPredictor(folder)
-            after = labeled.accuracy(lambda pixels, now=quantized: now.in_pixels(pixels).detections)  # type: ignore[misc]
-            if before.loss(after) <= MOST_LOSS:
+            after, boxes = _measure(quantized, labeled)
+            shift = box_shift(zip(own_boxes, boxes, strict=True))
+            if before.loss(after) <= MOST_LOSS and (shift <= MOST_SHIFT or share >= MOST_FOR_SHIFT):
                 ratio = time_ratio(quantized, exported, images[0])
                 return Int8Outcome(
-                    before, after, labeled.description, calibrated_on, len(quantizer.layers), kept, ratio
+                    before, after, labeled.description, calibrated_on, len(quantizer.layers), kept, shift, ratio
                 )
             best = after if best is None or before.loss(after) < before.loss(best) else best
     raise InputError(
         f"INT8 costs more than {MOST_LOSS} of average precision (before: {before}; after, at best: {best}; "
         f"{labeled.description}); calibrate on more radiographs of the kind (--calibration), or leave out --int8"
     )
+
+
+def _measure(predictor: ExportedPredictor, labeled: Labeled) -> tuple[Accuracy, list[Found]]:
+    """Return how accurate a model is, and its detections in every radiograph."""
+    every: list[Found] = []
+
+    def detect(pixels: np.ndarray) -> Found:
+        every.append(predictor.in_pixels(pixels).detections)
+        return every[-1]
+
+    return labeled.accuracy(detect), every
 
 
 def calibration_radiographs(

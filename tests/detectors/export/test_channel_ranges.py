@@ -222,9 +222,9 @@ def test_a_cheap_middle_is_quantized_and_nothing_where_there_is_no_middle(tmp_pa
     cheap.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(cheap)[:, :, :1, :1].copy(), "b.w"))
     del model.graph.node[2].attribute[:]
     onnx.save(model, tmp_path / "graph.onnx")
-    assert Quantizer(tmp_path / "graph.onnx", [], FEEDS, tmp_path).ranked == ["b"]
+    assert Quantizer(tmp_path / "graph.onnx", [], FEEDS, tmp_path).inner == ["b"]
     onnx.save(graph([conv("a", "image", "x"), relu("x", "y"), conv("b", "y", "out")], ["out"]), tmp_path / "two.onnx")
-    assert Quantizer(tmp_path / "two.onnx", [], FEEDS, tmp_path).ranked == []
+    assert Quantizer(tmp_path / "two.onnx", [], FEEDS, tmp_path).inner == []
 
 
 def test_late_layers_stay_in_float_where_they_are_cheap(tmp_path: Path) -> None:
