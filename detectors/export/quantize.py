@@ -24,7 +24,7 @@ from detectors.runtime.session import Session
 
 MOST_LOSS = 0.005
 """Of average precision, that 8 bits may cost."""
-SHARES = (0.0, 0.125, 0.25, 0.5)
+SHARES = (0.0, 0.0625, 0.125, 0.25, 0.5)
 """Of the inner layers' multiply-adds, those that stay in float, tried in turn."""
 MOST_SHIFT = 0.0075
 """Of boxes, `detectors.export.box_shift`, that 8 bits may cost while no more than a quarter is in float."""

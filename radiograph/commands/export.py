@@ -51,8 +51,8 @@ def main(
 
     Writes a folder with the graph (ONNX), its card (classes, gray window, threshold) and their hashes, which
     `radiograph predict --run FOLDER` takes. The exported model is compared with the run on two phantoms, and on
-    RADIOGRAPHS if there are any. --int8 prints the accuracy before and after, keeps layers in float32 where it falls,
-    and writes nothing if it costs more than 0.005 of average precision all the same.
+    RADIOGRAPHS if there are any. --int8 prints the accuracy before and after, keeps layers in float32 where it falls or
+    boxes move, and writes nothing if it costs more than 0.005 of average precision all the same.
     """
     if not int8 and (calibration or json_file or images):
         raise click.UsageError("--calibration, --data and --images go with --int8")
