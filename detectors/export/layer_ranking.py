@@ -13,10 +13,8 @@ from detectors.runtime.session import Session, open_session
 
 GROUPS = 32
 """Most parts of a graph that are measured; with more layers, a part is some that follow one another."""
-RADIOGRAPHS = (2, 16)
-"""That they are measured on, fewest and most."""
-WORK = 100e9
-"""Multiply-adds that a part is measured with, about: large models see fewer radiographs."""
+RADIOGRAPHS = 12
+"""That they are measured on, at most."""
 
 
 def rank_layers(
@@ -36,8 +34,7 @@ def rank_layers(
     """
     size = -(-len(quantizer.inner) // GROUPS)
     groups = [quantizer.inner[k : k + size] for k in range(0, len(quantizer.inner), size)]
-    fewest, most = RADIOGRAPHS
-    count = min(len(images), max(fewest, min(most, int(WORK // max(exported_work(exported), 1)))))
+    count = min(len(images), RADIOGRAPHS)
     chosen = [images[k * len(images) // count] for k in range(count)]
     before = [exported.in_pixels(image).detections for image in chosen]
     gains = []
@@ -59,11 +56,6 @@ def first_layers(groups: Sequence[Sequence[str]], products: Mapping[str, int], s
     sums = np.cumsum([sum(products[name] for name in group) for group in groups])
     count = int(np.abs(sums - share * sums[-1]).argmin()) + 1
     return [name for group in groups[:count] for name in group]
-
-
-def exported_work(exported: ExportedPredictor) -> int:
-    """Return the multiply-adds of a radiograph, as the card has them."""
-    return int(exported.folder.card["multiply_adds"]["count"])
 
 
 def _answer(exported: ExportedPredictor, session: Session, image: np.ndarray) -> dict[str, np.ndarray]:
