@@ -27,8 +27,9 @@ MOST_LOSS = 0.005
 SHARES = (0.0, 0.0625, 0.125, 0.25, 0.5)
 """Of the inner layers' multiply-adds, those that stay in float, tried in turn."""
 MOST_SHIFT = 0.0075
-"""Of boxes, `detectors.export.box_shift`, that 8 bits may cost while no more than a quarter is in float."""
+"""How far boxes may move, see `detectors.export.box_shift`; else more layers stay in float."""
 MOST_FOR_SHIFT = 0.25
+"""Of the multiply-adds, that stay in float for that reason alone."""
 MOST_CALIBRATION = 64
 PHANTOMS = 48
 SEED = 1008
@@ -92,7 +93,7 @@ def quantize_exported(folder: Path, encodings: Sequence[str], config: Experiment
         wish: what to calibrate on and to measure with.
 
     Raises InputError for data that cannot be read, and where more than `MOST_LOSS` of accuracy is lost even with half
-    of the layers in float32.
+    of the multiply-adds in float32.
 
     """
     from detectors.export.int8 import Quantizer  # which needs the package onnx
