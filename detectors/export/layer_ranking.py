@@ -9,7 +9,7 @@ from data.console import progress
 from detectors.export.box_shift import box_shift
 from detectors.export.int8 import Quantizer
 from detectors.runtime.predictor import ExportedPredictor
-from detectors.runtime.session import Session, open_session
+from detectors.runtime.session import open_session
 
 GROUPS = 32
 """Most parts of a graph that are measured; with more layers, a part is some that follow one another."""
@@ -42,8 +42,8 @@ def rank_layers(
         for group in bar.track(groups, description="rounding layer after layer"):
             others = set(quantizer.layers) - set(group)
             quantizer.write(scratch / "part.onnx", others, corrected=False)
-            session = open_session(scratch / "part.onnx", exported.engine, exported.threads)
-            after = [_answer(exported, session, image) for image in chosen]
+            with exported.using(open_session(scratch / "part.onnx", exported.engine, exported.threads)):
+                after = [exported.in_pixels(image).detections for image in chosen]
             shift = box_shift(zip(before, after, strict=True))
             gains.append(shift**2 / max(sum(quantizer.products[name] for name in group), 1))
     return [groups[k] for k in np.argsort(-np.array(gains), kind="stable")]
@@ -56,13 +56,3 @@ def first_layers(groups: Sequence[Sequence[str]], products: Mapping[str, int], s
     sums = np.cumsum([sum(products[name] for name in group) for group in groups])
     count = int(np.abs(sums - share * sums[-1]).argmin()) + 1
     return [name for group in groups[:count] for name in group]
-
-
-def _answer(exported: ExportedPredictor, session: Session, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what a model detects with another graph."""
-    own = exported.session
-    exported.session = session
-    try:
-        return exported.in_pixels(image).detections
-    finally:
-        exported.session = own

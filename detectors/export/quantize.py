@@ -180,14 +180,10 @@ class _Recorder:
 
 def record_feeds(predictor: ExportedPredictor, images: Sequence[np.ndarray]) -> list[Mapping[str, np.ndarray]]:
     """Return what a predictor feeds its graph for some radiographs: whole ones, tiles or strips, and numbers."""
-    session = predictor.session
-    recorder = _Recorder(session)
-    predictor.session = recorder
-    try:
+    recorder = _Recorder(predictor.session)
+    with predictor.using(recorder):
         for image in images:
             predictor.in_pixels(image)
-    finally:
-        predictor.session = session
     return recorder.feeds
 
 

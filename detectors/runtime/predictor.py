@@ -1,7 +1,8 @@
 """An exported model with its preprocessing: the same interface to prediction as a run's."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from detectors.runtime.boxes import BoxDecoder, Found
 from detectors.runtime.folder import ExportedFolder, read_exported
 from detectors.runtime.session import (
     Engine,
+    Session,
     as_feeds,
     available_memory,
     installed_engine,
@@ -106,6 +108,15 @@ class ExportedPredictor:
             self.session = open_session(self.folder.graph, self.engine, 1 if lanes > 1 else self.threads, lanes)
             self.lanes = lanes
         return lanes
+
+    @contextmanager
+    def using(self, session: Session) -> Iterator[None]:
+        """Answer by another session for a while: of another graph with the same inputs, or one that looks on."""
+        own, self.session = self.session, session
+        try:
+            yield
+        finally:
+            self.session = own
 
     def in_pixels(self, pixels: NDArray[np.float32], with_map: bool = True) -> Findings:
         """Return what the model finds in gray values float32 [H, W] after the window."""

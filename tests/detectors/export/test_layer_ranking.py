@@ -70,10 +70,14 @@ def test_layers_are_ranked_by_the_square_of_what_they_move_over_what_they_cost(
         write=write,
     )  # fmt: skip
 
-    def in_pixels(image: np.ndarray) -> SimpleNamespace:
-        return SimpleNamespace(detections=answer([[0, 0, 100, 100 - exported.session]], [1.0]))
+    class Model:
+        session, engine, threads = 0.0, "onnxruntime", 1
+        using = ExportedPredictor.using
 
-    exported: Any = SimpleNamespace(session=0.0, engine="onnxruntime", threads=1, in_pixels=in_pixels)
+        def in_pixels(self, image: np.ndarray) -> SimpleNamespace:
+            return SimpleNamespace(detections=answer([[0, 0, 100, 100 - self.session]], [1.0]))
+
+    exported: Any = Model()
     monkeypatch.setattr(layer_ranking, "open_session", lambda path, engine, threads: float(path.read_text()))
     groups = rank_layers(quantizer, exported, [np.zeros((4, 4), np.float32)] * 3, tmp_path)
     assert exported.session == 0.0
