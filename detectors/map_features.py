@@ -9,5 +9,5 @@ def map_features(maps: Tensor) -> Tensor:
 
     The maps are of mirror images of a radiograph, or of its tiles; they are averaged first.
     """
-    values = maps[0] if len(maps) == 1 else maps.mean(dim=0)
+    values = maps.squeeze(0) if len(maps) == 1 else maps.mean(dim=0)
     return torch.cat([values.mean(dim=(1, 2)), values.std(dim=(1, 2))])

@@ -14,6 +14,7 @@ from detectors.boxes.center_net_layers import COARSE, DefectChannels
 
 LARGE = 1e30  # times this all but rounding errors are beyond -1 and 1
 BLOCK = 16  # pixels that become channels of a blur, so that it is a product of matrices
+ENLARGED = 8  # pixels of a row that are enlarged by one product of matrices
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -117,7 +118,11 @@ class Blur(nn.Module):
 
 
 class Enlarge(nn.Module):
-    """Bilinear enlargement of [N, 1, H, W] by a whole factor: its phases are channels of one 3 x 3 convolution."""
+    """Bilinear enlargement of [1, C, H, W] by a whole factor, W a multiple of 8.
+
+    Both axes are products with small matrices, whose results lie in memory as pixels do: along a row, 8 pixels and the
+    two beside them give 8 times the factor. Channels of a convolution would have to be moved to their places.
+    """
 
     def __init__(self, factor: int) -> None:
         super().__init__()
@@ -128,15 +133,22 @@ class Enlarge(nn.Module):
             left = math.floor(place)
             taps[phase, left + 1] += 1 - (place - left)
             taps[phase, left + 2] += place - left
-        weight = taps[:, None, :, None] * taps[None, :, None, :]
-        self.register_buffer("weight", weight.reshape(factor * factor, 1, 3, 3))
+        along = torch.zeros(ENLARGED + 2, ENLARGED * factor)
+        for cell in range(ENLARGED):
+            along[cell : cell + 3, cell * factor : (cell + 1) * factor] = taps.t()
+        self.register_buffer("taps", taps)
+        self.register_buffer("along", along)
 
-    weight: Tensor
+    taps: Tensor
+    along: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return [N, 1, H * factor, W * factor]."""
-        phases = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), self.weight)
-        return F.pixel_shuffle(phases, self.factor)
+        """Return [1, C, H * factor, W * factor]."""
+        images = F.pad(images, (1, 1, 1, 1), mode="replicate")[0]
+        neighbors = torch.stack([images[:, :-2], images[:, 1:-1], images[:, 2:]], dim=2)  # [C, H, 3, W + 2]
+        rows = torch.matmul(self.taps, neighbors).flatten(1, 2)
+        own, beside = (part.unflatten(2, (-1, ENLARGED)) for part in (rows[..., :-2], rows[..., 2:]))
+        return torch.matmul(torch.cat([own, beside[..., -2:]], dim=3), self.along).flatten(2)[None]
 
 
 class ExportedDefectChannels(nn.Module):
@@ -150,17 +162,16 @@ class ExportedDefectChannels(nn.Module):
         self.enlarge = Enlarge(COARSE)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return [N, C, H, W] of [N, 1, H, W], height and width multiples of 4."""
-        gray = (images - 0.4) / 0.25
+        """Return [1, C, H, W] of [1, 1, H, W], height a multiple of 4 and width of 32."""
+        channels = [(images - 0.4) / 0.25]
         if self.kind == "gray":
-            return gray
+            return channels[0]
         small = F.avg_pool2d(images, COARSE)
-        smooth = self.enlarge(torch.cat([self.near(small), self.far(small)]))
-        smooth = smooth.reshape(2, -1, *images.shape[2:]).transpose(0, 1)  # [N, 2, H, W]
+        smooth = self.enlarge(torch.cat([self.near(small), self.far(small)], dim=1))
         rest = images - smooth
-        contrasts = []
+        # Contrasts are compressed kind by kind: fewer of them at once stay in the processor's caches.
         if self.kind in ("local_contrast", "both_contrasts", "line_blind"):
-            contrasts.append(rest / (0.02 * smooth + 0.02 * 0.15))
+            channels.append(asinh(rest / (0.02 * smooth + 0.02 * 0.15)))
         if self.kind in ("noise_contrast", "both_contrasts", "line_blind"):
             fine = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
             rough = F.avg_pool2d((images - fine).abs().clamp(max=0.05), COARSE)
@@ -171,8 +182,8 @@ class ExportedDefectChannels(nn.Module):
                 padded = torch.cat([above, images, below], dim=2)
                 lines = (padded[:, :, :-2] + 2 * images + padded[:, :, 2:]) / 4
                 rest = torch.cat([rest, lines - smooth[:, :1]], dim=1)
-            contrasts.append(rest / unit)
-        return torch.cat([gray, asinh(torch.cat(contrasts, dim=1))], dim=1)
+            channels.append(asinh(rest / unit))
+        return torch.cat(channels, dim=1)
 
 
 class ExportedLocalContrast(nn.Module):

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.backbones.networks import LocalContrast, RGBRepeat
-from detectors.export.layers import ExportedLocalContrast, export_input
+from detectors.boxes.center_net_layers import INPUT_CHANNELS, DefectChannels
+from detectors.export.layers import Enlarge, ExportedLocalContrast, export_input, exported_encoding
 
 
 class Network(nn.Module):
@@ -40,3 +42,20 @@ def test_other_encodings_keep_their_channels() -> None:
     export_input(network)
     assert isinstance(network.input_encoding, ExportedLocalContrast)
     assert network.layers[0].weight.shape[1] == 3
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 96), (160, 64)])
+@pytest.mark.parametrize("kind", INPUT_CHANNELS)
+def test_channels_of_defects_are_those_of_the_model(kind: str, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    encoding, images = DefectChannels(kind), torch.rand(1, 1, *size)
+    images[..., 10:20, 5:9] = 0  # no noise there, so that contrasts are large
+    assert torch.allclose(exported_encoding(encoding)(images), encoding(images), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 5])
+def test_enlarged_maps_are_interpolated_to_the_border(factor: int) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(1, 2, 7, 24)
+    expected = F.interpolate(images, scale_factor=float(factor), mode="bilinear", align_corners=False)
+    assert torch.allclose(Enlarge(factor)(images), expected, atol=1e-6)
