@@ -5,8 +5,10 @@
 
 A series is a folder in GDXray's form, or FOLDER:FIRST-LAST. At one threshold a single box that just passes, or just
 fails, moves average precision by up to 0.01 on a few hundred defects. The mean over IoU 0.2 to 0.6 tells whether 8 bits
-move boxes at all. Intervals (95 %) are of radiographs drawn anew, the same for all models. `--noise LEVELS` adds the
-first model on radiographs with normal noise of so many gray levels of 8 bits, as a measure of what differences mean.
+move boxes at all. Intervals (95 %) are of radiographs drawn anew, the same for all models. With `--noise LEVELS` all
+models also see the radiographs with normal noise of so many gray levels of 8 bits, `--draws` times: what the first
+model loses by it tells what differences mean, and what others lose to it on the same noisy radiographs, in the mean,
+does not hang on single boxes.
 """
 
 from collections.abc import Sequence
@@ -39,8 +41,8 @@ class Looked:
         self.record, self.defects, self.found = record, defects, found
 
 
-def look(folders: Sequence[str], models: Sequence[ExportedPredictor], noise: float) -> list[Looked]:
-    """Return the radiographs of some series, with what the models find; with noise, the first one once more."""
+def look(folders: Sequence[str], models: Sequence[ExportedPredictor], noise: float, draws: int) -> list[Looked]:
+    """Return the radiographs of some series, with what all models find without noise, then in each draw of it."""
     rng = np.random.default_rng(SEED)
     all_series = [parse_series(folder) for folder in folders]
     places = [(one, record) for one in all_series for record in one.dataset.images]
@@ -48,11 +50,12 @@ def look(folders: Sequence[str], models: Sequence[ExportedPredictor], noise: flo
     with progress(transient=True) as bar:
         for series, record in bar.track(places, description="detecting"):
             size = (record["width"], record["height"])
-            radiograph = read_sized(series.folder / record["file_name"], models[0].window, size)
-            found = [dict(model.find(radiograph, False).detections) for model in models]
-            if noise:
-                pixels = radiograph.pixels + rng.normal(0, noise / 255, radiograph.pixels.shape).astype(np.float32)
-                found.append(dict(models[0].in_pixels(pixels.clip(0, 1), False).detections))
+            pixels = read_sized(series.folder / record["file_name"], models[0].window, size).pixels
+            seen = [pixels]
+            for _ in range(draws if noise else 0):
+                noisy = pixels + rng.normal(0, noise / 255, pixels.shape).astype(np.float32)
+                seen.append(noisy.clip(0, 1))
+            found = [dict(model.in_pixels(one, False).detections) for one in seen for model in models]
             for one in found:  # classes are set aside
                 one["labels"] = np.ones(len(one["scores"]), np.int64)
             looked.append(Looked(record, series.dataset.annotations_of(record["id"]), found))
@@ -75,26 +78,46 @@ def average_precision(looked: Sequence[Looked], model: int) -> NDArray[np.float6
 
 @click.command()
 @click.option("--run", "runs", multiple=True, required=True, type=click.Path(path_type=Path), help="Exported folders.")
-@click.option("--noise", default=0.0, help="Gray levels of 8 bits; the first model is measured with it, too.")
+@click.option("--noise", default=0.0, help="Gray levels of 8 bits.")
+@click.option("--draws", default=5, help="Of the noise.")
 @click.argument("series", nargs=-1, required=True)
-def main(runs: tuple[Path, ...], noise: float, series: tuple[str, ...]) -> None:
-    looked = look(series, [ExportedPredictor(run) for run in runs], noise)
-    names = [str(run) for run in runs] + ([f"{runs[0]}, noise of {noise}"] if noise else [])
+def main(runs: tuple[Path, ...], noise: float, draws: int, series: tuple[str, ...]) -> None:
+    looked = look(series, [ExportedPredictor(run) for run in runs], noise, draws)
     rng = np.random.default_rng(SEED)
-    draws = [rng.choice(len(looked), len(looked)) for _ in range(DRAWS)]
+    choices = [rng.choice(len(looked), len(looked)) for _ in range(DRAWS)]
     first = average_precision(looked, 0)
-    drawn = [average_precision([looked[k] for k in draw], 0).mean() for draw in draws]
+    drawn = [average_precision([looked[k] for k in choice], 0).mean() for choice in choices]
     print(
         f"{len(looked)} radiographs, {sum(len(one.defects) for one in looked)} defects; IoU {', '.join(map(str, IOUS))}"
     )
-    print(f"{names[0]}: {first.round(3)}, mean {first.mean():.4f}")
-    for k in range(1, len(names)):
+    print(f"{runs[0]}: {first.round(3)}, mean {first.mean():.4f}")
+    for k in range(1, len(runs)):
         now = average_precision(looked, k)
-        moved = [average_precision([looked[i] for i in draw], k).mean() for draw in draws]
+        moved = [average_precision([looked[i] for i in choice], k).mean() for choice in choices]
         low, high = np.percentile(np.array(moved) - drawn, [2.5, 97.5])
-        shift = box_shift((one.found[0], one.found[k]) for one in looked)
         mean = f"{(now - first).mean():.4f} ({low:.4f} to {high:.4f})"
-        print(f"{names[k]}: {(now - first).round(4)}, mean {mean}, boxes moved by {shift:.4f}")
+        print(f"{runs[k]}: {(now - first).round(4)}, mean {mean}, boxes moved by {moved_by(looked, k):.4f}")
+    if noise:
+        every = np.array([average_precision(looked, k) for k in range(len(runs) * (draws + 1))])
+        noisy = every.reshape(draws + 1, len(runs), -1)[1:]
+        print(f"\n{draws} draws of noise of {noise}: mean (deviation of a draw)")
+        own = noisy[:, 0] - first
+        print(
+            f"{runs[0]}, against itself without noise: {spread(own)}, boxes moved by {moved_by(looked, len(runs)):.4f}"
+        )
+        for k in range(1, len(runs)):
+            print(f"{runs[k]}, against the first in the same draws: {spread(noisy[:, k] - noisy[:, 0])}")
+
+
+def moved_by(looked: Sequence[Looked], other: int) -> float:
+    """Return how far the boxes of another model, or of the first one with noise, lie from the first one's own."""
+    return box_shift((one.found[0], one.found[other]) for one in looked)
+
+
+def spread(differences: NDArray[np.float64]) -> str:
+    """Return mean and deviation over draws [D, T] at every threshold, and the mean over both."""
+    pairs = zip(differences.mean(axis=0), differences.std(axis=0, ddof=1), strict=True)
+    return " ".join(f"{mean:+.4f} ({sd:.4f})" for mean, sd in pairs) + f", mean {differences.mean():+.4f}"
 
 
 if __name__ == "__main__":
