@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 class Subject:
     """What is measured: a detector, what it is called, what runs it in which precision, and its work.
 
-    `multiply_adds` are those of the radiograph that is measured on.
+    `multiply_adds` are those of the radiograph that is measured on, `origin` the name of the run's folder.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Subject:
     precision: str
     detector: FileDetector
     multiply_adds: float
+    origin: str = ""
 
 
 def measure_runtimes(
@@ -62,7 +63,7 @@ def measure_runtimes(
     """
 
     def open_all(pixels: np.ndarray, count: int) -> list[Subject]:
-        return [subject for run in runs for subject in open_subjects(run, pixels, count)]
+        return told_apart([subject for run in runs for subject in open_subjects(run, pixels, count)])
 
     return measure_subjects(open_all, size, repeats, threads)
 
@@ -121,7 +122,7 @@ def open_subjects(run: Path, pixels: np.ndarray, threads: int) -> list[Subject]:
     if not is_exported(run):
         eager = Predictor(run, torch.device("cpu"))
         _, work = run_eager(eager.model, [pixels])
-        return [Subject(eager.config.name, "PyTorch", "float32", eager, work)]
+        return [Subject(eager.config.name, "PyTorch", "float32", eager, work, run.name)]
     there = [engine for engine in ENGINES if importlib.util.find_spec(engine) is not None]
     if not there:
         raise InputError(f"{run}: neither {' nor '.join(ENGINES)} is installed; python -m pip install {ENGINES[0]}")
@@ -133,8 +134,20 @@ def open_subjects(run: Path, pixels: np.ndarray, threads: int) -> list[Subject]:
         card = exported.folder.card
         counted = card["multiply_adds"]
         work = counted["count"] * pixels.size / float(np.prod(counted["pixels"]))
-        subjects.append(Subject(card["run"]["name"], NAMES[engine], exported.folder.precision, exported, work))
+        own = card["run"]
+        subjects.append(Subject(own["name"], NAMES[engine], exported.folder.precision, exported, work, own["from"]))
     return subjects
+
+
+def told_apart(subjects: Sequence[Subject]) -> list[Subject]:
+    """Return them with the folder behind the name where runs of several folders share one.
+
+    An exported model is compared with the run of its name.
+    """
+    origins: dict[str, set[str]] = {}
+    for subject in subjects:
+        origins.setdefault(subject.name, set()).add(subject.origin)
+    return [replace(one, name=f"{one.name} ({one.origin})") if len(origins[one.name]) > 1 else one for one in subjects]
 
 
 def matrix_peak(repeats: int = 4) -> float:

@@ -10,7 +10,7 @@ from exported_models import TINY_CENTER_NET, export_model
 from data.errors import InputError
 from detectors.boxes.center_net import CenterNetConfig
 from detectors.experiments import runtimes
-from detectors.experiments.runtimes import measure_runtimes, runtimes_table
+from detectors.experiments.runtimes import Subject, measure_runtimes, runtimes_table, told_apart
 from radiograph.commands.benchmark import main
 
 
@@ -31,6 +31,18 @@ def test_ratios_and_rates_are_those_of_the_records() -> None:
     ]  # fmt: skip
     assert (rows[0][5], rows[2][10]) == ("1.00", "0.50")
     assert "2 threads 160; 1 thread 80" in text
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:
+    def subject(name: str, runtime: str, origin: str) -> Subject:
+        return Subject(name, runtime, "float32", lambda path: {}, 1e9, origin)
+
+    one, two = subject("casting", "PyTorch", "first"), subject("casting", "ONNX Runtime", "second")
+    other = subject("quickstart", "PyTorch", "third")
+    exported = subject("casting", "ONNX Runtime", "first")
+    names = [found.name for found in told_apart([one, exported, two, other])]
+    assert names == ["casting (first)", "casting (first)", "casting (second)", "quickstart"]
+    assert [found.name for found in told_apart([one, exported])] == ["casting", "casting"]
 
 
 @pytest.mark.slow
