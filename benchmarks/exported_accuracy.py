@@ -35,7 +35,7 @@ CATEGORIES: list[Category] = [{"id": 1, "name": "defect"}]
 
 
 class Looked:
-    """One radiograph: its record, its defects, and what each model finds there."""
+    """One radiograph: its record, its defects, and what each model finds there, then in each noisy copy of it."""
 
     def __init__(self, record: Any, defects: Sequence[Annotation], found: list[dict[str, np.ndarray]]) -> None:
         self.record, self.defects, self.found = record, defects, found
@@ -78,8 +78,8 @@ def average_precision(looked: Sequence[Looked], model: int) -> NDArray[np.float6
 
 @click.command()
 @click.option("--run", "runs", multiple=True, required=True, type=click.Path(path_type=Path), help="Exported folders.")
-@click.option("--noise", default=0.0, help="Gray levels of 8 bits.")
-@click.option("--draws", default=5, help="Of the noise.")
+@click.option("--noise", default=0.0, help="Deviation in gray levels of 8 bits; 0 for none.")
+@click.option("--draws", default=5, type=click.IntRange(2), help="Noisy copies of each radiograph.")
 @click.argument("series", nargs=-1, required=True)
 def main(runs: tuple[Path, ...], noise: float, draws: int, series: tuple[str, ...]) -> None:
     looked = look(series, [ExportedPredictor(run) for run in runs], noise, draws)
